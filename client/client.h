@@ -1,0 +1,56 @@
+// The library that speaks to a coordinator; the `hone` command, tests and bench use it.
+#pragma once
+
+#include <chrono>
+#include <filesystem>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "common/base/result.h"
+#include "common/transport/transport.h"
+#include "proto/wire.pb.h"
+
+namespace hone {
+
+// One connection; one thread at a time.
+class Client {
+ public:
+  static Result<Client> Connect(const std::string& endpoint);
+
+  Result<proto::PingReply> Ping(std::chrono::milliseconds timeout);
+
+  struct Submission {
+    proto::Recipe recipe;
+    proto::LocalBundle model;
+    std::optional<proto::LocalData> calibration;
+    std::optional<proto::LocalData> evaluation;
+    std::string name;
+    std::string request;      // Idempotency key; "" = a fresh one.
+  };
+  // Uploads what the store lacks and submits.
+  Result<proto::SubmitJobReply> Submit(const Submission& submission, const std::function<bool(uint64_t, uint64_t)>& progress = {});
+
+  Result<proto::JobSummary> Job(uint64_t job);
+  Result<std::vector<proto::JobSummary>> Jobs(uint32_t limit);
+  Result<std::vector<proto::TrialSummary>> Trials(uint64_t job, std::optional<uint32_t> study);
+  Result<proto::WatchEventsReply> Events(uint64_t job, uint64_t after, std::chrono::milliseconds wait);
+  Result<proto::CancelJobReply> Cancel(uint64_t job, const std::string& reason);
+  Result<std::vector<proto::WorkerSummary>> Workers();
+  Result<proto::Catalogue> Catalogue();
+  Result<> Drain(const std::string& worker, bool undrain);
+  Result<proto::CheckRecipeReply> Check(const proto::CheckRecipe& request);
+  Result<proto::GetSamplesReply> Samples(uint64_t job, uint32_t study, uint64_t trial);
+  // Downloads a bundle into a folder.
+  Result<> Fetch(const proto::Bundle& bundle, const std::filesystem::path& folder);
+
+  Dialer& dialer() { return *dialer_; }
+
+ private:
+  explicit Client(std::unique_ptr<Dialer> dialer) : dialer_(std::move(dialer)) {}
+  std::unique_ptr<Dialer> dialer_;
+};
+
+}  // namespace hone

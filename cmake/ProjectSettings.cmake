@@ -1,0 +1,69 @@
+# What every target of ours is built with; generated code and other people's code links project_settings alone.
+option(HONE_WERROR "Warnings are errors" OFF)
+set(HONE_SANITIZE "" CACHE STRING "Sanitizers: address,undefined or thread")
+
+set(CMAKE_CXX_FLAGS_DEV "-O1 -g1 -fno-omit-frame-pointer" CACHE STRING "Flags of the Dev build type")
+set(CMAKE_EXE_LINKER_FLAGS_DEV "" CACHE STRING "Linker flags of the Dev build type")
+if(NOT CMAKE_BUILD_TYPE)
+  set(CMAKE_BUILD_TYPE Release)
+endif()
+set(CMAKE_CXX_FLAGS_RELEASE "-O2 -DNDEBUG")
+
+find_program(CCACHE ccache)
+if(CCACHE)
+  set(CMAKE_CXX_COMPILER_LAUNCHER ${CCACHE})
+  set(CMAKE_C_COMPILER_LAUNCHER ${CCACHE})
+endif()
+
+set(CMAKE_RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/bin)
+set(CMAKE_CXX_EXTENSIONS OFF)
+set(CMAKE_POSITION_INDEPENDENT_CODE ON)
+
+add_library(project_settings INTERFACE)
+target_compile_features(project_settings INTERFACE cxx_std_20)
+target_include_directories(project_settings INTERFACE ${CMAKE_SOURCE_DIR} ${CMAKE_BINARY_DIR})
+# Results must not depend on which multiplications the compiler fuses.
+target_compile_options(project_settings INTERFACE -ffp-contract=off)
+if(HONE_SANITIZE)
+  target_compile_options(project_settings INTERFACE -fsanitize=${HONE_SANITIZE} -fno-sanitize-recover=all)
+  target_link_options(project_settings INTERFACE -fsanitize=${HONE_SANITIZE})
+  target_compile_definitions(project_settings INTERFACE HONE_SANITIZED)
+endif()
+
+add_library(project_warnings INTERFACE)
+target_compile_options(project_warnings INTERFACE
+  -Wall -Wextra -Wpedantic -Wshadow -Wnon-virtual-dtor -Woverloaded-virtual -Wcast-align -Wextra-semi
+  $<$<BOOL:${HONE_WERROR}>:-Werror>)
+
+# hone_library(NAME [SOURCES ...] [LINK ...])
+function(hone_library name)
+  cmake_parse_arguments(ARG "" "" "SOURCES;LINK" ${ARGN})
+  if(ARG_SOURCES)
+    add_library(${name} STATIC ${ARG_SOURCES})
+    target_link_libraries(${name} PUBLIC project_settings ${ARG_LINK} PRIVATE project_warnings)
+  else()
+    add_library(${name} INTERFACE)
+    target_link_libraries(${name} INTERFACE project_settings ${ARG_LINK})
+  endif()
+endfunction()
+
+# hone_program(NAME SOURCES ... LINK ...): installed into bin.
+function(hone_program name)
+  cmake_parse_arguments(ARG "" "" "SOURCES;LINK" ${ARGN})
+  add_executable(${name} ${ARG_SOURCES})
+  target_link_libraries(${name} PRIVATE project_warnings ${ARG_LINK})
+  install(TARGETS ${name} RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})
+endfunction()
+
+# hone_test(NAME [LABELS ...] SOURCES ... LINK ...): one GoogleTest program, one ctest entry.
+function(hone_test name)
+  cmake_parse_arguments(ARG "" "TIMEOUT" "SOURCES;LINK;LABELS" ${ARGN})
+  add_executable(${name} ${ARG_SOURCES})
+  target_link_libraries(${name} PRIVATE project_warnings ${ARG_LINK} GTest::gtest GTest::gmock GTest::gtest_main)
+  target_compile_definitions(${name} PRIVATE HONE_BIN_DIR="${CMAKE_BINARY_DIR}/bin" HONE_SOURCE_DIR="${CMAKE_SOURCE_DIR}")
+  add_test(NAME ${name} COMMAND ${name})
+  if(NOT ARG_TIMEOUT)
+    set(ARG_TIMEOUT 300)
+  endif()
+  set_tests_properties(${name} PROPERTIES LABELS "${ARG_LABELS}" TIMEOUT ${ARG_TIMEOUT} ENVIRONMENT "${HONE_TEST_ENVIRONMENT}")
+endfunction()

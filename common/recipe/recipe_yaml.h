@@ -1,0 +1,23 @@
+// Recipes as people write them. docs/recipe.md is the reference, docs/recipe.schema.json what editors use.
+#pragma once
+
+#include <string>
+#include <string_view>
+
+#include "common/base/result.h"
+#include "proto/recipe.pb.h"
+
+namespace hone {
+
+// Parses recipe YAML. Every error is kRejected with file, line and column: unknown keys (nearest known key offered), duplicate keys, wrong
+// types, wrong ranges. Anchors and aliases are refused (they make bombs), at most 1 MiB of text, depth 32. Pass and backend names and
+// parameters are not checked here: the fleet's catalogue decides (coordinator/search/space.h). Positions are kept in the message.
+Result<proto::Recipe> ParseRecipe(std::string_view yaml, const std::string& file_name);
+
+// The built-in recipe `auto` (recipes/auto.yaml, compiled in).
+std::string_view AutoRecipeText();
+
+// YAML of a recipe, for `hone get` and the importers.
+std::string WriteRecipe(const proto::Recipe& recipe);
+
+}  // namespace hone

@@ -1,0 +1,83 @@
+// Framed protobuf over ZeroMQ: DEALER at clients and workers, ROUTER at the coordinator. One frame is one ZeroMQ message of
+// at most kMaxFrameBytes; anything larger, unparsable or of another protocol version is refused before it reaches a handler.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "common/base/result.h"
+#include "proto/wire.pb.h"
+
+namespace hone {
+
+inline constexpr uint32_t kProtocol = 1;
+inline constexpr size_t kMaxFrameBytes = 8 << 20;
+inline constexpr size_t kChunkBytes = 1 << 20;
+
+proto::Error ToProto(const Error& error);
+Error FromProto(const proto::Error& error);
+
+// The asking side. Not thread-safe: one thread owns a dialer. Reconnects by itself.
+class Dialer {
+ public:
+  // endpoint: tcp://host:port or ipc://path. kUsage for a malformed endpoint; connecting itself is asynchronous.
+  static Result<std::unique_ptr<Dialer>> Connect(const std::string& endpoint);
+  virtual ~Dialer() = default;
+
+  // Sends a request and waits for its reply. A reply of kind Error comes back as that error. kUnreachable if no reply came within
+  // the timeout. Late replies to earlier requests are dropped.
+  virtual Result<proto::Frame> Call(proto::Frame request, std::chrono::milliseconds timeout) = 0;
+
+  // Without waiting: Post numbers and sends a frame (its number is returned); Receive gives the next reply frame, or empty
+  // after the timeout.
+  virtual Result<uint64_t> Post(proto::Frame request) = 0;
+  virtual Result<std::optional<proto::Frame>> Receive(std::chrono::milliseconds timeout) = 0;
+
+  // For poll(2) together with other descriptors (edge-triggered, as ZMQ_FD: drain with Receive(0) after each event).
+  virtual int EventFd() const = 0;
+};
+
+// The answering side. Not thread-safe: the coordinator's loop owns it.
+class Listener {
+ public:
+  struct Incoming {
+    std::string peer;      // Opaque routing id; valid for Send until the peer goes.
+    proto::Frame frame;
+  };
+  // Binds. tcp://host:0 chooses a free port; endpoint() tells it. kConfiguration if the address is taken or malformed. Off the loopback
+  // without keys: kDenied.
+  static Result<std::unique_ptr<Listener>> Bind(const std::string& endpoint);
+  virtual ~Listener() = default;
+  virtual std::string endpoint() const = 0;
+  // Everything that arrived, waiting at most `timeout` for the first; at most `limit` frames. Malformed frames are counted and answered
+  // with an Error frame here.
+  virtual std::vector<Incoming> Receive(std::chrono::milliseconds timeout, size_t limit) = 0;
+  // Never blocks; a peer that is gone or whose queue is full loses the frame (it asks again).
+  virtual void Send(const std::string& peer, const proto::Frame& frame) = 0;
+  virtual uint64_t malformed() const = 0;
+  // Wakes a waiting Receive from a signal handler or another thread.
+  virtual int EventFd() const = 0;
+};
+
+// Artifacts through a dialer, chunk by chunk with at most `window` unanswered, so that other traffic passes between.
+// progress gets bytes done and total (of this file) and may return false to stop (kCancelled).
+struct TransferOptions {
+  int window = 4;
+  std::chrono::milliseconds timeout{30000};   // Without any progress.
+  std::function<bool(uint64_t, uint64_t)> progress;
+};
+// Uploads a local file unless the store has it; resumes a partial upload.
+Result<> UploadFile(Dialer& dialer, const std::string& path, const std::string& digest, uint64_t size_bytes, const TransferOptions& options = {});
+// Downloads into target (verified, then renamed into place).
+Result<> DownloadFile(Dialer& dialer, const std::string& digest, const std::string& target, const TransferOptions& options = {});
+// Every file of a bundle that the store lacks, from `folder`. Returns the bytes sent.
+Result<uint64_t> UploadBundle(Dialer& dialer, const proto::Bundle& bundle, const std::string& folder, const TransferOptions& options = {});
+// Every file of a bundle into `folder` by its path.
+Result<> DownloadBundle(Dialer& dialer, const proto::Bundle& bundle, const std::string& folder, const TransferOptions& options = {});
+
+}  // namespace hone

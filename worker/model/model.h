@@ -1,0 +1,99 @@
+// ONNX models in memory: loading hostile bytes safely, saving, and the graph questions that passes ask again and again.
+#pragma once
+
+#include <onnx/onnx_pb.h>
+
+#include <cstdint>
+#include <filesystem>
+#include <functional>
+#include <map>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <unordered_map>
+#include <vector>
+
+#include "common/base/result.h"
+#include "proto/artifact.pb.h"
+#include "proto/work.pb.h"
+#include "worker/model/tensor.h"
+
+namespace hone {
+
+enum class Weights { load, leave_external };
+
+// Parses an .onnx file and (Weights::load) brings external data in. kRejected with the cause for what is no valid model: not protobuf
+// ("not an ONNX file"), truncated, no graph, no opset, external data outside the folder (links included), beyond its file's end, or a
+// declared size that does not fit shape and type. The bytes are checked with onnx's checker by CheckModel, not here.
+Result<onnx::ModelProto> LoadOnnx(const std::filesystem::path& file, Weights weights = Weights::load);
+
+// The distinct external-data locations that a model names, as relative paths that stay beneath its folder. kRejected otherwise.
+Result<std::vector<std::string>> ExternalFiles(const std::filesystem::path& onnx_file);
+
+// Writes model.onnx into folder, deterministically; tensors of at least 1 KiB go to model.onnx.data when the whole would pass 1.9 GB.
+// Returns the bundle (format onnx).
+Result<proto::Bundle> SaveOnnx(const onnx::ModelProto& model, const std::filesystem::path& folder);
+
+// onnx::checker on the model (path-based for models over 2 GB), with its message as kRejected.
+Result<> CheckModel(const onnx::ModelProto& model);
+
+// onnx shape inference with data propagation; unknown operators are passed over. Never fails on a model that the checker accepts;
+// what cannot be inferred stays absent.
+void InferShapes(onnx::ModelProto& model);
+
+// Declared inputs that are no initializers.
+std::vector<const onnx::ValueInfoProto*> RealInputs(const onnx::GraphProto& graph);
+// -1 for a free dimension; nullopt if the rank is unknown.
+std::optional<std::vector<int64_t>> DimsOf(const onnx::ValueInfoProto& value);
+
+// Pins free dimensions of inputs and their symbolic names throughout. kRejected for an unknown input, a wrong rank, or a pin that
+// contradicts a fixed dimension.
+Result<> PinInputs(onnx::ModelProto& model, const google::protobuf::RepeatedPtrField<proto::InputShape>& inputs);
+
+int64_t OpsetVersion(const onnx::ModelProto& model, std::string_view domain = "");
+void SetOpset(onnx::ModelProto& model, std::string_view domain, int64_t version);
+
+// The value of a tensor with whole-byte elements, whichever field holds it. Fails for external tensors that were not loaded.
+Result<Tensor> ReadTensor(const onnx::TensorProto& tensor);
+onnx::TensorProto MakeTensor(const std::string& name, ElementType type, const std::vector<int64_t>& dims, std::string_view bytes);
+template <class T>
+onnx::TensorProto MakeTensor(const std::string& name, ElementType type, const std::vector<int64_t>& dims, const std::vector<T>& values) {
+  return MakeTensor(name, type, dims, std::string_view(reinterpret_cast<const char*>(values.data()), values.size() * sizeof(T)));
+}
+
+const onnx::AttributeProto* FindAttribute(const onnx::NodeProto& node, std::string_view name);
+int64_t IntAttribute(const onnx::NodeProto& node, std::string_view name, int64_t otherwise);
+void SetIntAttribute(onnx::NodeProto& node, std::string_view name, int64_t value);
+
+// Names, producers and consumers of one graph, built once; pointers stay valid while nodes and initializers are not added or removed.
+// Uses in subgraphs count as consumers (with node = the If/Loop/Scan node and input = -1).
+struct Use {
+  int node = -1;
+  int input = -1;
+};
+class GraphIndex {
+ public:
+  explicit GraphIndex(const onnx::GraphProto& graph);
+  const onnx::TensorProto* Initializer(const std::string& name) const;   // nullptr if none.
+  int Producer(const std::string& value) const;                          // Node index or -1.
+  const std::vector<Use>& Consumers(const std::string& value) const;
+  bool IsGraphOutput(const std::string& name) const;
+  bool IsGraphInput(const std::string& name) const;
+  // A name that nothing in the graph (or its subgraphs) has; it is taken from then on.
+  std::string FreshName(const std::string& wish);
+
+ private:
+  std::unordered_map<std::string, const onnx::TensorProto*> initializers_;
+  std::unordered_map<std::string, int> producers_;
+  std::unordered_map<std::string, std::vector<Use>> consumers_;
+  std::unordered_map<std::string, int> taken_;
+  std::unordered_map<std::string, int> outputs_;
+  std::unordered_map<std::string, int> inputs_;
+};
+
+// Stable topological order; kRejected for a cycle.
+Result<> SortNodes(onnx::GraphProto& graph);
+// Drops initializers and nodes that no output needs. Returns how many nodes went.
+int RemoveUnused(onnx::GraphProto& graph);
+
+}  // namespace hone
