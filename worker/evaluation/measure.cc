@@ -1,0 +1,415 @@
+// One measurement, in this order: load the candidate; accuracy against the original's outputs (kept from an earlier measurement where
+// the cache has them) or labels; stop there if a constraint is broken; then, alone on the machine, latency interleaved with the
+// baseline; throughput; memory.
+#include "worker/evaluation/measure.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <chrono>
+#include <cmath>
+#include <filesystem>
+#include <limits>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "common/artifact/bundle.h"
+#include "common/base/digest.h"
+#include "common/base/file.h"
+#include "common/base/machine_lock.h"
+#include "common/recipe/value.h"
+#include "common/statistics/statistics.h"
+#include "proto/instance.pb.h"
+#include "worker/backends/backend.h"
+#include "worker/data/data_set.h"
+#include "worker/evaluation/accuracy.h"
+#include "worker/evaluation/instance.h"
+#include "worker/evaluation/timing.h"
+
+namespace hone {
+namespace {
+
+constexpr double kConfidence = 0.99;
+constexpr size_t kSyntheticSamples = 8;
+constexpr uint32_t kDefaultPairs = 10;
+// Reference outputs larger than this are not kept: the baseline runs beside the candidate instead.
+constexpr uint64_t kMaxReferenceBytes = uint64_t{512} << 20;
+// A percentile p is given from this many samples on: at least ten lie beyond it.
+constexpr size_t kSamplesForP90 = 100;
+constexpr size_t kSamplesForP99 = 1000;
+constexpr double kThroughputMs = 150;
+constexpr double kThroughputLongestRunMs = 1000;
+
+uint64_t NowMs() {
+  const auto now = std::chrono::steady_clock::now().time_since_epoch();
+  return static_cast<uint64_t>(std::chrono::duration_cast<std::chrono::milliseconds>(now).count());
+}
+
+void AddMetric(google::protobuf::RepeatedPtrField<proto::Metric>& metrics, const std::string& name, double value, uint64_t samples,
+               std::optional<Interval> interval = {}) {
+  // What is not finite is no figure: it stays absent.
+  if (!std::isfinite(value)) return;
+  proto::Metric& metric = *metrics.Add();
+  metric.set_name(name);
+  metric.set_value(value);
+  metric.set_samples(samples);
+  if (interval) {
+    metric.set_low(interval->low);
+    metric.set_high(interval->high);
+  }
+}
+
+// A loaded model with its instance and the order in which it wants its inputs.
+class Player {
+ public:
+  static Result<Player> Start(const char* role, const proto::Subject& subject) {
+    TRY_ASSIGN(Instance instance, Instance::Start(role));
+    return Player(std::move(instance), subject);
+  }
+
+  Result<> Load(const google::protobuf::RepeatedPtrField<proto::InputShape>& inputs) {
+    if (loaded_) return {};
+    TRY_ASSIGN(loaded_, instance_.Load(subject_, inputs));
+    return {};
+  }
+
+  std::vector<InputSignature> Signature() const {
+    std::vector<InputSignature> signature;
+    for (const proto::TensorData& input : loaded_->inputs()) {
+      signature.push_back({input.name(), input.type(), {input.dims().begin(), input.dims().end()}});
+    }
+    return signature;
+  }
+
+  Result<std::vector<Tensor>> Infer(const std::vector<Tensor>& sample) {
+    TRY_ASSIGN(const std::vector<Tensor> inputs, Arrange(sample));
+    TRY_ASSIGN(const proto::TensorList list, instance_.Infer(inputs));
+    std::vector<Tensor> outputs;
+    for (const proto::TensorData& tensor : list.tensors()) outputs.push_back(FromProto(tensor));
+    return outputs;
+  }
+
+  Result<> Bind(const std::vector<Tensor>& sample) {
+    TRY_ASSIGN(const std::vector<Tensor> inputs, Arrange(sample));
+    return instance_.Bind(inputs);
+  }
+
+  Instance& instance() { return instance_; }
+  const proto::Subject& subject() const { return subject_; }
+  double load_ms() const { return loaded_->load_ms(); }
+
+ private:
+  Player(Instance instance, const proto::Subject& subject) : instance_(std::move(instance)), subject_(subject) {}
+
+  Result<std::vector<Tensor>> Arrange(const std::vector<Tensor>& sample) const {
+    std::vector<Tensor> inputs;
+    for (const proto::TensorData& wanted : loaded_->inputs()) {
+      const auto found = std::find_if(sample.begin(), sample.end(), [&](const Tensor& t) { return t.name == wanted.name(); });
+      if (found == sample.end()) {
+        return Fail(ErrorCode::kRejected, fmt::format("the model has an input '{}' that the candidate does not have", wanted.name()));
+      }
+      inputs.push_back(*found);
+    }
+    return inputs;
+  }
+
+  Instance instance_;
+  proto::Subject subject_;
+  std::optional<proto::InstanceReply::Loaded> loaded_;
+};
+
+// The original's outputs on the evaluation data: from the cache folder, or computed and kept there.
+class Reference {
+ public:
+  Reference(const proto::MeasureTask& task, const DataSet& data) : task_(task), data_(data) {
+    if (task.cache_folder().empty()) return;
+    Hasher hasher;
+    const proto::Subject& subject = task.has_baseline() ? task.baseline() : task.candidate();
+    hasher.Update("reference outputs 1\n" + BundleId(subject.model().bundle()) + "\n" + subject.backend() + "\n");
+    if (auto backend = FindBackend(subject.backend())) hasher.Update((*backend)->info().version() + "\n");
+    hasher.Update(CanonicalParameters(subject.settings()) + "\n" + data.digest() + "\n");
+    for (const proto::InputShape& input : task.inputs()) hasher.Update(input.SerializeAsString());
+    path_ = std::filesystem::path(task.cache_folder()) / ("reference-" + hasher.Finish().substr(7) + ".pb");
+  }
+
+  // Whether all outputs are there without the baseline.
+  bool Find() {
+    if (path_.empty()) return false;
+    const auto bytes = ReadFile(path_, 2 * kMaxReferenceBytes);
+    if (!bytes || !outputs_.ParseFromString(*bytes) || outputs_.samples_size() != static_cast<int>(data_.size())) {
+      outputs_.Clear();
+      return false;
+    }
+    return found_ = true;
+  }
+
+  // The outputs for one sample; `run` computes them where they are not known.
+  template <class Run>
+  Result<std::vector<Tensor>> Get(size_t index, const Run& run) {
+    if (found_) {
+      std::vector<Tensor> tensors;
+      for (const proto::TensorData& tensor : outputs_.samples(static_cast<int>(index)).tensors()) tensors.push_back(FromProto(tensor));
+      return tensors;
+    }
+    TRY_ASSIGN(std::vector<Tensor> tensors, run());
+    for (const Tensor& tensor : tensors) bytes_ += tensor.bytes.size();
+    if (!path_.empty() && bytes_ <= kMaxReferenceBytes && outputs_.samples_size() == static_cast<int>(index)) {
+      proto::TensorList& list = *outputs_.add_samples();
+      for (const Tensor& tensor : tensors) *list.add_tensors() = ToProto(tensor);
+    }
+    return tensors;
+  }
+
+  // Keeps what was computed. Failing to is no failure of the measurement: the next one computes it again.
+  void Keep() {
+    if (path_.empty() || found_ || outputs_.samples_size() != static_cast<int>(data_.size())) return;
+    if (MakeFolder(path_.parent_path())) (void)WriteFile(path_, outputs_.SerializeAsString());
+  }
+
+ private:
+  const proto::MeasureTask& task_;
+  const DataSet& data_;
+  std::filesystem::path path_;
+  proto::ReferenceOutputs outputs_;
+  uint64_t bytes_ = 0;
+  bool found_ = false;
+};
+
+class Measurement {
+ public:
+  explicit Measurement(const proto::MeasureTask& task) : task_(task) {}
+
+  Result<proto::MeasureResult> Run() {
+    // Both processes are forked before anything here could start a thread.
+    TRY_ASSIGN(Player candidate, Player::Start("candidate", task_.candidate()));
+    candidate_ = &candidate;
+    std::optional<Player> baseline;
+    if (task_.has_baseline()) {
+      TRY_ASSIGN(Player player, Player::Start("baseline", task_.baseline()));
+      baseline_ = &baseline.emplace(std::move(player));
+    }
+    TRY(Lock(&MachineLock::Shared));
+    TRY(Timed(load_ms_, [&] { return candidate.Load(task_.inputs()); }));
+    TRY(OpenData());
+    AddMetric(*result_.mutable_metrics(), "size_bytes", static_cast<double>(BundleBytes(task_.candidate().model().bundle())), 1);
+    AddMetric(*result_.mutable_metrics(), "load_ms", candidate.load_ms(), 1);
+    if (task_.has_accuracy()) TRY(Timed(accuracy_ms_, [&] { return EvaluateAccuracy(); }));
+    CheckConstraints();
+    if (!result_.infeasible()) {
+      TRY_ASSIGN(*result_.mutable_execution(), candidate.instance().Execution());
+      if (task_.time()) TRY(Performance());
+      if (task_.baseline_execution() && baseline_ != nullptr) {
+        TRY(baseline_->Load(task_.inputs()));
+        TRY_ASSIGN(*result_.mutable_baseline_execution(), baseline_->instance().Execution());
+      }
+    }
+    result_.set_accuracy_ms(accuracy_ms_);
+    result_.set_load_ms(load_ms_);
+    result_.set_timing_ms(timing_ms_);
+    result_.set_wait_ms(wait_ms_);
+    return std::move(result_);
+  }
+
+ private:
+  template <class Work>
+  static Result<> Timed(uint64_t& sum_ms, const Work& work) {
+    const uint64_t start = NowMs();
+    Result<> result = work();
+    sum_ms += NowMs() - start;
+    return result;
+  }
+
+  Result<> Lock(Result<> (MachineLock::*how)(const std::function<bool()>&)) {
+    if (task_.exclusive_lock().empty()) return {};
+    return Timed(wait_ms_, [&]() -> Result<> {
+      if (!lock_) {
+        TRY_ASSIGN(lock_, MachineLock::Open(task_.exclusive_lock()));
+      }
+      lock_->Release();
+      return ((*lock_).*how)({});
+    });
+  }
+
+  Result<> OpenData() {
+    if (task_.has_evaluation()) {
+      TRY_ASSIGN(data_, OpenDataSet(task_.evaluation(), candidate_->Signature()));
+    } else {
+      TRY_ASSIGN(data_, SyntheticDataSet(candidate_->Signature(), kSyntheticSamples, task_.seed()));
+      result_.set_synthetic_inputs(true);
+      result_.add_notes("inputs are synthetic (seeded): no evaluation data was given");
+    }
+    return {};
+  }
+
+  Result<> EvaluateAccuracy() {
+    const std::vector<int64_t>& labels = data_->labels();
+    TRY_ASSIGN(const AccuracyMetric* chosen, ChooseAccuracy(task_.accuracy(), !labels.empty()));
+    Reference reference(task_, *data_);
+    if (!reference.Find() && baseline_ != nullptr) {
+      TRY(Timed(load_ms_, [&] { return baseline_->Load(task_.inputs()); }));
+    }
+    AccuracyAccumulator accumulator(task_.accuracy().output());
+    AccuracyAccumulator original(task_.accuracy().output());
+    for (size_t index = 0; index < data_->size(); ++index) {
+      TRY_ASSIGN(const std::vector<Tensor> sample, data_->Get(index));
+      TRY_ASSIGN(const std::vector<Tensor> answer, candidate_->Infer(sample));
+      TRY_ASSIGN(const std::vector<Tensor> expected, reference.Get(index, [&]() -> Result<std::vector<Tensor>> {
+        // Measured alone, the candidate is the original.
+        if (baseline_ == nullptr) return answer;
+        return baseline_->Infer(sample);
+      }));
+      std::optional<int64_t> label;
+      if (!labels.empty()) label = labels[index];
+      if (label && !chosen->needs_labels && !Labelled(answer)) label.reset();
+      TRY(accumulator.Add(expected, answer, label));
+      TRY(original.Add(expected, expected, label));
+    }
+    reference.Keep();
+    return Report(*chosen, accumulator, original);
+  }
+
+  // Whether labels can be held against the first output; where they are not what was asked for, they are left out if not.
+  static bool Labelled(const std::vector<Tensor>& outputs) {
+    if (outputs.empty() || outputs.front().dims.empty()) return false;
+    return outputs.front().dims.back() >= 2 && outputs.front().Elements() == outputs.front().dims.back();
+  }
+
+  Result<> Report(const AccuracyMetric& chosen, const AccuracyAccumulator& accumulator, const AccuracyAccumulator& original) {
+    const std::map<std::string, double> values = accumulator.Values();
+    const std::map<std::string, double> baselines = original.Values();
+    const uint64_t samples = accumulator.samples();
+    auto& metrics = *result_.mutable_metrics();
+    for (const auto& [name, value] : values) AddMetric(metrics, name, value, samples);
+    const auto value = values.find(chosen.name);
+    const auto baseline = baselines.find(chosen.name);
+    if (value != values.end()) AddMetric(metrics, "accuracy", value->second, samples);
+    if (baseline != baselines.end()) AddMetric(*result_.mutable_baseline_metrics(), "accuracy", baseline->second, samples);
+    if (value != values.end() && baseline != baselines.end()) {
+      AddMetric(metrics, "accuracy_drop", AccuracyDrop(chosen, baseline->second, value->second), samples);
+    }
+    if (accumulator.broken_samples() > 0) {
+      result_.add_notes(fmt::format("{} of {} samples gave NaN or infinity where the original did not", accumulator.broken_samples(), samples));
+    }
+    const std::vector<double>& per_sample = accumulator.PerSample(chosen.name);
+    if (!per_sample.empty()) {
+      proto::Samples& series = *result_.add_samples();
+      series.set_series("accuracy");
+      series.mutable_values()->Add(per_sample.begin(), per_sample.end());
+    }
+    return {};
+  }
+
+  // Every constraint whose metric is known before timing.
+  void CheckConstraints() {
+    for (const proto::Constraint& constraint : task_.constraints()) {
+      const auto& metrics = result_.metrics();
+      const auto found = std::find_if(metrics.begin(), metrics.end(), [&](const proto::Metric& m) { return m.name() == constraint.metric(); });
+      std::string reason;
+      if (found == metrics.end()) {
+        // A broken output has no error figure at all; it cannot keep an accuracy constraint.
+        const auto& table = AccuracyMetrics();
+        const bool about_accuracy = constraint.metric() == "accuracy" || constraint.metric() == "accuracy_drop" ||
+                                    std::any_of(table.begin(), table.end(), [&](const AccuracyMetric& m) { return constraint.metric() == m.name; });
+        // Without noise there is no ratio: sqnr_db is absent because it is unbounded.
+        const bool exact = Exact();
+        if (!task_.has_accuracy() || !about_accuracy || exact) continue;
+        reason = fmt::format("{} could not be computed", constraint.metric());
+      } else if (constraint.has_maximum() && found->value() > constraint.maximum()) {
+        reason = fmt::format("{} is {:.6g}, allowed is at most {:.6g}", constraint.metric(), found->value(), constraint.maximum());
+      } else if (constraint.has_minimum() && found->value() < constraint.minimum()) {
+        reason = fmt::format("{} is {:.6g}, allowed is at least {:.6g}", constraint.metric(), found->value(), constraint.minimum());
+      }
+      if (reason.empty()) continue;
+      result_.set_infeasible(true);
+      result_.set_infeasible_reason(reason);
+      return;
+    }
+  }
+
+  bool Exact() const {
+    for (const proto::Metric& metric : result_.metrics()) {
+      if (metric.name() == "max_error") return metric.value() == 0;
+    }
+    return false;
+  }
+
+  Result<> Performance() {
+    TRY_ASSIGN(const std::vector<Tensor> sample, data_->Get(0));
+    if (baseline_ != nullptr) {
+      TRY(Timed(load_ms_, [&] { return baseline_->Load(task_.inputs()); }));
+      TRY(baseline_->Bind(sample));
+    }
+    TRY(candidate_->Bind(sample));
+    TRY(Lock(&MachineLock::Exclusive));
+    TRY(Timed(timing_ms_, [&] { return MeasureAlone(); }));
+    return Lock(&MachineLock::Shared);
+  }
+
+  Result<> MeasureAlone() {
+    TimingOptions options;
+    options.pairs = task_.pairs() > 0 ? task_.pairs() : kDefaultPairs;
+    options.budget_ms = task_.budget_ms();
+    options.seed = task_.seed();
+    Instance* baseline = baseline_ == nullptr ? nullptr : &baseline_->instance();
+    TRY_ASSIGN(const Timing timing, TimeInterleaved(candidate_->instance(), baseline, options));
+    for (const std::string& note : timing.notes) result_.add_notes(note);
+
+    auto& metrics = *result_.mutable_metrics();
+    AddLatency(metrics, "candidate", timing.candidate_ms, timing.candidate_blocks_ms);
+    TRY_ASSIGN(const uint64_t memory, candidate_->instance().PeakMemory());
+    AddMetric(metrics, "memory_bytes", static_cast<double>(memory), 1);
+    if (baseline != nullptr) {
+      auto& of_baseline = *result_.mutable_baseline_metrics();
+      AddLatency(of_baseline, "baseline", timing.baseline_ms, timing.baseline_blocks_ms);
+      TRY_ASSIGN(const uint64_t baseline_memory, baseline->PeakMemory());
+      baseline->Pause();
+      AddMetric(of_baseline, "memory_bytes", static_cast<double>(baseline_memory), 1);
+      AddMetric(of_baseline, "load_ms", baseline_->load_ms(), 1);
+      AddMetric(of_baseline, "size_bytes", static_cast<double>(BundleBytes(task_.baseline().model().bundle())), 1);
+      const Ratio ratio = PairedSpeedup(timing.baseline_blocks_ms, timing.candidate_blocks_ms, task_.seed());
+      proto::Metric& speedup = *result_.mutable_speedup();
+      speedup.set_name("speedup");
+      speedup.set_value(ratio.median);
+      speedup.set_low(ratio.low);
+      speedup.set_high(ratio.high);
+      speedup.set_samples(static_cast<uint64_t>(ratio.pairs));
+    }
+    if (Median(timing.candidate_ms) <= kThroughputLongestRunMs) {
+      TRY_ASSIGN(const proto::InstanceReply::Throughput throughput,
+                 candidate_->instance().Throughput(static_cast<uint32_t>(kThroughputMs)));
+      AddMetric(metrics, "throughput_per_s", static_cast<double>(throughput.inferences()) / throughput.seconds(), throughput.inferences());
+    }
+    return {};
+  }
+
+  void AddLatency(google::protobuf::RepeatedPtrField<proto::Metric>& metrics, const std::string& who, const std::vector<double>& runs,
+                  const std::vector<double>& blocks) {
+    // Runs of a block are not independent; the interval is over block medians.
+    AddMetric(metrics, "latency_ms_p50", Median(runs), runs.size(), BootstrapMedian(blocks, kConfidence, 2000, task_.seed()));
+    if (runs.size() >= kSamplesForP90) AddMetric(metrics, "latency_ms_p90", Quantile(runs, 0.9), runs.size());
+    if (runs.size() >= kSamplesForP99) AddMetric(metrics, "latency_ms_p99", Quantile(runs, 0.99), runs.size());
+    proto::Samples& all = *result_.add_samples();
+    all.set_series(who + ".latency_ms");
+    all.mutable_values()->Add(runs.begin(), runs.end());
+    proto::Samples& medians = *result_.add_samples();
+    medians.set_series(who + ".block_latency_ms");
+    medians.mutable_values()->Add(blocks.begin(), blocks.end());
+  }
+
+  const proto::MeasureTask& task_;
+  proto::MeasureResult result_;
+  Player* candidate_ = nullptr;
+  Player* baseline_ = nullptr;
+  std::unique_ptr<DataSet> data_;
+  std::optional<MachineLock> lock_;
+  uint64_t load_ms_ = 0, accuracy_ms_ = 0, timing_ms_ = 0, wait_ms_ = 0;
+};
+
+}  // namespace
+
+Result<proto::MeasureResult> RunMeasure(const proto::MeasureTask& task) { return Measurement(task).Run(); }
+
+}  // namespace hone
