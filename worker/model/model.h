@@ -33,6 +33,8 @@ Result<std::vector<std::string>> ExternalFiles(const std::filesystem::path& onnx
 // Writes model.onnx into folder, deterministically; tensors of at least 1 KiB go to model.onnx.data when the whole would pass 1.9 GB.
 // Returns the bundle (format onnx).
 Result<proto::Bundle> SaveOnnx(const onnx::ModelProto& model, const std::filesystem::path& folder);
+// The same, taking the model apart instead of copying a large one.
+Result<proto::Bundle> SaveOnnx(onnx::ModelProto&& model, const std::filesystem::path& folder);
 
 // onnx::checker on the model (path-based for models over 2 GB), with its message as kRejected.
 Result<> CheckModel(const onnx::ModelProto& model);
@@ -53,6 +55,20 @@ Result<> PinInputs(onnx::ModelProto& model, const google::protobuf::RepeatedPtrF
 int64_t OpsetVersion(const onnx::ModelProto& model, std::string_view domain = "");
 void SetOpset(onnx::ModelProto& model, std::string_view domain, int64_t version);
 
+// The newest opset of the default domain that the onnx library knows.
+int64_t NewestOpset();
+
+// Visits the graph and every graph in attributes beneath it, outer before inner.
+void VisitGraphs(onnx::GraphProto& graph, const std::function<void(onnx::GraphProto&)>& visit);
+void VisitGraphs(const onnx::GraphProto& graph, const std::function<void(const onnx::GraphProto&)>& visit);
+// Visits every tensor of the model wherever it is kept: initializers, attributes, sparse tensors, functions, training graphs. Stops at the first
+// failure and returns it.
+Result<> VisitTensors(onnx::ModelProto& model, const std::function<Result<>(onnx::TensorProto&)>& visit);
+
+// Bytes that a tensor of this type and shape takes, sub-byte elements packed. kRejected for an unknown type, strings, a negative dimension or
+// an overflow.
+Result<uint64_t> TensorBytes(ElementType type, const std::vector<int64_t>& dims);
+
 // The value of a tensor with whole-byte elements, whichever field holds it. Fails for external tensors that were not loaded.
 Result<Tensor> ReadTensor(const onnx::TensorProto& tensor);
 onnx::TensorProto MakeTensor(const std::string& name, ElementType type, const std::vector<int64_t>& dims, std::string_view bytes);
@@ -64,6 +80,8 @@ onnx::TensorProto MakeTensor(const std::string& name, ElementType type, const st
 const onnx::AttributeProto* FindAttribute(const onnx::NodeProto& node, std::string_view name);
 int64_t IntAttribute(const onnx::NodeProto& node, std::string_view name, int64_t otherwise);
 void SetIntAttribute(onnx::NodeProto& node, std::string_view name, int64_t value);
+// Node "MatMul 'encoder/q'", for messages; unnamed nodes are told by their first output.
+std::string NodeText(const onnx::NodeProto& node);
 
 // Names, producers and consumers of one graph, built once; pointers stay valid while nodes and initializers are not added or removed.
 // Uses in subgraphs count as consumers (with node = the If/Loop/Scan node and input = -1).

@@ -1,0 +1,212 @@
+#include "worker/passes/pass.h"
+
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstring>
+#include <exception>
+#include <fstream>
+#include <new>
+#include <thread>
+#include <utility>
+
+#include "common/artifact/bundle.h"
+#include "common/base/clock.h"
+#include "common/base/strings.h"
+#include "common/recipe/value.h"
+#include "worker/model/model.h"
+
+namespace hone {
+namespace {
+
+// What a caller sees of a model: names and types of what it feeds and gets.
+struct Interface {
+  std::vector<std::pair<std::string, std::string>> inputs;
+  std::vector<std::pair<std::string, std::string>> outputs;
+  bool operator==(const Interface&) const = default;
+};
+
+// The type without its shape, as bytes that compare equal where the types do.
+std::string TypeText(const onnx::ValueInfoProto& value) {
+  if (!value.type().has_tensor_type()) return value.type().SerializeAsString();
+  return ElementName(value.type().tensor_type().elem_type());
+}
+
+Interface InterfaceOf(const onnx::GraphProto& graph) {
+  Interface interface;
+  for (const auto* input : RealInputs(graph)) interface.inputs.emplace_back(input->name(), TypeText(*input));
+  for (const auto& output : graph.output()) interface.outputs.emplace_back(output.name(), TypeText(output));
+  return interface;
+}
+
+// Peak resident memory since ResetPeak, from the kernel's own books.
+uint64_t PeakMemoryBytes() {
+  std::ifstream status("/proc/self/status");
+  std::string line;
+  while (std::getline(status, line)) {
+    if (!line.starts_with("VmHWM:")) continue;
+    return std::strtoull(line.c_str() + std::strlen("VmHWM:"), nullptr, 10) * 1024;
+  }
+  return 0;
+}
+
+// Where the kernel refuses, the peak is that of the whole process, which is never too small.
+void ResetPeak() {
+  const int fd = ::open("/proc/self/clear_refs", O_WRONLY | O_CLOEXEC);
+  if (fd < 0) return;
+  [[maybe_unused]] const ssize_t written = ::write(fd, "5", 1);
+  ::close(fd);
+}
+
+int ResolveThreads(uint32_t asked) {
+  return asked > 0 ? static_cast<int>(asked) : static_cast<int>(std::max(1U, std::thread::hardware_concurrency()));
+}
+
+std::string FormatOf(const proto::BuildTask& task) { return task.model().bundle().format(); }
+
+Result<> CheckTask(const proto::PassInfo& info, const proto::BuildTask& task) {
+  TRY(CheckParameters(info.parameters(), task.step().parameters(), fmt::format("pass '{}'", info.name())));
+  const std::vector<std::string> accepts(info.accepts().begin(), info.accepts().end());
+  if (std::find(accepts.begin(), accepts.end(), FormatOf(task)) == accepts.end()) {
+    return Fail(ErrorCode::kRejected, fmt::format("pass '{}' takes {} models, not {}", info.name(), Join(accepts, ", "), FormatOf(task)));
+  }
+  if (info.needs_calibration() && !task.has_calibration()) {
+    return Fail(ErrorCode::kRejected, fmt::format("pass '{}' needs calibration data", info.name()),
+                "Give data.calibration in the recipe, or --calibration on the command line.");
+  }
+  return {};
+}
+
+// A pass that breaks the model's interface, or makes an invalid model, is at fault itself.
+Result<> VerifyModel(const onnx::ModelProto& model, const Interface& wanted) {
+  const Result<> valid = CheckModel(model);
+  if (!valid) return Fail(ErrorCode::kBug, "the result is invalid: " + valid.error().message);
+  if (InterfaceOf(model.graph()) != wanted) return Fail(ErrorCode::kBug, "the result has other inputs or outputs than the model");
+  return {};
+}
+
+Result<proto::Bundle> RunOnnxPass(OnnxPassFunction apply, PassContext& context) {
+  const proto::LocalBundle& source = context.task->model();
+  TRY_ASSIGN(onnx::ModelProto model, LoadOnnx(std::filesystem::path(source.folder()) / source.bundle().main()));
+  TRY(CheckModel(model));
+  const Interface interface = InterfaceOf(model.graph());
+  TRY(apply(model, context));
+  TRY(SortNodes(*model.mutable_graph()));
+  RemoveUnused(*model.mutable_graph());
+  TRY(VerifyModel(model, interface));
+  return SaveOnnx(std::move(model), context.task->output_folder());
+}
+
+Result<proto::Bundle> RunFilePass(FilePassFunction apply, PassContext& context) {
+  TRY_ASSIGN(proto::Bundle bundle, apply(context));
+  const Result<> sound = CheckBundle(bundle);
+  if (!sound) return Fail(ErrorCode::kBug, "the result is invalid: " + sound.error().message);
+  return bundle;
+}
+
+// Whatever a library throws through a pass becomes that pass's failure.
+Result<proto::Bundle> RunRow(const PassRow& row, PassContext& context) try {
+  return row.onnx != nullptr ? RunOnnxPass(row.onnx, context) : RunFilePass(row.files, context);
+} catch (const std::bad_alloc&) {
+  return Fail(ErrorCode::kExhausted, "not enough memory");
+} catch (const std::exception& error) {
+  return Fail(ErrorCode::kFailed, Printable(error.what(), 1000));
+}
+
+proto::ParameterInfo Parameter(const char* name, proto::ParameterInfo::Type type, const char* help) {
+  proto::ParameterInfo info;
+  info.set_name(name);
+  info.set_type(type);
+  info.set_help(help);
+  return info;
+}
+
+const proto::Value* ValueOf(const PassContext& context, std::string_view name) {
+  const proto::Value* given = Find(context.task->step().parameters(), name);
+  if (given != nullptr && given->kind_case() != proto::Value::KIND_NOT_SET) return given;
+  for (const auto& info : context.info->parameters()) {
+    if (info.name() == name && info.default_value().kind_case() != proto::Value::KIND_NOT_SET) return &info.default_value();
+  }
+  return nullptr;
+}
+
+const proto::Value& RequiredValue(const PassContext& context, std::string_view name) {
+  const proto::Value* value = ValueOf(context, name);
+  CHECK_THAT(value != nullptr);
+  return *value;
+}
+
+}  // namespace
+
+bool PassContext::Bool(std::string_view name) const { return RequiredValue(*this, name).boolean(); }
+
+int64_t PassContext::Int(std::string_view name) const {
+  const proto::Value& value = RequiredValue(*this, name);
+  return value.kind_case() == proto::Value::kReal ? static_cast<int64_t>(value.real()) : value.integer();
+}
+
+double PassContext::Real(std::string_view name) const {
+  const proto::Value& value = RequiredValue(*this, name);
+  return value.kind_case() == proto::Value::kInteger ? static_cast<double>(value.integer()) : value.real();
+}
+
+std::string PassContext::Text(std::string_view name) const { return RequiredValue(*this, name).text(); }
+bool PassContext::Has(std::string_view name) const { return ValueOf(*this, name) != nullptr; }
+
+Result<const PassRow*> FindPass(std::string_view name) {
+  std::vector<std::string> names;
+  for (const auto& row : Passes()) {
+    names.push_back(row.info().name());
+    if (names.back() == name) return &row;
+  }
+  return Fail(ErrorCode::kRejected, fmt::format("there is no pass '{}'{}", Printable(name, 100), DidYouMean(name, names)), "The passes: " + Join(names, ", ") + ".");
+}
+
+Result<proto::BuildResult> RunPass(const proto::BuildTask& task) {
+  TRY_ASSIGN(const PassRow* row, FindPass(task.step().pass()));
+  const proto::PassInfo info = row->info();
+  TRY(CheckTask(info, task));
+  ResetPeak();
+  const int64_t start_ms = SystemClock().SteadyMs();
+  PassContext context{&info, &task, ResolveThreads(task.threads()), {}};
+  Result<proto::Bundle> bundle = RunRow(*row, context);
+  if (!bundle) return FailWith(fmt::format("pass '{}'", info.name()), std::move(bundle.error()));
+  proto::BuildResult result;
+  *result.mutable_model() = std::move(*bundle);
+  result.set_wall_ms(static_cast<uint64_t>(SystemClock().SteadyMs() - start_ms));
+  result.set_peak_memory_bytes(PeakMemoryBytes());
+  for (const auto& note : context.notes) result.add_notes(note);
+  return result;
+}
+
+proto::ParameterInfo BoolParameter(const char* name, bool otherwise, const char* help) {
+  proto::ParameterInfo info = Parameter(name, proto::ParameterInfo::BOOLEAN, help);
+  *info.mutable_default_value() = BoolValue(otherwise);
+  return info;
+}
+
+proto::ParameterInfo IntParameter(const char* name, int64_t otherwise, std::vector<int64_t> choices, const char* help) {
+  proto::ParameterInfo info = Parameter(name, proto::ParameterInfo::INTEGER, help);
+  *info.mutable_default_value() = IntValue(otherwise);
+  for (const int64_t choice : choices) *info.add_choices() = IntValue(choice);
+  return info;
+}
+
+proto::ParameterInfo RealParameter(const char* name, double otherwise, double low, double high, const char* help) {
+  proto::ParameterInfo info = Parameter(name, proto::ParameterInfo::REAL, help);
+  *info.mutable_default_value() = RealValue(otherwise);
+  *info.mutable_minimum() = RealValue(low);
+  *info.mutable_maximum() = RealValue(high);
+  return info;
+}
+
+proto::ParameterInfo TextParameter(const char* name, const char* otherwise, std::vector<const char*> choices, const char* help) {
+  proto::ParameterInfo info = Parameter(name, proto::ParameterInfo::TEXT, help);
+  *info.mutable_default_value() = TextValue(otherwise);
+  for (const char* choice : choices) *info.add_choices() = TextValue(choice);
+  return info;
+}
+
+}  // namespace hone
