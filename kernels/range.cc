@@ -1,0 +1,113 @@
+#include "kernels/range.h"
+
+#include <cmath>
+#include <vector>
+
+#include "kernels/reference.h"
+
+#undef HWY_TARGET_INCLUDE
+#define HWY_TARGET_INCLUDE "kernels/range.cc"
+#include <hwy/foreach_target.h>
+#include <hwy/highway.h>
+
+HWY_BEFORE_NAMESPACE();
+namespace hone::kernels::HWY_NAMESPACE {
+
+namespace hn = hwy::HWY_NAMESPACE;
+
+// Values that are looked at before it is asked whether all were finite; a block with others is done again by the plain loop.
+constexpr size_t kRangeBlock = 1024;
+
+FloatRange RangeOf(const float* data, size_t count) {
+  const hn::ScalableTag<float> d;
+  const size_t lanes = hn::Lanes(d);
+  const auto largest = hn::Set(d, std::numeric_limits<float>::max());
+  FloatRange total;
+  for (size_t begin = 0; begin < count; begin += kRangeBlock) {
+    const size_t size = count - begin < kRangeBlock ? count - begin : kRangeBlock;
+    const float* block = data + begin;
+    if (size < lanes) {
+      total.Merge(reference::Range(block, size));
+      continue;
+    }
+    auto low = hn::LoadU(d, block);
+    auto high = low;
+    auto finite = hn::Le(hn::Abs(low), largest);
+    size_t i = lanes;
+    const auto take = [&](size_t at) HWY_ATTR {
+      const auto value = hn::LoadU(d, block + at);
+      low = hn::Min(low, value);
+      high = hn::Max(high, value);
+      finite = hn::And(finite, hn::Le(hn::Abs(value), largest));
+    };
+    for (; i + lanes <= size; i += lanes) take(i);
+    if (i < size) take(size - lanes);   // Overlaps: a value seen twice changes no range.
+    if (!hn::AllTrue(d, finite)) {
+      total.Merge(reference::Range(block, size));
+      continue;
+    }
+    FloatRange range;
+    range.low = hn::GetLane(hn::MinOfLanes(d, low)) + 0.0f;
+    range.high = hn::GetLane(hn::MaxOfLanes(d, high)) + 0.0f;
+    range.finite = size;
+    total.Merge(range);
+  }
+  return total;
+}
+
+// One lane a channel: rows x channels values, rows one after another.
+void ColumnRanges(const float* data, size_t rows, size_t channels, float* lows, float* highs, uint64_t* non_finite) {
+  const hn::ScalableTag<float> d;
+  const size_t lanes = hn::Lanes(d);
+  const auto largest = hn::Set(d, std::numeric_limits<float>::max());
+  const auto infinity = hn::Set(d, std::numeric_limits<float>::infinity());
+  for (size_t row = 0; row < rows; ++row) {
+    const float* line = data + row * channels;
+    size_t c = 0;
+    for (; c + lanes <= channels; c += lanes) {
+      const auto value = hn::LoadU(d, line + c);
+      const auto finite = hn::Le(hn::Abs(value), largest);
+      hn::StoreU(hn::Min(hn::LoadU(d, lows + c), hn::IfThenElse(finite, value, infinity)), d, lows + c);
+      hn::StoreU(hn::Max(hn::LoadU(d, highs + c), hn::IfThenElse(finite, value, hn::Neg(infinity))), d, highs + c);
+      if (hn::AllTrue(d, finite)) continue;
+      for (size_t lane = c; lane < c + lanes; ++lane) non_finite[lane] += std::isfinite(line[lane]) ? 0 : 1;
+    }
+    for (; c < channels; ++c) {
+      if (!std::isfinite(line[c])) {
+        ++non_finite[c];
+        continue;
+      }
+      lows[c] = line[c] < lows[c] ? line[c] : lows[c];
+      highs[c] = line[c] > highs[c] ? line[c] : highs[c];
+    }
+  }
+}
+
+}  // namespace hone::kernels::HWY_NAMESPACE
+HWY_AFTER_NAMESPACE();
+
+#if HWY_ONCE
+namespace hone::kernels {
+
+HWY_EXPORT(RangeOf);
+HWY_EXPORT(ColumnRanges);
+
+FloatRange Range(const float* data, size_t count) { return HWY_DYNAMIC_DISPATCH(RangeOf)(data, count); }
+
+void ChannelRanges(const float* data, size_t outer, size_t channels, size_t inner, FloatRange* ranges) {
+  if (inner != 1) {
+    for (size_t c = 0; c < channels; ++c) ranges[c] = FloatRange();
+    for (size_t o = 0; o < outer; ++o) {
+      for (size_t c = 0; c < channels; ++c) ranges[c].Merge(Range(data + (o * channels + c) * inner, inner));
+    }
+    return;
+  }
+  std::vector<float> lows(channels, std::numeric_limits<float>::infinity());
+  std::vector<float> highs(channels, -std::numeric_limits<float>::infinity());
+  std::vector<uint64_t> non_finite(channels, 0);
+  HWY_DYNAMIC_DISPATCH(ColumnRanges)(data, outer, channels, lows.data(), highs.data(), non_finite.data());
+  for (size_t c = 0; c < channels; ++c) ranges[c] = {lows[c] + 0.0f, highs[c] + 0.0f, outer - non_finite[c], non_finite[c]};
+}
+
+}  // namespace hone::kernels
+#endif  // HWY_ONCE
