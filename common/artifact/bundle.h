@@ -5,6 +5,8 @@
 #include <filesystem>
 #include <functional>
 #include <string>
+#include <string_view>
+#include <vector>
 
 #include "common/base/result.h"
 #include "proto/artifact.pb.h"
@@ -16,15 +18,15 @@ namespace hone {
 std::string BundleId(const proto::Bundle& bundle);
 uint64_t BundleBytes(const proto::Bundle& bundle);
 
-// Bounds and form: 1..100,000 files, ordered, distinct, safe relative paths (no "..", no empty part, no leading '/', no control
-// characters, at most 1024 bytes), digests well formed, main among the files (or "" for a folder).
+// Bounds and form: 1..100,000 files, none empty, ordered, distinct, safe relative paths (no "..", no empty part, no leading '/', no
+// control characters, at most 1024 bytes of UTF-8), digests well formed, main among the files (or "" for a folder).
 Result<> CheckBundle(const proto::Bundle& bundle);
 bool IsSafeRelativePath(std::string_view path);
 
 // Makes the bundle of a model on disk by its name and neighbours, hashing its files:
 //   x.onnx (with every external-data file that it names beneath its own folder: see external_files), x.xml with x.bin,
-//   x.tflite, x.pdmodel with x.pdiparams, x.pb, a SavedModel folder.
-// kNotFound if there is nothing; kRejected for a name whose format is unknown, an empty file, a link or special file.
+//   x.tflite, x.pdmodel with x.pdiparams, x.pb, a SavedModel folder (main is "": the folder itself is opened).
+// An empty x.bin or x.pdiparams (a model without weights) is left out. Hidden files of folders are left out. kNotFound if there is nothing; kRejected for a name whose format is unknown, an empty file, a link or special file.
 // `external_files` gives, for an .onnx file, the relative paths of external data; it runs a parser and so lives with the
 // worker's `hone-worker run` (client/local_task.h); pass {} to take the .onnx file alone.
 Result<proto::Bundle> BundleOfModel(const std::filesystem::path& path,
@@ -34,7 +36,7 @@ Result<proto::Bundle> BundleOfModel(const std::filesystem::path& path,
 // are labels, else labels.csv with file,label lines).
 Result<proto::Bundle> BundleOfData(const std::filesystem::path& path);
 
-// The absolute path of a file of a bundle that lies in `folder`.
+// The absolute path of a file of a bundle that lies in `folder`. The bundle must have passed CheckBundle.
 std::filesystem::path PathIn(const std::filesystem::path& folder, const proto::File& file);
 
 }  // namespace hone

@@ -22,7 +22,8 @@ class MachineLock {
   MachineLock(MachineLock&& other) noexcept;
   MachineLock& operator=(MachineLock&& other) noexcept;
 
-  // Blocks until held; give_up is asked every 50 ms and ends the wait with kCancelled.
+  // Blocks until held; give_up is asked at least every 50 ms and ends the wait with kCancelled. A lock that is already held is released
+  // first (a change of kind is no single step: others may pass in between). A forked child shares the lock until it closes or executes.
   Result<> Shared(const std::function<bool()>& give_up = {});
   Result<> Exclusive(const std::function<bool()>& give_up = {});
   void Release();

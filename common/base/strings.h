@@ -29,7 +29,7 @@ std::string HumanDuration(int64_t ms);
 // Three significant digits, no exponent for everyday sizes.
 std::string HumanNumber(double value);
 
-// Whole text must be a number.
+// Whole text must be a number, finite and within the type. These and the next two fail with kRejected.
 Result<int64_t> ParseInteger(std::string_view text);
 Result<double> ParseReal(std::string_view text);
 // "10m", "90s", "1h30m", "500ms"; a bare number is seconds. Result in milliseconds.
@@ -37,7 +37,13 @@ Result<int64_t> ParseDuration(std::string_view text);
 // "512MB", "2GiB", "1000".
 Result<uint64_t> ParseBytes(std::string_view text);
 
-// Text from outside made safe for a terminal or a log line: control characters and broken UTF-8 become '?'.
+// Whether every byte belongs to a well-formed character; strings of messages must.
+bool IsUtf8(std::string_view text);
+// The text with every broken byte replaced by '?'; nothing else changes.
+std::string ToUtf8(std::string_view text);
+
+// Text from outside made safe for a terminal or a log line: control characters (line ends too) and broken UTF-8 become '?'; what is longer
+// than max_bytes is cut and ends in "...".
 std::string Printable(std::string_view text, size_t max_bytes = 4096);
 
 }  // namespace hone

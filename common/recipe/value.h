@@ -1,7 +1,9 @@
 // Values, parameters and candidates in one canonical text each: what goes into digests, the database and messages.
 #pragma once
 
+#include <cstdint>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "common/base/result.h"
@@ -17,14 +19,18 @@ proto::Value IntValue(int64_t value);
 proto::Value RealValue(double value);
 proto::Value TextValue(std::string value);
 
-// For people and keys: true, 3, 0.5 (shortest form that reads back equal), text as it is.
+// Of a number of either kind: where a REAL is declared, an integer is a legal value.
+double RealOf(const proto::Value& value);
+
+// For people and keys: true, 3, 0.5 (shortest form that reads back equal; an integral real reads as an integer), text as it is, "" for
+// none.
 std::string ToText(const proto::Value& value);
 // Numbers compare by value (1 == 1.0); other kinds by kind and content.
 bool Equal(const proto::Value& a, const proto::Value& b);
-// YAML's scalar rules for an unquoted word: true/false, integers, reals, else text.
+// YAML 1.2's core scalar rules for an unquoted word: true/false, integers, reals, else text.
 proto::Value ParseValue(std::string_view text);
 
-// {"name":value,...} ordered by name; numbers in shortest form. Same content, same bytes.
+// {"name":value,...} ordered by name; numbers as ToText writes them; parameters without a value left out. Same content, same bytes.
 std::string CanonicalParameters(const google::protobuf::RepeatedPtrField<proto::Parameter>& parameters);
 // {"backend":...,"pipeline":[{"params":{...},"pass":...}],"settings":{...}}
 std::string CanonicalCandidate(const proto::Candidate& candidate);
@@ -32,10 +38,10 @@ Result<proto::Candidate> ParseCanonicalCandidate(std::string_view json);
 // For people: "static_int8(observer=entropy) on openvino(hint=latency)", "original on onnxruntime".
 std::string CandidateText(const proto::Candidate& candidate);
 
-// Finds a parameter; nullptr if it is not there.
+// Finds a parameter; nullptr if it is not there or has no value.
 const proto::Value* Find(const google::protobuf::RepeatedPtrField<proto::Parameter>& parameters, std::string_view name);
 
-// Type, choices and bounds of one value against its declaration. kRejected with the allowed values in the message.
+// Type (an integer serves as a REAL), choices and bounds of one value against its declaration. kRejected with the allowed values in the message.
 Result<> CheckValue(const proto::ParameterInfo& info, const proto::Value& value, std::string_view owner);
 // Every parameter known (nearest name offered), every value allowed.
 Result<> CheckParameters(const google::protobuf::RepeatedPtrField<proto::ParameterInfo>& infos,

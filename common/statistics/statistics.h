@@ -31,7 +31,8 @@ struct Ratio {
   double high = 1;
   int pairs = 0;
 };
-// Speed-up of paired measurements: element i of both was measured side by side. 99 % bootstrap interval of the median log ratio.
+// Speed-up of paired measurements: element i of both was measured side by side. 99 % bootstrap interval of the median log ratio. Pairs
+// without two positive finite values are left out (and not counted).
 Ratio PairedSpeedup(const std::vector<double>& baseline, const std::vector<double>& candidate, uint64_t seed);
 
 }  // namespace hone

@@ -1,0 +1,119 @@
+#include "common/base/open_file.h"
+
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <sys/random.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <random>
+
+#include "common/base/file.h"
+
+namespace hone {
+
+void Descriptor::Close() {
+  if (fd_ >= 0) close(fd_);
+  fd_ = -1;
+}
+
+std::filesystem::path FolderOf(const std::filesystem::path& path) {
+  return path.has_parent_path() ? path.parent_path() : std::filesystem::path(".");
+}
+
+std::string UniqueName() {
+  uint64_t bits = 0;
+  // getrandom fails only before the kernel's pool is ready or under an odd filter; the library's source serves then.
+  if (getrandom(&bits, sizeof bits, 0) != static_cast<ssize_t>(sizeof bits)) {
+    std::random_device device;
+    bits = static_cast<uint64_t>(device()) << 32 | device();
+  }
+  return fmt::format(".hone-{:016x}", bits);
+}
+
+Result<RegularFile> OpenRegular(const std::filesystem::path& path, Links links) {
+  // O_NONBLOCK: opening a pipe must not wait for its writer.
+  const int flags = O_RDONLY | O_CLOEXEC | O_NONBLOCK | (links == Links::refuse ? O_NOFOLLOW : 0);
+  Descriptor descriptor(open(path.c_str(), flags));
+  if (!descriptor) {
+    if (errno == ELOOP && links == Links::refuse) {
+      return Fail(ErrorCode::kRejected, fmt::format("open {}: it is a symbolic link", path.string()),
+                  "Give the file itself");
+    }
+    if (errno == ENXIO) return Fail(ErrorCode::kRejected, fmt::format("open {}: it is not a regular file", path.string()));
+    return Fail(ErrnoError("open", path, errno));
+  }
+  struct stat status {};
+  if (fstat(descriptor.get(), &status) != 0) return Fail(ErrnoError("stat", path, errno));
+  if (S_ISDIR(status.st_mode)) return Fail(ErrorCode::kRejected, fmt::format("open {}: it is a folder, not a file", path.string()));
+  if (!S_ISREG(status.st_mode)) return Fail(ErrorCode::kRejected, fmt::format("open {}: it is not a regular file", path.string()));
+  return RegularFile{std::move(descriptor), static_cast<uint64_t>(status.st_size), status.st_mode & 07777u};
+}
+
+Result<size_t> ReadSome(int fd, char* buffer, size_t bytes, const std::filesystem::path& path) {
+  while (true) {
+    const ssize_t count = read(fd, buffer, bytes);
+    if (count >= 0) return static_cast<size_t>(count);
+    if (errno != EINTR) return Fail(ErrnoError("read", path, errno));
+  }
+}
+
+Result<> WriteAll(int fd, std::string_view bytes, const std::filesystem::path& path) {
+  while (!bytes.empty()) {
+    const ssize_t count = write(fd, bytes.data(), bytes.size());
+    if (count < 0 && errno == EINTR) continue;
+    if (count < 0) return Fail(ErrnoError("write", path, errno));
+    bytes.remove_prefix(static_cast<size_t>(count));
+  }
+  return {};
+}
+
+Result<> WriteAllAt(int fd, uint64_t offset, std::string_view bytes, const std::filesystem::path& path) {
+  while (!bytes.empty()) {
+    const ssize_t count = pwrite(fd, bytes.data(), bytes.size(), static_cast<off_t>(offset));
+    if (count < 0 && errno == EINTR) continue;
+    if (count < 0) return Fail(ErrnoError("write", path, errno));
+    bytes.remove_prefix(static_cast<size_t>(count));
+    offset += static_cast<uint64_t>(count);
+  }
+  return {};
+}
+
+Result<> SyncFolder(const std::filesystem::path& folder) {
+  const Descriptor descriptor(open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  if (!descriptor) return Fail(ErrnoError("open folder", folder, errno));
+  // Some file systems cannot sync a folder and say EINVAL: there is nothing more to do on them.
+  if (fsync(descriptor.get()) != 0 && errno != EINVAL) return Fail(ErrnoError("sync folder", folder, errno));
+  return {};
+}
+
+Result<TemporaryFile> TemporaryFile::Make(const std::filesystem::path& folder) {
+  constexpr int kAttempts = 16;
+  for (int attempt = 0; attempt < kAttempts; ++attempt) {
+    std::filesystem::path path = folder / (UniqueName() + ".tmp");
+    Descriptor descriptor(open(path.c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0666));
+    if (descriptor) return TemporaryFile(std::move(descriptor), std::move(path));
+    if (errno != EEXIST && errno != EINTR) return Fail(ErrnoError("create a file in", folder, errno));
+  }
+  return Fail(ErrorCode::kFailed, fmt::format("create a file in {}: every name was taken", folder.string()));
+}
+
+TemporaryFile::~TemporaryFile() {
+  if (descriptor_) unlink(path_.c_str());
+}
+
+Result<> TemporaryFile::Sync() {
+  if (fsync(descriptor_.get()) != 0) return Fail(ErrnoError("sync", path_, errno));
+  return {};
+}
+
+Result<> TemporaryFile::Commit(const std::filesystem::path& target) {
+  if (rename(path_.c_str(), target.c_str()) != 0) return Fail(ErrnoError("write", target, errno));
+  // rename(2) leaves both names where they already are links to one file.
+  unlink(path_.c_str());
+  descriptor_.Close();
+  return {};
+}
+
+}  // namespace hone
