@@ -34,13 +34,18 @@ std::vector<onnx::GraphProto*> SubgraphsOf(onnx::NodeProto& node) {
   return graphs;
 }
 
-// Adds to `captured` the names that a subgraph takes from outside.
-void CollectCaptured(const onnx::GraphProto& graph, Names& captured) {
+Names OwnNames(const onnx::GraphProto& graph) {
   Names own;
   for (const auto& input : graph.input()) own.insert(input.name());
   for (const auto& tensor : graph.initializer()) own.insert(tensor.name());
   for (const auto& tensor : graph.sparse_initializer()) own.insert(tensor.values().name());
   for (const auto& node : graph.node()) own.insert(node.output().begin(), node.output().end());
+  return own;
+}
+
+// Adds to `captured` the names that a subgraph takes from outside.
+void CollectCaptured(const onnx::GraphProto& graph, Names& captured) {
+  const Names own = OwnNames(graph);
   Names used;
   for (const auto& node : graph.node()) {
     used.insert(node.input().begin(), node.input().end());
@@ -52,11 +57,19 @@ void CollectCaptured(const onnx::GraphProto& graph, Names& captured) {
   }
 }
 
-// Names that the subgraphs of a node take from outside, ordered.
-std::set<std::string> CapturedBy(const onnx::NodeProto& node) {
-  Names captured;
-  for (const auto* graph : SubgraphsOf(node)) CollectCaptured(*graph, captured);
-  return {captured.begin(), captured.end()};
+// A subgraph's output that is an outer value keeps its place in the list of outputs; its name there is a use like any other.
+void RenameUses(onnx::GraphProto& graph, std::unordered_map<std::string, std::string> names) {
+  for (const auto& own : OwnNames(graph)) names.erase(own);
+  if (names.empty()) return;
+  const auto rename = [&](std::string& name) {
+    const auto found = names.find(name);
+    if (found != names.end()) name = found->second;
+  };
+  for (auto& node : *graph.mutable_node()) {
+    for (auto& input : *node.mutable_input()) rename(input);
+    for (auto* inner : SubgraphsOf(node)) RenameUses(*inner, names);
+  }
+  for (auto& output : *graph.mutable_output()) rename(*output.mutable_name());
 }
 
 void CollectNames(const onnx::GraphProto& root, std::unordered_map<std::string, int>& taken) {
@@ -104,7 +117,7 @@ Names NeededNames(const onnx::GraphProto& graph, std::vector<bool>& node_needed)
     node_needed[static_cast<size_t>(producer->second)] = true;
     const auto& node = graph.node(producer->second);
     for (const auto& input : node.input()) need(input);
-    for (const auto& input : CapturedBy(node)) need(input);
+    for (const auto& input : CapturedNames(node)) need(input);
   }
   return needed;
 }
@@ -123,7 +136,7 @@ GraphIndex::GraphIndex(const onnx::GraphProto& graph) {
     for (int k = 0; k < node.input_size(); ++k) {
       if (!node.input(k).empty()) consumers_[node.input(k)].push_back({i, k});
     }
-    for (const auto& name : CapturedBy(node)) consumers_[name].push_back({i, -1});
+    for (const auto& name : CapturedNames(node)) consumers_[name].push_back({i, -1});
   }
   CollectNames(graph, taken_);
 }
@@ -159,6 +172,18 @@ std::string GraphIndex::FreshName(const std::string& wish) {
   }
 }
 
+std::vector<std::string> CapturedNames(const onnx::NodeProto& node) {
+  Names captured;
+  for (const auto* graph : SubgraphsOf(node)) CollectCaptured(*graph, captured);
+  std::vector<std::string> ordered(captured.begin(), captured.end());
+  std::sort(ordered.begin(), ordered.end());
+  return ordered;
+}
+
+void RenameCaptured(onnx::NodeProto& node, const std::unordered_map<std::string, std::string>& names) {
+  for (auto* graph : SubgraphsOf(node)) RenameUses(*graph, names);
+}
+
 Result<> SortNodes(onnx::GraphProto& graph) {
   const int count = graph.node_size();
   std::unordered_map<std::string, int> producers;
@@ -172,7 +197,8 @@ Result<> SortNodes(onnx::GraphProto& graph) {
   std::vector<std::vector<int>> followers(static_cast<size_t>(count));
   std::vector<int> waiting(static_cast<size_t>(count), 0);
   for (int i = 0; i < count; ++i) {
-    std::set<std::string> used = CapturedBy(graph.node(i));
+    const std::vector<std::string> captured = CapturedNames(graph.node(i));
+    std::set<std::string> used(captured.begin(), captured.end());
     used.insert(graph.node(i).input().begin(), graph.node(i).input().end());
     for (const auto& name : used) {
       const auto producer = producers.find(name);

@@ -109,6 +109,11 @@ class GraphIndex {
   std::unordered_map<std::string, int> inputs_;
 };
 
+// Names that the subgraphs of a node take from the graph around it, ordered.
+std::vector<std::string> CapturedNames(const onnx::NodeProto& node);
+// Renames what the subgraphs of a node take from outside; names that a subgraph defines itself stay.
+void RenameCaptured(onnx::NodeProto& node, const std::unordered_map<std::string, std::string>& names);
+
 // Stable topological order; kRejected for a cycle.
 Result<> SortNodes(onnx::GraphProto& graph);
 // Drops initializers and nodes that no output needs. Returns how many nodes went.

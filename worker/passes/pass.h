@@ -22,6 +22,7 @@ struct PassContext {
   const proto::BuildTask* task = nullptr;
   int threads = 1;                          // Resolved, at least 1.
   std::vector<std::string> notes;           // The pass adds lines for people.
+  bool changes_types = false;               // Set by a pass that was asked to change the element types of inputs and outputs.
 
   // Value of a parameter: as given, else its default. The parameter must be declared and have a value.
   bool Bool(std::string_view name) const;

@@ -1,0 +1,213 @@
+// Before: model.onnx (or tflite, TensorFlow, Paddle, another IR).
+// After:  model.xml and model.bin.
+//
+// Two things would make the bytes differ between runs of one task: names that OpenVINO numbers by a counter of the process, for nodes that nobody
+// named, and what other tools noted about how they made their file. The former are numbered anew by position, the latter dropped.
+#include "worker/passes/openvino_ir.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <exception>
+#include <map>
+#include <new>
+#include <openvino/op/util/multi_subgraph_base.hpp>
+#include <openvino/openvino.hpp>
+#include <unordered_set>
+
+#include "common/base/digest.h"
+#include "common/base/strings.h"
+#include "worker/model/model.h"
+
+namespace hone {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr const char* kXmlName = "model.xml";
+constexpr const char* kBinName = "model.bin";
+// Keys of a model's rt_info that tell how a file was made: arguments and paths of the machine that made it.
+constexpr const char* kOrigins[] = {"conversion_parameters", "optimum", "legacy_frontend"};
+
+// The library's message in one line, without the places in its sources.
+std::string CauseOf(const std::exception& error) {
+  std::vector<std::string> kept;
+  for (const auto& line : Split(error.what(), '\n')) {
+    const std::string_view text = Trim(line);
+    if (!text.empty() && !text.starts_with("Exception from ")) kept.emplace_back(text);
+  }
+  return Printable(Join(kept, "; "), 1000);
+}
+
+template <class Work>
+auto CallOpenvino(const char* what, const Work& work) -> Result<decltype(work())> try {
+  return work();
+} catch (const std::bad_alloc&) {
+  return Fail(ErrorCode::kExhausted, fmt::format("{}: not enough memory", what));
+} catch (const std::exception& error) {
+  return Fail(ErrorCode::kRejected, fmt::format("{}: {}", what, CauseOf(error)));
+}
+
+// Names that the result must answer to.
+struct OnnxNames {
+  std::vector<std::string> inputs;
+  std::vector<std::string> outputs;
+};
+
+// OpenVINO opens external data by itself, so it is given only what passed our own checks.
+Result<OnnxNames> CheckOnnx(const fs::path& file) {
+  TRY_ASSIGN(const std::vector<std::string> external, ExternalFiles(file));
+  TRY_ASSIGN(const onnx::ModelProto model, LoadOnnx(file, external.empty() ? Weights::leave_external : Weights::load));
+  TRY(CheckModel(model));
+  OnnxNames names;
+  for (const auto* input : RealInputs(model.graph())) names.inputs.push_back(input->name());
+  for (const auto& output : model.graph().output()) names.outputs.push_back(output.name());
+  return names;
+}
+
+// A SavedModel is opened by its folder.
+fs::path PathToOpen(const proto::LocalBundle& model) {
+  const fs::path main = fs::path(model.folder()) / model.bundle().main();
+  return main.filename() == "saved_model.pb" ? main.parent_path() : main;
+}
+
+template <class Ports>
+Result<> CheckNames(const Ports& ports, const std::vector<std::string>& wanted, const char* kind) {
+  for (const auto& name : wanted) {
+    const bool found = std::any_of(ports.begin(), ports.end(), [&](const auto& port) { return port.get_names().contains(name); });
+    if (!found) return Fail(ErrorCode::kFailed, fmt::format("OpenVINO lost the {} '{}'", kind, Printable(name, 200)));
+  }
+  return {};
+}
+
+// --- pins -----------------------------------------------------------------------------------------------------------
+
+Result<ov::PartialShape> PinnedShape(const std::string& name, const ov::PartialShape& shape, const proto::InputShape& pin) {
+  if (shape.rank().is_dynamic()) {
+    ov::PartialShape pinned;
+    for (const int64_t dim : pin.dims()) pinned.push_back(dim < 0 ? ov::Dimension::dynamic() : ov::Dimension(dim));
+    return pinned;
+  }
+  if (static_cast<int>(shape.size()) != pin.dims_size()) {
+    return Fail(ErrorCode::kRejected, fmt::format("input '{}' has {} dimensions, not {}", name, shape.size(), pin.dims_size()));
+  }
+  ov::PartialShape pinned = shape;
+  for (int i = 0; i < pin.dims_size(); ++i) {
+    if (pin.dims(i) == -1) continue;
+    const ov::Dimension& declared = shape[static_cast<size_t>(i)];
+    if (pin.dims(i) < 1 || !declared.compatible(pin.dims(i))) {
+      return Fail(ErrorCode::kRejected, fmt::format("input '{}': dimension {} cannot be {}: the model has {}", name, i, pin.dims(i), declared.to_string()));
+    }
+    pinned[static_cast<size_t>(i)] = pin.dims(i);
+  }
+  return pinned;
+}
+
+Result<> PinModel(ov::Model& model, const google::protobuf::RepeatedPtrField<proto::InputShape>& pins) {
+  if (pins.empty()) return {};
+  std::map<ov::Output<ov::Node>, ov::PartialShape> shapes;
+  std::vector<std::string> names;
+  for (const auto& input : model.inputs()) names.insert(names.end(), input.get_names().begin(), input.get_names().end());
+  std::sort(names.begin(), names.end());
+  for (const auto& pin : pins) {
+    const auto inputs = model.inputs();
+    const auto input = std::find_if(inputs.begin(), inputs.end(), [&](const auto& port) { return port.get_names().contains(pin.name()); });
+    if (input == inputs.end()) {
+      return Fail(ErrorCode::kRejected, fmt::format("the model has no input '{}'{}", Printable(pin.name(), 200), DidYouMean(pin.name(), names)),
+                  "Its inputs: " + Join(names, ", ") + ".");
+    }
+    TRY_ASSIGN(shapes[*input], PinnedShape(pin.name(), input->get_partial_shape(), pin));
+  }
+  return CallOpenvino("pin the inputs", [&] {
+    model.reshape(shapes);
+    return 0;
+  }).map([](int) {});
+}
+
+// --- names ----------------------------------------------------------------------------------------------------------
+
+// Nodes that nobody named are called Type_<count>, the count running through the process: here through the model.
+void NumberUnnamedNodes(const ov::Model& model) {
+  const auto nodes = model.get_ordered_ops();
+  std::unordered_set<std::string> taken;
+  for (const auto& node : nodes) {
+    if (node->get_friendly_name() != node->get_name()) taken.insert(node->get_friendly_name());
+  }
+  size_t count = 0;
+  for (const auto& node : nodes) {
+    if (node->get_friendly_name() != node->get_name()) continue;
+    std::string name;
+    do {
+      name = fmt::format("{}_{}", node->get_type_name(), count++);
+    } while (!taken.insert(name).second);
+    node->set_friendly_name(name);
+  }
+}
+
+void NumberEverywhere(const ov::Model& model) {
+  NumberUnnamedNodes(model);
+  for (const auto& node : model.get_ops()) {
+    const auto* outer = dynamic_cast<const ov::op::util::MultiSubGraphOp*>(node.get());
+    if (outer == nullptr) continue;
+    for (const auto& inner : outer->get_functions()) NumberEverywhere(*inner);
+  }
+}
+
+void DropOrigins(ov::Model& model) {
+  for (const char* key : kOrigins) model.get_rt_info().erase(key);
+}
+
+Result<proto::File> Describe(const fs::path& folder, const char* name) {
+  proto::File file;
+  file.set_path(name);
+  TRY_ASSIGN(*file.mutable_digest(), DigestOfFile(folder / name));
+  std::error_code error;
+  file.set_size_bytes(fs::file_size(folder / name, error));
+  if (error) return Fail(ErrorCode::kFailed, fmt::format("write {}: {}", (folder / name).string(), error.message()));
+  return file;
+}
+
+}  // namespace
+
+proto::PassInfo OpenvinoIrInfo() {
+  proto::PassInfo info;
+  info.set_name("openvino_ir");
+  info.set_version(1);
+  info.set_summary("Converts the model to OpenVINO IR, with the input shapes given as inputs");
+  *info.add_parameters() = BoolParameter("fp16_weights", false, "Store float32 weights as float16; they are widened when the model is loaded.");
+  for (const char* format : {"onnx", "tflite", "tensorflow", "paddle", "openvino_ir"}) info.add_accepts(format);
+  info.set_produces("openvino_ir");
+  return info;
+}
+
+Result<proto::Bundle> ConvertToOpenvinoIr(PassContext& context) {
+  const proto::LocalBundle& source = context.task->model();
+  const fs::path path = PathToOpen(source);
+  OnnxNames names;
+  if (source.bundle().format() == "onnx") {
+    TRY_ASSIGN(names, CheckOnnx(path));
+  }
+  TRY_ASSIGN(const std::shared_ptr<ov::Model> model, CallOpenvino("read the model", [&] { return ov::Core().read_model(path.string()); }));
+  TRY(CheckNames(model->inputs(), names.inputs, "input"));
+  TRY(CheckNames(model->outputs(), names.outputs, "output"));
+  TRY(PinModel(*model, context.task->inputs()));
+  model->set_friendly_name("model");
+  NumberEverywhere(*model);
+  DropOrigins(*model);
+  const fs::path folder = context.task->output_folder();
+  const bool fp16_weights = context.Bool("fp16_weights");
+  const auto saved = CallOpenvino("write the model", [&] {
+    ov::save_model(model, (folder / kXmlName).string(), fp16_weights);
+    return 0;
+  });
+  TRY(saved);
+  proto::Bundle bundle;
+  bundle.set_format("openvino_ir");
+  bundle.set_main(kXmlName);
+  TRY_ASSIGN(*bundle.add_files(), Describe(folder, kBinName));
+  TRY_ASSIGN(*bundle.add_files(), Describe(folder, kXmlName));
+  context.notes.push_back(fmt::format("{} operations, weights {}", model->get_ops().size(), fp16_weights ? "as float16" : "as they were"));
+  return bundle;
+}
+
+}  // namespace hone
