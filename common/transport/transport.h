@@ -33,12 +33,14 @@ class Dialer {
   // the timeout. Late replies to earlier requests are dropped.
   virtual Result<proto::Frame> Call(proto::Frame request, std::chrono::milliseconds timeout) = 0;
 
-  // Without waiting: Post numbers and sends a frame (its number is returned); Receive gives the next reply frame, or empty
-  // after the timeout.
+  // Without waiting: Post numbers and sends a frame (its number is returned); Receive gives the next reply to a posted frame, or empty
+  // after the timeout. Frames posted while there is no connection go out once there is one; kUnreachable where too many wait already.
+  // Replies of kind Error come as frames. Replies to posted frames that arrive during a Call are kept for Receive.
   virtual Result<uint64_t> Post(proto::Frame request) = 0;
   virtual Result<std::optional<proto::Frame>> Receive(std::chrono::milliseconds timeout) = 0;
 
-  // For poll(2) together with other descriptors (edge-triggered, as ZMQ_FD: drain with Receive(0) after each event).
+  // For poll(2) together with other descriptors (edge-triggered, as ZMQ_FD: drain with Receive(0) after each event, and before polling after
+  // each Post or Call). Ask for it anew after a Call that timed out.
   virtual int EventFd() const = 0;
 };
 
@@ -60,12 +62,14 @@ class Listener {
   // Never blocks; a peer that is gone or whose queue is full loses the frame (it asks again).
   virtual void Send(const std::string& peer, const proto::Frame& frame) = 0;
   virtual uint64_t malformed() const = 0;
-  // Wakes a waiting Receive from a signal handler or another thread.
+  // An eventfd: writing a uint64_t of 1 to it wakes a waiting Receive, from a signal handler or another thread. (A signal that interrupts
+  // the wait ends it too.)
   virtual int EventFd() const = 0;
 };
 
 // Artifacts through a dialer, chunk by chunk with at most `window` unanswered, so that other traffic passes between.
-// progress gets bytes done and total (of this file) and may return false to stop (kCancelled).
+// progress gets bytes done and total (of this file), several times a second even if nothing moves, and may return false to stop
+// (kCancelled). A transfer owns its dialer while it runs: replies to frames that others posted on it are lost.
 struct TransferOptions {
   int window = 4;
   std::chrono::milliseconds timeout{30000};   // Without any progress.
@@ -73,11 +77,11 @@ struct TransferOptions {
 };
 // Uploads a local file unless the store has it; resumes a partial upload.
 Result<> UploadFile(Dialer& dialer, const std::string& path, const std::string& digest, uint64_t size_bytes, const TransferOptions& options = {});
-// Downloads into target (verified, then renamed into place).
+// Downloads into target (verified, then renamed into place); its folder is made.
 Result<> DownloadFile(Dialer& dialer, const std::string& digest, const std::string& target, const TransferOptions& options = {});
 // Every file of a bundle that the store lacks, from `folder`. Returns the bytes sent.
 Result<uint64_t> UploadBundle(Dialer& dialer, const proto::Bundle& bundle, const std::string& folder, const TransferOptions& options = {});
-// Every file of a bundle into `folder` by its path.
+// Every file of a bundle into `folder` by its path; those that are there already with their digest stay.
 Result<> DownloadBundle(Dialer& dialer, const proto::Bundle& bundle, const std::string& folder, const TransferOptions& options = {});
 
 }  // namespace hone

@@ -1,0 +1,165 @@
+// A DEALER socket whose replies find their requests by number.
+//
+// Frames posted while there is no connection wait in ZeroMQ's queue and go out once there is one. Call must not leave such a frame
+// behind: a request that was given up would be carried out later, and its reply would be nobody's. So a Call that timed out replaces
+// the socket, unless posted frames are still to be answered on it.
+#include <fmt/format.h>
+
+#include <deque>
+#include <set>
+
+#include "common/base/strings.h"
+#include "common/transport/endpoint.h"
+#include "common/transport/socket.h"
+#include "common/transport/transport.h"
+
+namespace hone {
+namespace {
+
+using std::chrono::milliseconds;
+
+constexpr size_t kMaxPosted = 4096;   // Posted frames that may still be answered; the oldest are forgotten first.
+constexpr size_t kMaxInbox = 256;     // Replies to them that came during a Call.
+
+class ZmqDialer final : public Dialer {
+ public:
+  ZmqDialer(Endpoint endpoint, Socket socket) : endpoint_(std::move(endpoint)), socket_(std::move(socket)) {}
+
+  static Result<Socket> Open(const Endpoint& endpoint) {
+    TRY_ASSIGN(Socket socket, Socket::Make(ZMQ_DEALER));
+    // With IPv6 on, "localhost" may be tried as ::1 alone.
+    if (endpoint.ipv6) socket.Set(ZMQ_IPV6, 1);
+    const std::string text = endpoint.Text();
+    if (zmq_connect(socket.raw(), text.c_str()) != 0) {
+      return Fail(ErrorCode::kUsage, fmt::format("connect to {}: {}", Printable(text, 200), zmq_strerror(errno)));
+    }
+    return socket;
+  }
+
+  Result<proto::Frame> Call(proto::Frame request, milliseconds timeout) override {
+    const SteadyTime deadline = DeadlineAfter(timeout);
+    TRY_ASSIGN(const uint64_t number, Send(std::move(request), deadline));
+    while (true) {
+      TRY_ASSIGN(std::optional<proto::Frame> reply, Next(deadline));
+      if (!reply) return NoReply(timeout);
+      // An error without a number: the other side could not read what we sent.
+      const bool unreadable = reply->request() == 0 && reply->has_error();
+      if (reply->request() == number || unreadable) {
+        TRY(CheckProtocol(*reply));
+        if (reply->has_error()) return Fail(FromProto(reply->error()));
+        return std::move(*reply);
+      }
+      if (posted_.erase(reply->request()) > 0) Keep(std::move(*reply));
+    }
+  }
+
+  Result<uint64_t> Post(proto::Frame request) override {
+    TRY_ASSIGN(const uint64_t number, Send(std::move(request), std::chrono::steady_clock::now()));
+    posted_.insert(number);
+    if (posted_.size() > kMaxPosted) posted_.erase(posted_.begin());
+    return number;
+  }
+
+  Result<std::optional<proto::Frame>> Receive(milliseconds timeout) override {
+    if (!inbox_.empty()) {
+      std::optional<proto::Frame> frame = std::move(inbox_.front());
+      inbox_.pop_front();
+      return frame;
+    }
+    const SteadyTime deadline = DeadlineAfter(timeout);
+    while (true) {
+      TRY_ASSIGN(std::optional<proto::Frame> reply, Next(deadline));
+      if (!reply) return reply;
+      const bool unreadable = reply->request() == 0 && reply->has_error();
+      if (posted_.erase(reply->request()) == 0 && !unreadable) continue;
+      TRY(CheckProtocol(*reply));
+      return reply;
+    }
+  }
+
+  int EventFd() const override { return socket_.EventFd(); }
+
+ private:
+  Result<uint64_t> Send(proto::Frame frame, SteadyTime deadline) {
+    frame.set_protocol(kProtocol);
+    frame.set_request(next_++);
+    TRY_ASSIGN(Message message, Serialize(frame));
+    while (!socket_.Send(message)) {
+      if (!Await(ZMQ_POLLOUT, deadline)) {
+        return Fail(ErrorCode::kUnreachable, fmt::format("send to {}: nothing was taken for too long", endpoint_.Text()), Remedy());
+      }
+    }
+    return frame.request();
+  }
+
+  // The next frame that can be read; empty at the deadline.
+  Result<std::optional<proto::Frame>> Next(SteadyTime deadline) {
+    while (true) {
+      std::vector<Message> parts = socket_.Receive(1);
+      if (parts.empty()) {
+        if (!Await(ZMQ_POLLIN, deadline)) return std::optional<proto::Frame>();
+        continue;
+      }
+      std::optional<proto::Frame> frame(std::in_place);
+      const bool readable = parts.size() == 1 && frame->ParseFromArray(parts[0].data(), static_cast<int>(parts[0].size()));
+      if (readable) return frame;
+    }
+  }
+
+  // False at the deadline.
+  bool Await(short events, SteadyTime deadline) {
+    while (true) {
+      zmq_pollitem_t item{socket_.raw(), 0, events, 0};
+      const int left = MillisecondsUntil(deadline);
+      const int ready = zmq_poll(&item, 1, left);
+      if (ready > 0) return true;
+      if (ready == 0 && left == 0) return false;
+      // Interrupted, or woken before the deadline's last fraction of a millisecond: again.
+      if (ready < 0 && MillisecondsUntil(deadline) == 0) return false;
+    }
+  }
+
+  Result<> CheckProtocol(const proto::Frame& frame) const {
+    // An error tells by itself what is wrong, whatever version wrote it.
+    if (frame.protocol() == kProtocol || frame.has_error()) return {};
+    return Fail(ErrorCode::kRejected,
+                fmt::format("{} speaks protocol {}, this program {}", endpoint_.Text(), frame.protocol(), kProtocol),
+                "Run the same version of hone on both sides");
+  }
+
+  void Keep(proto::Frame frame) {
+    inbox_.push_back(std::move(frame));
+    if (inbox_.size() > kMaxInbox) inbox_.pop_front();
+  }
+
+  tl::unexpected<Error> NoReply(milliseconds timeout) {
+    Error error{ErrorCode::kUnreachable, fmt::format("ask {}: no reply within {}", endpoint_.Text(), HumanDuration(timeout.count())), Remedy()};
+    if (posted_.empty()) {
+      // Should even that fail, the old socket serves on.
+      if (auto fresh = Open(endpoint_)) socket_ = std::move(*fresh);
+    }
+    return Fail(std::move(error));
+  }
+
+  std::string Remedy() const { return fmt::format("Check that hone-coordinator runs and listens on {}", endpoint_.Text()); }
+
+  const Endpoint endpoint_;
+  Socket socket_;
+  uint64_t next_ = 1;
+  std::set<uint64_t> posted_;
+  std::deque<proto::Frame> inbox_;
+};
+
+}  // namespace
+
+Result<std::unique_ptr<Dialer>> Dialer::Connect(const std::string& text) {
+  TRY_ASSIGN(Endpoint endpoint, ParseEndpoint(text, ErrorCode::kUsage));
+  if (endpoint.kind == Endpoint::Kind::kTcp && (endpoint.port == 0 || endpoint.host == "*")) {
+    return Fail(ErrorCode::kUsage, fmt::format("endpoint '{}': a host and a port are needed to connect", Printable(text, 200)),
+                "Write tcp://host:port or ipc://path");
+  }
+  TRY_ASSIGN(Socket socket, ZmqDialer::Open(endpoint));
+  return std::make_unique<ZmqDialer>(std::move(endpoint), std::move(socket));
+}
+
+}  // namespace hone
