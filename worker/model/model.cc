@@ -205,6 +205,30 @@ void ReplaceSymbols(onnx::TypeProto& type, const Symbols& symbols) {
   }
 }
 
+// --- shapes ---------------------------------------------------------------------------------------------------------
+
+void InferInto(onnx::ModelProto& model, onnx::shape_inference::DataValueMap* data) {
+  // A model may contradict itself or use operators whose inference throws: what was inferred until then stays.
+  try {
+    onnx::shape_inference::InferShapes(model, onnx::OpSchemaRegistry::Instance(), onnx::ShapeInferenceOptions(false, 0, true), data);
+  } catch (const std::exception&) {
+    return;
+  }
+}
+
+void ForgetShapes(onnx::GraphProto& graph) {
+  std::unordered_map<std::string_view, bool> foreign;
+  for (const auto& node : graph.node()) {
+    if (IsDefaultDomain(node.domain())) continue;
+    for (const auto& name : node.output()) foreign[name] = true;
+  }
+  for (auto* values : {graph.mutable_output(), graph.mutable_value_info()}) {
+    for (auto& value : *values) {
+      if (value.type().has_tensor_type() && !foreign.contains(value.name())) value.mutable_type()->mutable_tensor_type()->clear_shape();
+    }
+  }
+}
+
 }  // namespace
 
 Result<> CheckModel(const onnx::ModelProto& model) {
@@ -219,12 +243,26 @@ Result<> CheckModel(const onnx::ModelProto& model) {
   return {};
 }
 
-void InferShapes(onnx::ModelProto& model) {
-  // A model may contradict itself or use operators whose inference throws: what was inferred until then stays.
-  try {
-    onnx::shape_inference::InferShapes(model, onnx::OpSchemaRegistry::Instance(), onnx::ShapeInferenceOptions(false, 0, true));
-  } catch (const std::exception&) {
-    return;
+void InferShapes(onnx::ModelProto& model) { InferInto(model, nullptr); }
+
+void ReinferShapes(onnx::ModelProto& model, KnownValues* known) {
+  onnx::GraphProto& graph = *model.mutable_graph();
+  const auto declared = graph.output();
+  VisitGraphs(graph, ForgetShapes);
+  onnx::shape_inference::DataValueMap data;
+  InferInto(model, known != nullptr ? &data : nullptr);
+  for (int i = 0; i < graph.output_size(); ++i) {
+    auto& output = *graph.mutable_output(i);
+    const bool had = declared[i].type().has_tensor_type() && declared[i].type().tensor_type().has_shape();
+    if (had && !DimsOf(output)) *output.mutable_type()->mutable_tensor_type()->mutable_shape() = declared[i].type().tensor_type().shape();
+  }
+  if (known == nullptr) return;
+  for (const auto& [name, shape] : data) {
+    std::vector<int64_t> values;
+    for (const auto& dim : shape.dim()) {
+      if (dim.has_dim_value()) values.push_back(dim.dim_value());
+    }
+    if (static_cast<int>(values.size()) == shape.dim_size()) known->emplace(name, std::move(values));
   }
 }
 

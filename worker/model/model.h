@@ -43,6 +43,13 @@ Result<> CheckModel(const onnx::ModelProto& model);
 // what cannot be inferred stays absent.
 void InferShapes(onnx::ModelProto& model);
 
+// Values of small integer tensors (shapes and what is computed from them) that inference could tell exactly, by name.
+using KnownValues = std::map<std::string, std::vector<int64_t>>;
+
+// Forgets the shapes that the model records, except those of inputs and of what inference cannot know (operators of other domains), and infers them
+// anew: what an exporter traced with other inputs does not survive. Declared output shapes stay where nothing better is known.
+void ReinferShapes(onnx::ModelProto& model, KnownValues* known = nullptr);
+
 // Declared inputs that are no initializers.
 std::vector<const onnx::ValueInfoProto*> RealInputs(const onnx::GraphProto& graph);
 // -1 for a free dimension; nullopt if the rank is unknown.
