@@ -72,14 +72,14 @@ TEST_F(BadInputTest, UnknownParameterAndValueOutsideWhatIsAllowed) {
 TEST_F(BadInputTest, CalibrationSetWithoutAnInputOrWithAWrongShape) {
   Write("recipe.yaml", "passes: [static_int8]\nbackends: {onnxruntime: {}}\n");
   WriteNpz(folder_ / "other.npz", {{"y", NormalArray({40, 64}, 5)}});
-  ExpectRefused({Path("mlp.onnx"), "--recipe", Path("recipe.yaml"), "--calibration", Path("other.npz"), "--data", Path("data.npz")}, 9, {"'x'"});
+  ExpectRefused({Path("mlp.onnx"), "--recipe", Path("recipe.yaml"), "--calibration", Path("other.npz"), "--data", Path("data.npz")}, 9, {" x"});
   WriteNpz(folder_ / "misshapen.npz", {{"x", NormalArray({40, 32}, 5)}});
-  ExpectRefused({Path("mlp.onnx"), "--recipe", Path("recipe.yaml"), "--calibration", Path("misshapen.npz"), "--data", Path("data.npz")}, 9, {"'x'", "64", "32"});
+  ExpectRefused({Path("mlp.onnx"), "--recipe", Path("recipe.yaml"), "--calibration", Path("misshapen.npz"), "--data", Path("data.npz")}, 9, {" x", "64", "32"});
 }
 
 TEST_F(BadInputTest, EvaluationSetThatDoesNotFit) {
   WriteNpz(folder_ / "misshapen.npz", {{"x", NormalArray({40, 32}, 5)}});
-  ExpectRefused({Path("mlp.onnx"), "--data", Path("misshapen.npz")}, 9, {"'x'", "64", "32"});
+  ExpectRefused({Path("mlp.onnx"), "--data", Path("misshapen.npz")}, 9, {" x", "64", "32"});
   Write("broken.npz", "PK\x03\x04 no zip at all");
   ExpectRefused({Path("mlp.onnx"), "--data", Path("broken.npz")}, 9, {"broken.npz"});
   ExpectRefused({Path("mlp.onnx"), "--data", Path("no.npz")}, 9, {"no.npz"});
@@ -90,7 +90,7 @@ TEST_F(BadInputTest, StaticQuantizationWithoutCalibrationData) {
   ExpectRefused({Path("mlp.onnx"), "--recipe", Path("recipe.yaml")}, 9, {"recipe.yaml:2:", "static_int8", "calibration"});
 }
 
-TEST_F(BadInputTest, FreeDimensionNotPinned) { ExpectRefused({Path("free.onnx")}, 9, {"'x'", "--input"}); }
+TEST_F(BadInputTest, FreeDimensionNotPinned) { ExpectRefused({Path("free.onnx")}, 9, {"free dimension", "--input"}); }
 
 TEST_F(BadInputTest, UsageIsExitTwo) {
   EXPECT_EQ(Hone({"optimise"}).code, 2);

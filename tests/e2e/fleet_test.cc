@@ -27,14 +27,16 @@ class FleetTest : public testing::Test {
   // What must hold after any job that ended well, whatever happened meanwhile.
   void ExpectNothingLostOrDoubled(const Coordinator& coordinator, size_t trials) {
     const fs::path db = Database(coordinator);
-    const auto rows = Query(db, "SELECT study, number, state FROM trials ORDER BY study, number");
+    const auto rows = Query(db, "SELECT study, trial, state FROM trials ORDER BY study, trial");
     EXPECT_EQ(rows.size(), trials);
     for (const auto& row : rows) EXPECT_TRUE(row[2] == "complete" || row[2] == "infeasible") << row[0] << "/" << row[1] << " is " << row[2];
-    // Each trial has exactly one effective value of each metric.
-    EXPECT_TRUE(Query(db, "SELECT trial, name FROM metrics GROUP BY trial, name HAVING count(*) > 1").empty());
-    EXPECT_TRUE(Query(db, "SELECT id FROM attempts WHERE cause IS NULL OR cause = ''").empty());
+    // Each trial has one effective result, and it is an attempt that ended well; no first measurement counts twice.
+    EXPECT_TRUE(Query(db, "SELECT t.trial FROM trials t LEFT JOIN attempts a ON a.attempt = t.result WHERE a.outcome IS NOT 'done'").empty());
+    EXPECT_TRUE(Query(db, "SELECT study, trial FROM attempts WHERE kind = 'measure' AND outcome = 'done' GROUP BY study, trial HAVING count(*) > 1").empty());
+    EXPECT_TRUE(Query(db, "SELECT build FROM attempts WHERE kind = 'build' AND outcome = 'done' GROUP BY build HAVING count(*) > 1").empty());
+    EXPECT_TRUE(Query(db, "SELECT attempt FROM attempts WHERE outcome = 'open'").empty());
     // No candidate twice in a study.
-    EXPECT_TRUE(Query(db, "SELECT study, candidate FROM trials WHERE number > 0 GROUP BY study, candidate HAVING count(*) > 1").empty());
+    EXPECT_TRUE(Query(db, "SELECT study, candidate FROM trials WHERE trial > 0 GROUP BY study, candidate HAVING count(*) > 1").empty());
     EXPECT_EQ(Query(db, "PRAGMA integrity_check")[0][0], "ok");
   }
 
@@ -65,8 +67,7 @@ TEST_F(FleetTest, EachTargetsTrialsRunOnlyOnMatchingWorkers) {
   for (const auto& study : studies) EXPECT_FALSE(study.at("best").is_null());
 
   const auto rows = Query(Database(coordinator),
-                          "SELECT DISTINCT s.target, a.worker FROM attempts a JOIN trials t ON t.id = a.trial JOIN studies s ON s.id = t.study "
-                          "WHERE a.kind = 'measure' ORDER BY s.target");
+                          "SELECT DISTINCT study, worker FROM attempts WHERE kind <> 'build' ORDER BY study");
   ASSERT_EQ(rows.size(), 2U);
   EXPECT_EQ(rows[0][1], "red");
   EXPECT_EQ(rows[1][1], "blue");
@@ -81,10 +82,10 @@ TEST_F(FleetTest, KilledWorkerAndKilledCoordinatorLoseNothing) {
   const std::string job = Submit(coordinator, kEight);
 
   // A worker dies while it holds work.
-  ASSERT_TRUE(Eventually([&] { return !Query(Database(coordinator), "SELECT 1 FROM attempts WHERE worker = 'one' AND cause IS NULL").empty(); }, Deadline(60)));
+  ASSERT_TRUE(Eventually([&] { return !Query(Database(coordinator), "SELECT 1 FROM attempts WHERE worker = 'one' AND outcome = 'open'").empty(); }, Deadline(60)));
   one.Kill();
   // The coordinator dies in the middle of the search and comes back.
-  ASSERT_TRUE(Eventually([&] { return !Query(Database(coordinator), "SELECT 1 FROM trials WHERE number > 0 AND state = 'complete'").empty(); }, Deadline(120)));
+  ASSERT_TRUE(Eventually([&] { return !Query(Database(coordinator), "SELECT 1 FROM trials WHERE trial > 0 AND state = 'complete'").empty(); }, Deadline(120)));
   coordinator.Kill();
   coordinator.Start();
   ASSERT_EQ(Wait(coordinator, job).code, 0) << coordinator.Log();
@@ -116,7 +117,7 @@ TEST_F(FleetTest, CancelledJobStopsAndSaysSo) {
   const std::string job = Submit(coordinator, kEight);
   EXPECT_EQ(Hone({"cancel", job, "--coordinator", coordinator.endpoint()}).code, 0);
   EXPECT_EQ(Wait(coordinator, job).code, 11);
-  EXPECT_TRUE(Eventually([&] { return Query(Database(coordinator), "SELECT id FROM attempts WHERE cause IS NULL").empty(); }, Deadline(20)));
+  EXPECT_TRUE(Eventually([&] { return Query(Database(coordinator), "SELECT attempt FROM attempts WHERE outcome = 'open'").empty(); }, Deadline(20)));
 }
 
 }  // namespace
