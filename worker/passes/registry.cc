@@ -1,17 +1,27 @@
 // The passes there are, in the order in which people list them: structural ones, then precisions, then formats.
 #include "worker/passes/convert_opset.h"
+#include "worker/passes/dynamic_int8.h"
 #include "worker/passes/fix_shapes.h"
 #include "worker/passes/fp16.h"
 #include "worker/passes/openvino_ir.h"
 #include "worker/passes/pass.h"
+#include "worker/passes/simplify.h"
+#include "worker/passes/static_int8.h"
+#include "worker/passes/weights_int4.h"
+#include "worker/passes/weights_int8.h"
 
 namespace hone {
 
 const std::vector<PassRow>& Passes() {
   static const std::vector<PassRow> kPasses = {
+      {SimplifyInfo, Simplify, nullptr},
       {FixShapesInfo, FixShapes, nullptr},
       {ConvertOpsetInfo, ConvertOpset, nullptr},
       {Fp16Info, ConvertToFp16, nullptr},
+      {DynamicInt8Info, DynamicInt8, nullptr},
+      {StaticInt8Info, StaticInt8, nullptr},
+      {WeightsInt8Info, WeightsInt8, nullptr},
+      {WeightsInt4Info, WeightsInt4, nullptr},
       {OpenvinoIrInfo, nullptr, ConvertToOpenvinoIr},
   };
   return kPasses;
