@@ -1,0 +1,239 @@
+// Before: Y = MatMul(A, B)            B a float constant
+// After:  Aq, sa, za = DynamicQuantizeLinear(A)      one for every consumer of A
+//         Y = Cast(MatMulInteger(Aq, Bq, za, zb)) * (sa * sb)
+//
+// A Gemm becomes a MatMul and an Add first. A Conv (asked for by `conv`) becomes ConvInteger in the same way, its bias added afterwards. A table
+// of a Gather keeps uint8 codes and is dequantized after the look-up. Codes, scales and zero points are those of ONNX Runtime's
+// quantize_dynamic: weights int8 symmetric or uint8 asymmetric, MatMul by the last dimension where per_channel is set.
+#include "worker/passes/dynamic_int8.h"
+
+#include <fmt/format.h>
+
+#include <map>
+#include <set>
+
+#include "worker/passes/quantization_graph.h"
+
+namespace hone {
+namespace {
+
+struct DynamicOptions {
+  bool per_channel = false;
+  bool reduce_range = false;
+  bool conv = false;
+  bool embeddings = true;
+  CodeType weights = CodeType::s8;
+};
+
+struct QuantizedInput {
+  std::string codes;
+  std::string scale;
+  std::string zero_point;
+};
+
+class DynamicQuantizer {
+ public:
+  DynamicQuantizer(QuantizationGraph& graph, const DynamicOptions& options) : graph_(graph), options_(options) {}
+
+  // The quantizers of one operator. They answer why a node is left, "" if it was quantized.
+  using Quantize = Result<std::string> (DynamicQuantizer::*)(int index);
+  Result<std::string> MatMul(int index);
+  Result<std::string> Gemm(int index);
+  Result<std::string> Conv(int index);
+  Result<std::string> Gather(int index);
+
+ private:
+  std::string WhyNotProduct(const onnx::NodeProto& node) const;
+  const QuantizedInput& Activation(const std::string& name);
+  // An empty name where the weight holds non-finite values.
+  Result<QuantizedInput> Weight(const std::string& name, const WeightScheme& scheme);
+  // Codes with their scales, a scale for each index of the last dimension or one; the float result goes to `output`.
+  void Rescale(const std::string& node_name, const std::string& product, const std::string& input_scale, const std::string& weight_scale,
+               const std::string& output);
+
+  QuantizationGraph& graph_;
+  const DynamicOptions options_;
+  std::map<std::string, QuantizedInput> activations_;
+  std::map<std::pair<std::string, bool>, QuantizedInput> weights_;   // By name and whether asymmetric uint8.
+};
+
+const char* const kNoWeight = "no constant float32 weight";
+const char* const kNonFinite = "the weight holds NaN or infinities";
+
+const QuantizedInput& DynamicQuantizer::Activation(const std::string& name) {
+  const auto known = activations_.find(name);
+  if (known != activations_.end()) return known->second;
+  const QuantizedInput names = {graph_.FreshName(name + "_quantized"), graph_.FreshName(name + "_scale"),
+                                graph_.FreshName(name + "_zero_point")};
+  graph_.AddNode("DynamicQuantizeLinear", name + "_QuantizeLinear", {name}, {names.codes, names.scale, names.zero_point});
+  return activations_[name] = names;
+}
+
+Result<QuantizedInput> DynamicQuantizer::Weight(const std::string& name, const WeightScheme& scheme) {
+  const auto key = std::make_pair(name, scheme.type == CodeType::u8);
+  const auto known = weights_.find(key);
+  if (known != weights_.end()) return known->second;
+  TRY_ASSIGN(const Tensor tensor, ReadTensor(*graph_.FloatWeight(name)));
+  const auto scales = WeightScales(tensor.data<float>(), tensor.dims, scheme);
+  if (scales.empty()) return weights_[key] = QuantizedInput();
+  const auto codes = WeightCodes(tensor.data<float>(), tensor.dims, scheme, scales);
+  QuantizedInput result;
+  result.codes = graph_.AddConstant(name + "_quantized", CodeElementType(scheme.type), tensor.dims, codes);
+  const auto names = graph_.AddScales(name, scheme.type, scales, scheme.axis.has_value());
+  result.scale = names.scale;
+  result.zero_point = names.zero_point;
+  return weights_[key] = result;
+}
+
+void DynamicQuantizer::Rescale(const std::string& node_name, const std::string& product, const std::string& input_scale,
+                               const std::string& weight_scale, const std::string& output) {
+  const std::string as_float = graph_.FreshName(product + "_cast_output");
+  onnx::NodeProto* cast = graph_.AddNode("Cast", product + "_cast", {product}, {as_float});
+  SetIntAttribute(*cast, "to", onnx::TensorProto::FLOAT);
+  const std::string scales = graph_.FreshName(node_name + "_scales_mul:0");
+  graph_.AddNode("Mul", node_name + "_scales_mul", {input_scale, weight_scale}, {scales});
+  graph_.AddNode("Mul", node_name + "_output_scale_mul", {as_float, scales}, {output});
+}
+
+std::string DynamicQuantizer::WhyNotProduct(const onnx::NodeProto& node) const {
+  const onnx::TensorProto* weight = node.input_size() > 1 ? graph_.FloatWeight(node.input(1)) : nullptr;
+  if (weight == nullptr) return kNoWeight;
+  if (weight->dims_size() < 2) return "the weight is a vector";
+  if (!graph_.IsFloat(node.input(0))) return "the input is not known to be float32";
+  return "";
+}
+
+Result<std::string> DynamicQuantizer::MatMul(int index) {
+  if (std::string reason = WhyNotProduct(graph_.Node(index)); !reason.empty()) return reason;
+  const onnx::NodeProto matmul = graph_.Node(index);
+  WeightScheme scheme = {options_.weights, options_.weights == CodeType::s8, options_.reduce_range, std::nullopt};
+  if (options_.per_channel) scheme.axis = graph_.FloatWeight(matmul.input(1))->dims_size() - 1;
+  TRY_ASSIGN(const QuantizedInput weight, Weight(matmul.input(1), scheme));
+  if (weight.codes.empty()) return std::string(kNonFinite);
+  const QuantizedInput& activation = Activation(matmul.input(0));
+  const std::string name = (matmul.name().empty() ? matmul.output(0) : matmul.name()) + "_quant";
+  const std::string product = graph_.FreshName(matmul.output(0) + "_output_quantized");
+  onnx::NodeProto& node = graph_.Node(index);
+  node.Clear();
+  node.set_op_type("MatMulInteger");
+  node.set_name(graph_.FreshName(name));
+  for (const auto& input : {activation.codes, weight.codes, activation.zero_point, weight.zero_point}) node.add_input(input);
+  node.add_output(product);
+  Rescale(name, product, activation.scale, weight.scale, matmul.output(0));
+  return std::string();
+}
+
+Result<std::string> DynamicQuantizer::Gemm(int index) {
+  if (const char* reason = WhyNotMatMul(graph_.Node(index))) return std::string(reason);
+  if (std::string reason = WhyNotProduct(graph_.Node(index)); !reason.empty()) return reason;
+  // Looked at before the node is taken apart, so that a Gemm that cannot be quantized stays one.
+  TRY_ASSIGN(const Tensor weight, ReadTensor(*graph_.FloatWeight(graph_.Node(index).input(1))));
+  if (WeightScales(weight.data<float>(), weight.dims, WeightScheme()).empty()) return std::string(kNonFinite);
+  TRY(GemmToMatMul(graph_, index));
+  return MatMul(index);
+}
+
+Result<std::string> DynamicQuantizer::Conv(int index) {
+  if (std::string reason = WhyNotProduct(graph_.Node(index)); !reason.empty()) return reason;
+  const onnx::NodeProto conv = graph_.Node(index);
+  const bool has_bias = conv.input_size() > 2 && !conv.input(2).empty();
+  const onnx::TensorProto* bias = has_bias ? graph_.FloatWeight(conv.input(2)) : nullptr;
+  if (has_bias && bias == nullptr) return std::string("the bias is no constant");
+  // ConvInteger of ONNX Runtime takes uint8 weights alone.
+  TRY_ASSIGN(const QuantizedInput weight, Weight(conv.input(1), {CodeType::u8, false, options_.reduce_range, std::nullopt}));
+  if (weight.codes.empty()) return std::string(kNonFinite);
+  const QuantizedInput& activation = Activation(conv.input(0));
+  const std::string name = (conv.name().empty() ? conv.output(0) : conv.name()) + "_quant";
+  const std::string product = graph_.FreshName(conv.output(0) + "_output_quantized");
+  onnx::NodeProto& node = graph_.Node(index);
+  node.set_op_type("ConvInteger");
+  node.set_name(graph_.FreshName(name));
+  node.clear_input();
+  for (const auto& input : {activation.codes, weight.codes, activation.zero_point, weight.zero_point}) node.add_input(input);
+  node.set_output(0, product);
+  const std::string scaled = has_bias ? graph_.FreshName(conv.output(0) + "quant_scaled_output") : conv.output(0);
+  Rescale(name, product, activation.scale, weight.scale, scaled);
+  if (!has_bias) return std::string();
+  TRY_ASSIGN(const Tensor values, ReadTensor(*bias));
+  std::vector<int64_t> dims(static_cast<size_t>(graph_.FloatWeight(conv.input(1))->dims_size()), 1);
+  dims[1] = values.Elements();
+  const std::vector<float> floats(values.data<float>(), values.data<float>() + values.Elements());
+  const std::string shaped = graph_.AddConstant(conv.input(2) + "_reshaped", onnx::TensorProto::FLOAT, dims, floats);
+  graph_.AddNode("Add", name + "_bias_add", {scaled, shaped}, {conv.output(0)});
+  return std::string();
+}
+
+Result<std::string> DynamicQuantizer::Gather(int index) {
+  const onnx::NodeProto gather = graph_.Node(index);
+  if (graph_.FloatWeight(gather.input(0)) == nullptr) return std::string("the table is no float32 constant");
+  TRY_ASSIGN(const QuantizedInput table, Weight(gather.input(0), {CodeType::u8, false, false, std::nullopt}));
+  if (table.codes.empty()) return std::string(kNonFinite);
+  const std::string codes = graph_.FreshName(gather.output(0) + "_quantized");
+  graph_.Node(index).set_input(0, table.codes);
+  graph_.Node(index).set_output(0, codes);
+  graph_.AddNode("DequantizeLinear", gather.output(0) + "_DequantizeLinear", {codes, table.scale, table.zero_point}, {gather.output(0)});
+  return std::string();
+}
+
+}  // namespace
+
+proto::PassInfo DynamicInt8Info() {
+  proto::PassInfo info;
+  info.set_name("dynamic_int8");
+  info.set_version(1);
+  info.set_summary("Int8 weights and activations, the activations quantized at run time; needs no data");
+  info.add_accepts("onnx");
+  info.add_precisions("int8");
+  *info.add_parameters() = BoolParameter("per_channel", false, "One scale for each output column of a MatMul instead of one for all.");
+  *info.add_parameters() = TextParameter("weights", "int8", {"int8", "uint8"}, "Type of the weights: int8 symmetric or uint8 asymmetric.");
+  *info.add_parameters() = BoolParameter("reduce_range", false, "7-bit weights, against saturation on processors without VNNI.");
+  *info.add_parameters() = BoolParameter("embeddings", true, "Also keep constant tables of Gather in 8 bits.");
+  *info.add_parameters() = BoolParameter("conv", false, "Also quantize Conv; usually slower than float, static_int8 serves convolutions.");
+  *info.add_parameters() = OpTypesParameter();
+  *info.add_parameters() = ExcludeParameter();
+  return info;
+}
+
+Result<> DynamicInt8(onnx::ModelProto& model, PassContext& context) {
+  TRY_ASSIGN(const NodeFilter filter, NodeFilter::Make(context));
+  TRY(RequireOpset(model, 11, context));   // DynamicQuantizeLinear.
+  QuantizationGraph graph(model);
+  DynamicOptions options;
+  options.per_channel = context.Bool("per_channel");
+  options.reduce_range = context.Bool("reduce_range");
+  options.conv = context.Bool("conv");
+  options.embeddings = context.Bool("embeddings");
+  options.weights = context.Text("weights") == "uint8" ? CodeType::u8 : CodeType::s8;
+
+  std::map<std::string, DynamicQuantizer::Quantize> operators = {{"MatMul", &DynamicQuantizer::MatMul}, {"Gemm", &DynamicQuantizer::Gemm}};
+  if (options.conv) operators["Conv"] = &DynamicQuantizer::Conv;
+  if (options.embeddings) operators["Gather"] = &DynamicQuantizer::Gather;
+
+  DynamicQuantizer quantizer(graph, options);
+  QuantizationTally tally;
+  for (int i = 0; i < graph.NodeCount(); ++i) {
+    const onnx::NodeProto node = graph.Node(i);
+    const auto row = operators.find(node.op_type());
+    if (row == operators.end() || !IsStandard(node)) continue;
+    // A Gather of shapes or other computed values is nothing that anybody misses.
+    if (node.op_type() == "Gather" && graph.FloatWeight(node.input(0)) == nullptr) continue;
+    if (!filter.Wanted(node)) {
+      tally.Left(node, "excluded");
+      continue;
+    }
+    TRY_ASSIGN(const std::string reason, (quantizer.*row->second)(i));
+    if (reason.empty()) {
+      tally.Quantized(node);
+    } else {
+      tally.Left(node, reason);
+    }
+  }
+  TRY(tally.CheckAny("MatMul or Gemm with constant weights"));
+  std::set<std::string> names;
+  for (const auto& [name, row] : operators) names.insert(name);
+  TellOfSubgraphs(model.graph(), names, context);
+  tally.Tell(context);
+  return {};
+}
+
+}  // namespace hone

@@ -1,0 +1,388 @@
+// The placement of layout `onnxruntime` is that of ONNX Runtime 1.31's QDQ quantizer, operator by operator (the table at the end), so that
+// its fusions apply. What differs, and why:
+// - Constant nodes are weights (quantization_graph.h).
+// - Masks stay in float (mask_values.h), and so does an operator whose main input must.
+// - Per-channel scales of a MatMul with a batch of matrices are by the last dimension (ORT: always dimension 1), those of a constant A per
+//   tensor.
+// - A Relu or Clip is absorbed only where the codes really saturate where it does: not where all calibration values were zero.
+// - A bias whose shape per-channel scales do not fit stays in float (ORT fails), and Gemm's beta is multiplied into the bias (ORT loses it).
+//
+// Layout `openvino` quantizes what OpenVINO's low-precision transformations execute in integers: activations before and weights of Conv,
+// ConvTranspose, Gemm and MatMul with a constant matrix. Pairs are moved up through operators that only move values, so that those run on
+// codes too. Everything else is left to OpenVINO: it fuses additions and activations into the convolution in float, biases stay float, and
+// products of two activations keep the form that its attention fusion knows.
+#include "worker/passes/qdq_plan.h"
+
+#include <algorithm>
+#include <unordered_map>
+
+namespace hone {
+namespace {
+
+class Planner;
+using PlanOperator = void (Planner::*)(int index);
+
+struct OperatorRow {
+  const char* op_type;
+  PlanOperator plan;
+};
+
+const char* const kInputInFloat = "its input stays in float";
+
+class Planner {
+ public:
+  Planner(const QuantizationGraph& graph, const NodeFilter& filter, const QdqOptions& options, const MaskValues& masks,
+          const std::map<std::string, TensorRange>* ranges)
+      : graph_(graph), filter_(filter), options_(options), masks_(masks), ranges_(ranges) {
+    for (int i = 0; i < graph.NodeCount(); ++i) {
+      if (graph.Node(i).op_type() != "DequantizeLinear") continue;
+      for (const auto& output : graph.Node(i).output()) dequantized_.insert(output);
+    }
+  }
+
+  QdqPlan Run();
+
+  // One operator each, by the rows of kOnnxruntime and kOpenvino.
+  void Convolution(int index);
+  void Gemm(int index);
+  void MatMul(int index);
+  void Normalization(int index);
+  void Activation(int index);
+  void SameScale(int index);
+  void SameScaleFromOpset11(int index);
+  void SameScaleFromOpset12(int index);
+  void Pad(int index);
+  void Split(int index);
+  void Gather(int index);
+  void Where(int index);
+  void EveryTensor(int index);
+  void OpenvinoProduct(int index);
+
+ private:
+  const onnx::NodeProto& Node(int index) const { return graph_.Node(index); }
+  // Known to be float32, with a range where ranges are known, and no mask.
+  bool CanQuantize(const std::string& name) const;
+  bool IsQuantized(const std::string& name) const { return positions_.contains(name) || biases_.contains(name); }
+  void Add(QdqTensor tensor, bool replace);
+  void AddActivation(const std::string& name) { Add({name, false, std::nullopt, ""}, false); }
+  void AddSameScale(const std::string& name, const std::string& as) { Add({name, false, std::nullopt, as}, true); }
+  // A constant weight, by `axis` where per-channel scales are wanted and the axis exists; else per tensor.
+  void AddWeight(const std::string& name, int axis);
+  void AddBias(int index, const std::string& weight, float beta);
+  void Left(int index, const char* reason) { plan_.tally.Left(Node(index), reason); }
+  void Done(int index) { plan_.tally.Quantized(Node(index)); }
+  std::string Root(const std::string& value) const;
+  bool CanAbsorb(const onnx::NodeProto& node) const;
+  bool PadsWithZero(const onnx::NodeProto& node) const;
+
+  const QuantizationGraph& graph_;
+  const NodeFilter& filter_;
+  const QdqOptions& options_;
+  const MaskValues& masks_;
+  const std::map<std::string, TensorRange>* ranges_;
+  std::set<std::string> dequantized_;                       // Quantized already, by whoever made the model.
+  std::unordered_map<std::string, size_t> positions_;       // In plan_.tensors.
+  std::set<std::string> biases_;
+  QdqPlan plan_;
+};
+
+const std::vector<OperatorRow> kOnnxruntime = {
+    {"Conv", &Planner::Convolution},
+    {"ConvTranspose", &Planner::Convolution},
+    {"Gemm", &Planner::Gemm},
+    {"MatMul", &Planner::MatMul},
+    {"Relu", &Planner::Activation},
+    {"Clip", &Planner::Activation},
+    {"Reshape", &Planner::SameScale},
+    {"Transpose", &Planner::SameScale},
+    {"Squeeze", &Planner::SameScale},
+    {"Unsqueeze", &Planner::SameScale},
+    {"Flatten", &Planner::SameScale},
+    {"Slice", &Planner::SameScale},
+    {"TopK", &Planner::SameScale},
+    {"AveragePool", &Planner::SameScale},
+    {"Resize", &Planner::SameScaleFromOpset11},
+    {"MaxPool", &Planner::SameScaleFromOpset12},
+    {"Pad", &Planner::Pad},
+    {"Split", &Planner::Split},
+    {"Gather", &Planner::Gather},
+    {"GatherElements", &Planner::Gather},
+    {"Where", &Planner::Where},
+    {"InstanceNormalization", &Planner::Normalization},
+    {"LayerNormalization", &Planner::Normalization},
+    {"BatchNormalization", &Planner::Normalization},
+    {"Add", &Planner::EveryTensor},
+    {"Mul", &Planner::EveryTensor},
+    {"Concat", &Planner::EveryTensor},
+    {"Sigmoid", &Planner::EveryTensor},
+    {"LeakyRelu", &Planner::EveryTensor},
+    {"Softmax", &Planner::EveryTensor},
+    {"GlobalAveragePool", &Planner::EveryTensor},
+    {"ArgMax", &Planner::EveryTensor},
+    {"CumSum", &Planner::EveryTensor},
+};
+
+const std::vector<OperatorRow> kOpenvino = {
+    {"Conv", &Planner::OpenvinoProduct},
+    {"ConvTranspose", &Planner::OpenvinoProduct},
+    {"Gemm", &Planner::OpenvinoProduct},
+    {"MatMul", &Planner::OpenvinoProduct},
+};
+
+const std::vector<OperatorRow>& RowsOf(QdqLayout layout) { return layout == QdqLayout::openvino ? kOpenvino : kOnnxruntime; }
+
+bool Planner::CanQuantize(const std::string& name) const {
+  if (name.empty() || !graph_.IsFloat(name) || masks_.values.contains(name) || dequantized_.contains(name)) return false;
+  if (graph_.FloatWeight(name) != nullptr || ranges_ == nullptr) return true;
+  const auto range = ranges_->find(name);
+  return range != ranges_->end() && range->second.values > range->second.non_finite;
+}
+
+void Planner::Add(QdqTensor tensor, bool replace) {
+  if (!CanQuantize(tensor.name)) return;
+  const auto [at, added] = positions_.emplace(tensor.name, plan_.tensors.size());
+  if (added) {
+    plan_.tensors.push_back(std::move(tensor));
+  } else if (replace) {
+    plan_.tensors[at->second] = std::move(tensor);
+  }
+}
+
+void Planner::AddWeight(const std::string& name, int axis) {
+  const onnx::TensorProto* weight = graph_.FloatWeight(name);
+  if (weight == nullptr) {
+    AddActivation(name);
+  } else if (options_.per_channel && axis >= 0 && axis < weight->dims_size()) {
+    Add({name, true, axis, ""}, true);
+  } else {
+    Add({name, true, std::nullopt, ""}, false);
+  }
+}
+
+void Planner::AddBias(int index, const std::string& weight, float beta) {
+  const auto& node = Node(index);
+  if (node.input_size() < 3 || graph_.FloatWeight(node.input(2)) == nullptr || masks_.values.contains(node.input(2))) return;
+  plan_.biases.push_back({index, 2, node.input(2), node.input(0), weight, beta});
+  biases_.insert(node.input(2));
+}
+
+void Planner::Convolution(int index) {
+  const auto& node = Node(index);
+  if (!CanQuantize(node.input(0)) || !CanQuantize(node.input(1))) return Left(index, kInputInFloat);
+  AddActivation(node.input(0));
+  AddActivation(node.output(0));
+  AddWeight(node.input(1), node.op_type() == "Conv" ? 0 : 1);
+  AddBias(index, node.input(1), 1);
+  Done(index);
+}
+
+void Planner::Gemm(int index) {
+  const auto& node = Node(index);
+  if (!CanQuantize(node.input(0)) || !CanQuantize(node.input(1))) return Left(index, kInputInFloat);
+  AddActivation(node.input(0));
+  AddActivation(node.output(0));
+  AddWeight(node.input(1), IntAttribute(node, "transB", 0) != 0 ? 0 : 1);
+  const auto* beta = FindAttribute(node, "beta");
+  AddBias(index, node.input(1), beta == nullptr ? 1.0f : beta->f());
+  Done(index);
+}
+
+void Planner::MatMul(int index) {
+  const auto& node = Node(index);
+  if (!CanQuantize(node.input(0)) || !CanQuantize(node.input(1))) return Left(index, kInputInFloat);
+  AddWeight(node.input(0), -1);
+  const onnx::TensorProto* weight = graph_.FloatWeight(node.input(1));
+  AddWeight(node.input(1), weight != nullptr && weight->dims_size() > 1 ? weight->dims_size() - 1 : -1);
+  AddActivation(node.output(0));
+  Done(index);
+}
+
+void Planner::Normalization(int index) {
+  const auto& node = Node(index);
+  if (!CanQuantize(node.input(0)) || node.input_size() < 2 || !CanQuantize(node.input(1))) return Left(index, kInputInFloat);
+  AddActivation(node.input(0));
+  AddWeight(node.input(1), 1);
+  AddBias(index, node.input(1), 1);
+  for (const auto& output : node.output()) AddActivation(output);
+  Done(index);
+}
+
+// Quantizing saturates where the activation would cut, so a pair after the producer does its work.
+bool Planner::CanAbsorb(const onnx::NodeProto& node) const {
+  const std::string& input = node.input(0);
+  const std::string& output = node.output(0);
+  const GraphIndex& names = graph_.index();
+  if (options_.symmetric_activations || !CanQuantize(output)) return false;
+  if (names.Consumers(input).size() != 1 || names.IsGraphOutput(input) || names.IsGraphInput(input)) return false;
+  if (names.Producer(input) < 0) return false;
+  // All zeros give scale 1 and zero point 0, whose codes hold values that the activation would have cut.
+  return ranges_ == nullptr || ranges_->at(output).low < 0 || ranges_->at(output).high > 0;
+}
+
+void Planner::Activation(int index) {
+  const auto& node = Node(index);
+  if (!IsQuantized(node.input(0))) return Left(index, "its input is not quantized");
+  if (CanAbsorb(node)) {
+    // The input's place stays empty; the output is quantized in its stead.
+    const auto at = positions_.find(node.input(0));
+    if (at != positions_.end()) {
+      plan_.tensors[at->second].name.clear();
+      positions_.erase(at);
+    }
+    plan_.absorbed.push_back(index);
+  } else {
+    AddActivation(node.input(0));
+  }
+  AddActivation(node.output(0));
+  Done(index);
+}
+
+void Planner::SameScale(int index) {
+  const auto& node = Node(index);
+  if (!IsQuantized(node.input(0))) return;
+  AddSameScale(node.output(0), node.input(0));
+  Done(index);
+}
+
+void Planner::SameScaleFromOpset11(int index) {
+  if (OpsetVersion(graph_.model()) >= 11) SameScale(index);
+}
+void Planner::SameScaleFromOpset12(int index) {
+  if (OpsetVersion(graph_.model()) >= 12) SameScale(index);
+}
+
+// The padding value must have a code at the input's scale; zero always has one.
+bool Planner::PadsWithZero(const onnx::NodeProto& node) const {
+  if (OpsetVersion(graph_.model()) < 11) {
+    const auto* value = FindAttribute(node, "value");
+    return value == nullptr || value->f() == 0;
+  }
+  if (node.input_size() < 3 || node.input(2).empty()) return true;
+  const onnx::TensorProto* constant = graph_.FloatWeight(node.input(2));
+  if (constant == nullptr) return false;
+  const auto value = ReadTensor(*constant);
+  return value && value->Elements() == 1 && *value->data<float>() == 0;
+}
+
+void Planner::Pad(int index) {
+  const auto& node = Node(index);
+  const auto* attribute = FindAttribute(node, "mode");
+  const std::string mode = attribute == nullptr ? "constant" : attribute->s();
+  if (!CanQuantize(node.input(0))) return Left(index, kInputInFloat);
+  for (const auto& input : node.input()) AddActivation(input);
+  const bool keeps_values = mode == "reflect" || mode == "edge" || mode == "wrap" || (mode == "constant" && PadsWithZero(node));
+  if (keeps_values) {
+    AddSameScale(node.output(0), node.input(0));
+  } else {
+    AddActivation(node.output(0));
+  }
+  Done(index);
+}
+
+void Planner::Split(int index) {
+  const auto& node = Node(index);
+  if (!CanQuantize(node.input(0))) return;
+  if (!IsQuantized(node.input(0))) AddActivation(node.input(0));
+  for (const auto& output : node.output()) AddSameScale(output, node.input(0));
+  Done(index);
+}
+
+void Planner::Gather(int index) {
+  const auto& node = Node(index);
+  if (graph_.FloatWeight(node.input(0)) != nullptr && CanQuantize(node.input(0))) {
+    AddActivation(node.input(0));
+  } else if (!IsQuantized(node.input(0))) {
+    return;
+  }
+  AddSameScale(node.output(0), node.input(0));
+  Done(index);
+}
+
+void Planner::Where(int index) {
+  const auto& node = Node(index);
+  if (!IsQuantized(node.input(1)) || !IsQuantized(node.input(2))) return;
+  AddActivation(node.output(0));
+  Done(index);
+}
+
+void Planner::EveryTensor(int index) {
+  const auto& node = Node(index);
+  const size_t before = plan_.tensors.size();
+  bool any = false;
+  for (const auto& input : node.input()) {
+    AddActivation(input);
+    any = any || IsQuantized(input);
+  }
+  for (const auto& output : node.output()) AddActivation(output);
+  if (any || plan_.tensors.size() > before) Done(index);
+}
+
+// Follows a value up through operators that only move values, as long as nothing else reads it on the way.
+std::string Planner::Root(const std::string& value) const {
+  static const std::set<std::string> kMovers = {"MaxPool", "Reshape", "Transpose", "Squeeze", "Unsqueeze", "Flatten", "Identity"};
+  const GraphIndex& names = graph_.index();
+  std::string root = value;
+  while (true) {
+    const int producer = names.Producer(root);
+    if (producer < 0 || names.IsGraphOutput(root) || names.Consumers(root).size() != 1) return root;
+    const auto& node = Node(producer);
+    if (!IsStandard(node) || !kMovers.contains(node.op_type()) || node.output_size() != 1) return root;
+    if (!CanQuantize(node.input(0)) || graph_.FloatWeight(node.input(0)) != nullptr) return root;
+    root = node.input(0);
+  }
+}
+
+void Planner::OpenvinoProduct(int index) {
+  const auto& node = Node(index);
+  const onnx::TensorProto* weight = node.input_size() > 1 ? graph_.FloatWeight(node.input(1)) : nullptr;
+  if (weight == nullptr) return Left(index, "no constant weight");
+  if (weight->dims_size() < 2) return Left(index, "the weight is a vector");
+  if (!CanQuantize(node.input(0)) || !CanQuantize(node.input(1))) return Left(index, kInputInFloat);
+  const std::map<std::string, int> axes = {
+      {"Conv", 0}, {"ConvTranspose", 1}, {"Gemm", IntAttribute(node, "transB", 0) != 0 ? 0 : 1}, {"MatMul", weight->dims_size() - 1}};
+  AddActivation(Root(node.input(0)));
+  AddWeight(node.input(1), axes.at(node.op_type()));
+  Done(index);
+}
+
+QdqPlan Planner::Run() {
+  std::map<std::string, PlanOperator> operators;
+  for (const OperatorRow& row : RowsOf(options_.layout)) operators[row.op_type] = row.plan;
+  for (int i = 0; i < graph_.NodeCount(); ++i) {
+    const auto row = operators.find(Node(i).op_type());
+    if (row == operators.end() || !IsStandard(Node(i)) || Node(i).input_size() == 0 || Node(i).output_size() == 0) continue;
+    if (!filter_.Wanted(Node(i))) {
+      Left(i, "excluded");
+    } else if (masks_.nodes.contains(i)) {
+      Left(i, "it computes a mask or adds one");
+    } else {
+      (this->*row->second)(i);
+    }
+  }
+  std::erase_if(plan_.tensors, [](const QdqTensor& tensor) { return tensor.name.empty(); });
+  return std::move(plan_);
+}
+
+}  // namespace
+
+const QdqTensor* QdqPlan::Find(const std::string& name) const {
+  const auto found = std::find_if(tensors.begin(), tensors.end(), [&](const QdqTensor& tensor) { return tensor.name == name; });
+  return found == tensors.end() ? nullptr : &*found;
+}
+
+const std::set<std::string>& QdqOperators(QdqLayout layout) {
+  static const auto names_of = [](QdqLayout which) {
+    std::set<std::string> names;
+    for (const OperatorRow& row : RowsOf(which)) names.insert(row.op_type);
+    return names;
+  };
+  static const std::set<std::string> kNames[] = {names_of(QdqLayout::onnxruntime), names_of(QdqLayout::openvino)};
+  return kNames[layout == QdqLayout::openvino ? 1 : 0];
+}
+
+QdqPlan PlanQdq(const QuantizationGraph& graph, const NodeFilter& filter, const QdqOptions& options, const MaskValues& masks,
+                const std::map<std::string, TensorRange>* ranges) {
+  return Planner(graph, filter, options, masks, ranges).Run();
+}
+
+}  // namespace hone
