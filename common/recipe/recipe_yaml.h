@@ -3,6 +3,7 @@
 
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "common/base/result.h"
 #include "proto/recipe.pb.h"
@@ -17,7 +18,14 @@ Result<proto::Recipe> ParseRecipe(std::string_view yaml, const std::string& file
 // The built-in recipe `auto` (recipes/auto.yaml, compiled in).
 std::string_view AutoRecipeText();
 
-// YAML of a recipe, for `hone get` and the importers.
+// YAML of a recipe, for `hone get` and the importers. ParseRecipe gives an equal message back, positions and name aside.
 std::string WriteRecipe(const proto::Recipe& recipe);
+
+// Every key that ParseRecipe knows, for documents and their tests. Keys that people make up (inputs, passes, parameters, backends) are none.
+struct RecipeKey {
+  const char* section;   // "recipe" for the top, else the map that the key belongs to: "data", "preprocess" ...
+  const char* key;
+};
+const std::vector<RecipeKey>& RecipeKeys();
 
 }  // namespace hone

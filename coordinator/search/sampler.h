@@ -43,9 +43,10 @@ struct SamplerRow {
   std::unique_ptr<Sampler> (*make)();
 };
 const std::vector<SamplerRow>& Samplers();
-Result<std::unique_ptr<Sampler>> MakeSampler(std::string_view name);  // kRejected with the names there are.
+Result<std::unique_ptr<Sampler>> MakeSampler(std::string_view name);  // "" is auto. kRejected with the names there are.
 
-// Whether a dominates b: feasible before infeasible, smaller violation before larger, else Pareto dominance of values.
+// Whether a dominates b: feasible before infeasible, smaller violation before larger, else Pareto dominance of values (NaN is worst). A trial
+// that has not ended, or was pruned, neither dominates nor is dominated.
 bool Dominates(const Observation& a, const Observation& b);
 // Indices of the non-dominated feasible complete observations, by first objective.
 std::vector<size_t> ParetoFront(const std::vector<Observation>& observations);

@@ -1,0 +1,75 @@
+#include "common/recipe/metrics.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "common/base/strings.h"
+
+namespace hone {
+namespace {
+
+constexpr double kAnything = 1e300;
+
+std::vector<std::string> Names(bool accuracy_only) {
+  std::vector<std::string> names;
+  for (const MetricInfo& metric : MetricCatalogue()) {
+    if (!accuracy_only || metric.is_accuracy) names.emplace_back(metric.name);
+  }
+  return names;
+}
+
+}  // namespace
+
+const std::vector<MetricInfo>& MetricCatalogue() {
+  static const std::vector<MetricInfo> metrics = {
+      {"latency_ms_p50", false, "median time of one inference"},
+      {"latency_ms_p90", false, "time that nine of ten inferences keep within"},
+      {"throughput_per_s", true, "inferences a second with several in flight"},
+      {"size_bytes", false, "bytes of the model's files"},
+      {"memory_bytes", false, "peak memory of the process that holds the model"},
+      {"load_ms", false, "time from the files to a model that can run"},
+      {"accuracy", true, "the recipe's accuracy metric of the candidate", false, false, -kAnything, kAnything},
+      {"accuracy_drop", false, "how much worse than the baseline, in the accuracy metric's own unit", false, false, 0, kAnything},
+      {"cosine", true, "mean cosine similarity of a sample's outputs to the original's", true, false, -1, 1},
+      {"sqnr_db", true, "signal to quantization-noise ratio against the original", true, false, -kAnything, kAnything},
+      {"max_error", false, "largest absolute error against the original", true},
+      {"mse", false, "mean squared error against the original", true},
+      {"top1_agreement", true, "share of rows whose largest output is the original's", true, false, 0, 1},
+      {"top1", true, "share of samples whose label is the largest output", true, true, 0, 1},
+      {"top5", true, "share of samples whose label is among the five largest outputs", true, true, 0, 1},
+      {"f1", true, "macro F1 over the classes", true, true, 0, 1},
+  };
+  return metrics;
+}
+
+const MetricInfo* FindMetric(std::string_view name) {
+  const auto& metrics = MetricCatalogue();
+  const auto found = std::find_if(metrics.begin(), metrics.end(), [&](const MetricInfo& metric) { return name == metric.name; });
+  return found == metrics.end() ? nullptr : &*found;
+}
+
+Result<const MetricInfo*> RequireMetric(std::string_view name) {
+  if (const MetricInfo* metric = FindMetric(name)) return metric;
+  const std::vector<std::string> names = Names(false);
+  return Fail(ErrorCode::kRejected, fmt::format("unknown metric '{}'{}", Printable(name, 80), DidYouMean(name, names)),
+              "Metrics are " + Join(names, ", "));
+}
+
+Result<const MetricInfo*> RequireAccuracyMetric(std::string_view name) {
+  const MetricInfo* metric = FindMetric(name);
+  if (metric != nullptr && metric->is_accuracy) return metric;
+  const std::vector<std::string> names = Names(true);
+  return Fail(ErrorCode::kRejected,
+              metric != nullptr ? fmt::format("'{}' is no accuracy metric", name)
+                                : fmt::format("unknown accuracy metric '{}'{}", Printable(name, 80), DidYouMean(name, names)),
+              "Accuracy metrics are " + Join(names, ", "));
+}
+
+bool LargerIsBetter(const MetricInfo& metric, std::string_view accuracy_metric) {
+  if (std::string_view(metric.name) != "accuracy") return metric.larger_is_better;
+  const MetricInfo* chosen = FindMetric(accuracy_metric);
+  return chosen == nullptr || chosen->larger_is_better;
+}
+
+}  // namespace hone

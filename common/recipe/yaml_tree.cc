@@ -1,0 +1,233 @@
+#include "common/recipe/yaml_tree.h"
+
+#include <fmt/format.h>
+#include <yaml-cpp/eventhandler.h>
+#include <yaml-cpp/exceptions.h>
+#include <yaml-cpp/parser.h>
+
+#include <algorithm>
+#include <optional>
+#include <sstream>
+
+#include "common/base/strings.h"
+
+namespace hone {
+namespace {
+
+constexpr std::string_view kByteOrderMark = "\xef\xbb\xbf";
+
+// Leaves yaml-cpp's parser, whose event interface has no other way out; caught in ParseYamlTree.
+struct Stopped {
+  Error error;
+};
+
+// Bytes to lines and characters.
+class Places {
+ public:
+  explicit Places(std::string_view text) : text_(text) {
+    for (size_t end = text.find('\n'); end != std::string_view::npos; end = text.find('\n', end + 1)) starts_.push_back(end + 1);
+  }
+
+  YamlPlace Of(size_t byte) const {
+    byte = std::min(byte, text_.size());
+    const auto line = std::upper_bound(starts_.begin(), starts_.end(), byte) - 1;
+    return {static_cast<uint32_t>(line - starts_.begin()) + 1, Characters(*line, byte) + 1};
+  }
+
+  // yaml-cpp counts lines and bytes of a line from 0; its null mark is -1.
+  YamlPlace Of(const YAML::Mark& mark) const {
+    if (mark.line < 0 || mark.column < 0) return {1, 1};
+    const size_t line = std::min(static_cast<size_t>(mark.line), starts_.size() - 1);
+    const size_t byte = std::min(starts_[line] + static_cast<size_t>(mark.column), text_.size());
+    return {static_cast<uint32_t>(line) + 1, Characters(starts_[line], byte) + 1};
+  }
+
+ private:
+  uint32_t Characters(size_t begin, size_t end) const {
+    return static_cast<uint32_t>(std::count_if(text_.begin() + static_cast<std::ptrdiff_t>(begin), text_.begin() + static_cast<std::ptrdiff_t>(end),
+                                               [](char c) { return (static_cast<unsigned char>(c) & 0xc0) != 0x80; }));
+  }
+
+  std::string_view text_;
+  std::vector<size_t> starts_ = {0};
+};
+
+Error ErrorAt(const std::string& file, YamlPlace place, std::string message, std::string remedy = {}) {
+  return {ErrorCode::kRejected, std::move(message), std::move(remedy), file, place.line, place.column};
+}
+
+// Builds the tree from events. open_ holds the lists and maps that are not yet closed; a map that waits for a value has its key in front.
+class TreeBuilder : public YAML::EventHandler {
+ public:
+  TreeBuilder(const std::string& file, const Places& places) : file_(file), places_(places) {}
+
+  std::optional<YamlNode> Take() { return std::move(root_); }
+
+  void OnDocumentStart(const YAML::Mark& mark) override {
+    if (root_) Stop(places_.Of(mark), "a second document begins here", "Write one recipe a file");
+  }
+  void OnDocumentEnd() override {}
+
+  void OnNull(const YAML::Mark& mark, YAML::anchor_t anchor) override {
+    CheckPlain(mark, "?", anchor);
+    Add(NodeAt(mark, YamlNode::Kind::kNull));
+  }
+
+  void OnAlias(const YAML::Mark& mark, YAML::anchor_t) override { RefuseAnchor(places_.Of(mark)); }
+
+  void OnScalar(const YAML::Mark& mark, const std::string& tag, YAML::anchor_t anchor, const std::string& value) override {
+    CheckPlain(mark, tag, anchor);
+    YamlNode node = NodeAt(mark, YamlNode::Kind::kScalar);
+    node.text = value;
+    node.plain = tag != "!";
+    Add(std::move(node));
+  }
+
+  void OnSequenceStart(const YAML::Mark& mark, const std::string& tag, YAML::anchor_t anchor, YAML::EmitterStyle::value) override {
+    Open(mark, tag, anchor, YamlNode::Kind::kList);
+  }
+  void OnSequenceEnd() override { Close(); }
+  void OnMapStart(const YAML::Mark& mark, const std::string& tag, YAML::anchor_t anchor, YAML::EmitterStyle::value) override {
+    Open(mark, tag, anchor, YamlNode::Kind::kMap);
+  }
+  void OnMapEnd() override { Close(); }
+
+ private:
+  struct OpenNode {
+    YamlNode node;
+    bool has_key = false;   // The last entry of the map waits for its value.
+  };
+
+  [[noreturn]] void Stop(YamlPlace place, std::string message, std::string remedy = {}) const {
+    throw Stopped{ErrorAt(file_, place, std::move(message), std::move(remedy))};
+  }
+  [[noreturn]] void RefuseAnchor(YamlPlace place) const {
+    Stop(place, "anchors and aliases are not allowed in a recipe", "Write the values out");
+  }
+
+  YamlNode NodeAt(const YAML::Mark& mark, YamlNode::Kind kind) const {
+    YamlNode node;
+    node.kind = kind;
+    node.place = places_.Of(mark);
+    return node;
+  }
+
+  void CheckPlain(const YAML::Mark& mark, const std::string& tag, YAML::anchor_t anchor) const {
+    if (anchor != YAML::NullAnchor) RefuseAnchor(places_.Of(mark));
+    const bool untagged = tag.empty() || tag == "?" || tag == "!";
+    if (!untagged) {
+      Stop(places_.Of(mark), fmt::format("the tag '{}' is not allowed in a recipe", Printable(tag, 80)), "Leave the tag out; quote what shall be text");
+    }
+  }
+
+  void Open(const YAML::Mark& mark, const std::string& tag, YAML::anchor_t anchor, YamlNode::Kind kind) {
+    CheckPlain(mark, tag, anchor);
+    YamlNode node = NodeAt(mark, kind);
+    if (open_.size() >= kMaxYamlDepth) Stop(node.place, fmt::format("lists and maps are nested more than {} deep", kMaxYamlDepth));
+    if (WantsKey()) Stop(node.place, "a key must be a word, is a list or a map");
+    open_.push_back({std::move(node)});
+  }
+
+  void Close() {
+    YamlNode node = std::move(open_.back().node);
+    open_.pop_back();
+    Add(std::move(node));
+  }
+
+  bool WantsKey() const { return !open_.empty() && open_.back().node.kind == YamlNode::Kind::kMap && !open_.back().has_key; }
+
+  void Add(YamlNode node) {
+    if (open_.empty()) {
+      root_ = std::move(node);
+    } else if (open_.back().node.kind == YamlNode::Kind::kList) {
+      AddItem(std::move(node));
+    } else if (WantsKey()) {
+      AddKey(std::move(node));
+    } else {
+      YamlEntry& entry = open_.back().node.entries.back();
+      if (node.kind == YamlNode::Kind::kNull) node.place = entry.place;
+      entry.value = std::move(node);
+      open_.back().has_key = false;
+    }
+  }
+
+  void AddItem(YamlNode node) {
+    std::vector<YamlNode>& items = open_.back().node.items;
+    if (items.size() >= kMaxYamlItems) Stop(node.place, fmt::format("the list has more than {} items", kMaxYamlItems));
+    items.push_back(std::move(node));
+  }
+
+  void AddKey(YamlNode node) {
+    if (node.kind != YamlNode::Kind::kScalar) Stop(node.place, "a key must be a word, is empty");
+    std::vector<YamlEntry>& entries = open_.back().node.entries;
+    if (entries.size() >= kMaxYamlItems) Stop(node.place, fmt::format("the map has more than {} keys", kMaxYamlItems));
+    const auto same = std::find_if(entries.begin(), entries.end(), [&](const YamlEntry& entry) { return entry.key == node.text; });
+    if (same != entries.end()) {
+      Stop(node.place, fmt::format("the key '{}' is given twice, first in line {}", Printable(node.text, 80), same->place.line));
+    }
+    entries.push_back({std::move(node.text), node.place, {}});
+    open_.back().has_key = true;
+  }
+
+  const std::string& file_;
+  const Places& places_;
+  std::vector<OpenNode> open_;
+  std::optional<YamlNode> root_;
+};
+
+Result<> CheckBytes(std::string_view text, const std::string& file) {
+  if (text.size() > kMaxYamlBytes) {
+    return Fail(ErrorAt(file, {1, 1}, fmt::format("the recipe has {} bytes, at most {} are read", text.size(), kMaxYamlBytes)));
+  }
+  const Places places(text);
+  // The first broken place is where the longest good prefix ends; lines are short, so each is looked at on its own first.
+  size_t begin = 0;
+  while (begin < text.size()) {
+    const size_t end = std::min(text.find('\n', begin), text.size());
+    const std::string_view line = text.substr(begin, end - begin);
+    if (!IsUtf8(line)) {
+      size_t good = 0;
+      for (size_t next = 1; next <= line.size(); ++next) {
+        if (IsUtf8(line.substr(good, next - good))) good = next;
+        if (next - good >= 4) break;
+      }
+      return Fail(ErrorAt(file, places.Of(begin + good), "the text is not UTF-8", "Save the file as UTF-8"));
+    }
+    for (size_t i = 0; i < line.size(); ++i) {
+      const auto byte = static_cast<unsigned char>(line[i]);
+      const bool line_end = byte == '\r' && i + 1 == line.size();
+      if ((byte >= 0x20 && byte != 0x7f) || byte == '\t' || line_end) continue;
+      return Fail(ErrorAt(file, places.Of(begin + i), fmt::format("the control character 0x{:02x} is not allowed", byte)));
+    }
+    begin = end + 1;
+  }
+  return {};
+}
+
+}  // namespace
+
+Result<YamlNode> ParseYamlTree(std::string_view text, const std::string& file) {
+  if (text.starts_with(kByteOrderMark)) text.remove_prefix(kByteOrderMark.size());
+  TRY(CheckBytes(text, file));
+  const Places places(text);
+  TreeBuilder builder(file, places);
+  try {
+    std::istringstream stream{std::string(text)};
+    YAML::Parser parser(stream);
+    while (parser.HandleNextDocument(builder)) {
+    }
+  } catch (const Stopped& stopped) {
+    return Fail(stopped.error);
+  } catch (const YAML::Exception& exception) {
+    return Fail(ErrorAt(file, places.Of(exception.mark), "cannot be read as YAML: " + Printable(exception.msg, 200)));
+  } catch (const std::exception& exception) {
+    return Fail(ErrorAt(file, {1, 1}, fmt::format("cannot be read as YAML: {}", Printable(exception.what(), 200))));
+  }
+  std::optional<YamlNode> root = builder.Take();
+  if (!root || root->kind == YamlNode::Kind::kNull) {
+    return Fail(ErrorAt(file, {1, 1}, "the recipe is empty", "Write '{}' for a recipe of defaults"));
+  }
+  return *std::move(root);
+}
+
+}  // namespace hone

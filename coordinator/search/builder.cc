@@ -1,0 +1,540 @@
+// Building goes in steps, each of which sees what the ones before left: check what does not depend on the fleet; match passes and backends with
+// the catalogue; follow the model's format through the stages; number the dimensions; cut steps into parts; count; choose presets.
+#include "coordinator/search/builder.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+#include <set>
+
+#include "common/base/strings.h"
+#include "common/recipe/value.h"
+#include "coordinator/search/dimension.h"
+#include "coordinator/search/parameters.h"
+#include "coordinator/search/parts.h"
+#include "coordinator/search/sampler.h"
+
+namespace hone {
+namespace {
+
+constexpr int kMaxStages = 64;
+constexpr int kMaxOptions = 256;
+constexpr int kMaxBackends = 64;
+constexpr double kAbsurd = 1e300;
+constexpr size_t kMaxPresets = 1000;
+constexpr const char* kNone = "none";
+
+// An option or a backend, matched with what the workers declare.
+struct MatchedOption {
+  const proto::PassChoice* choice = nullptr;
+  const proto::PassInfo* info = nullptr;   // nullptr is none.
+  std::vector<ParameterPlan> parameters;
+};
+struct MatchedStage {
+  int index = 0;                           // In the recipe.
+  const proto::Stage* stage = nullptr;
+  std::vector<MatchedOption> options;
+};
+struct MatchedBackend {
+  const proto::BackendInfo* info = nullptr;
+  std::vector<ParameterPlan> settings;
+};
+
+class PlanBuilder {
+ public:
+  PlanBuilder(const proto::Recipe& recipe, const proto::Catalogue& catalogue, const SpaceInputs& inputs)
+      : recipe_(recipe), catalogue_(catalogue), inputs_(inputs), plan_(std::make_shared<SpacePlan>()) {}
+
+  Result<std::shared_ptr<const SpacePlan>> Build() {
+    TRY(CheckGoals());
+    TRY(CheckAccuracy());
+    TRY(MatchStages());
+    TRY(MatchBackends());
+    TRY(FollowFormats());
+    NumberDimensions();
+    TRY(CutBoxes());
+    TRY_ASSIGN(plan_->total, plan_->CountCompletions(0, 0, plan_->NoRivals()));
+    TRY(CheckTotal());
+    TRY(CheckSearch());
+    NoteUnusable();
+    ChoosePresets();
+    return std::shared_ptr<const SpacePlan>(plan_);
+  }
+
+ private:
+  // --- what does not depend on the fleet ---
+
+  Result<> CheckGoals() const {
+    for (const proto::Objective& objective : recipe_.objectives()) {
+      TRY_ASSIGN(const MetricInfo* metric, MetricAt(objective.metric(), objective.position()));
+      TRY(CheckLabels(*metric, objective.position()));
+    }
+    for (const proto::Constraint& constraint : recipe_.constraints()) {
+      TRY_ASSIGN(const MetricInfo* metric, MetricAt(constraint.metric(), constraint.position()));
+      TRY(CheckLabels(*metric, constraint.position()));
+      const bool finite = (!constraint.has_minimum() || std::isfinite(constraint.minimum())) && (!constraint.has_maximum() || std::isfinite(constraint.maximum()));
+      if (!finite) return RejectAt(constraint.position(), fmt::format("the bound of '{}' must be a finite number", metric->name));
+    }
+    return {};
+  }
+
+  static Result<const MetricInfo*> MetricAt(const std::string& name, const proto::Position& position) {
+    auto metric = RequireMetric(name);
+    if (!metric) return Fail(LocatedAt(position, metric.error()));
+    return *metric;
+  }
+
+  Result<> CheckLabels(const MetricInfo& metric, const proto::Position& position) const {
+    if (!metric.needs_labels || inputs_.has_evaluation) return {};
+    return RejectAt(position, fmt::format("'{}' needs labels, and the job has no evaluation data", metric.name), "Add data.evaluation with labels");
+  }
+
+  Result<> CheckAccuracy() {
+    const proto::Accuracy& accuracy = recipe_.accuracy();
+    if (!accuracy.metric().empty()) {
+      const auto metric = RequireAccuracyMetric(accuracy.metric());
+      if (!metric) return Fail(LocatedAt(accuracy.position(), metric.error()));
+      TRY(CheckLabels(**metric, accuracy.position()));
+    }
+    if (accuracy.against_labels() && !inputs_.has_evaluation) {
+      return RejectAt(accuracy.position(), "accuracy is wanted against labels, and the job has no evaluation data", "Add data.evaluation with labels");
+    }
+    const auto concerns_accuracy = [](const auto& goal) {
+      const MetricInfo* metric = FindMetric(goal.metric());
+      return metric->is_accuracy || goal.metric() == "accuracy" || goal.metric() == "accuracy_drop";
+    };
+    const bool wanted = std::any_of(recipe_.constraints().begin(), recipe_.constraints().end(), concerns_accuracy) ||
+                        std::any_of(recipe_.objectives().begin(), recipe_.objectives().end(), concerns_accuracy);
+    if (wanted && !inputs_.has_evaluation) {
+      plan_->notes.push_back("accuracy is judged on seeded synthetic inputs, the job has no evaluation data: real data may tell otherwise");
+    }
+    return {};
+  }
+
+  Result<> CheckSearch() const {
+    const auto sampler = MakeSampler(recipe_.search().sampler());
+    if (!sampler) return Fail(LocatedAt(recipe_.search().position(), sampler.error()));
+    if (recipe_.search().sampler() != "exhaustive" || !plan_->total.infinite) return {};
+    const auto continuous = std::find_if(plan_->dimensions.begin(), plan_->dimensions.end(), IsContinuous);
+    return RejectAt(recipe_.search().position(),
+                    fmt::format("the sampler 'exhaustive' needs a finite space, and {} takes any value between {} and {}", continuous->name, continuous->low, continuous->high),
+                    "Give that range a step, list its values, or choose another sampler");
+  }
+
+  // --- the catalogue ---
+
+  std::string Workers() const {
+    return inputs_.tags.empty() ? "the workers" : fmt::format("the workers with the tags {}", Join(inputs_.tags, ", "));
+  }
+
+  void Note(const std::string& text) { plan_->notes.push_back(text); }
+
+  const proto::PassInfo* FindPass(const std::string& name) const {
+    const auto found = std::find_if(catalogue_.passes().begin(), catalogue_.passes().end(), [&](const auto& pass) { return pass.name() == name; });
+    return found == catalogue_.passes().end() ? nullptr : &*found;
+  }
+
+  const proto::BackendInfo* FindBackend(const std::string& name) const {
+    const auto found = std::find_if(catalogue_.backends().begin(), catalogue_.backends().end(), [&](const auto& backend) { return backend.name() == name; });
+    return found == catalogue_.backends().end() ? nullptr : &*found;
+  }
+
+  template <class List>
+  static std::vector<std::string> NamesOf(const List& list) {
+    std::set<std::string> names;
+    for (const auto& item : list) names.insert(item.name());
+    return {names.begin(), names.end()};
+  }
+
+  // A mistake, or with when_unavailable: skip a note.
+  Result<> LeaveOut(const proto::Position& position, const std::string& message, const std::string& remedy) {
+    if (!recipe_.skip_unavailable()) return RejectAt(position, message, remedy);
+    Note("left out: " + message);
+    return {};
+  }
+
+  Result<> MatchStages() {
+    if (recipe_.passes_size() > kMaxStages) {
+      return RejectAt(recipe_.passes(kMaxStages).position(), fmt::format("more than {} passes follow one another", kMaxStages));
+    }
+    for (int s = 0; s < recipe_.passes_size(); ++s) {
+      const proto::Stage& stage = recipe_.passes(s);
+      if (stage.options().empty()) return RejectAt(stage.position(), "'choose' has no options");
+      if (stage.options_size() > kMaxOptions) return RejectAt(stage.position(), fmt::format("'choose' has more than {} options", kMaxOptions));
+      MatchedStage matched{s, &stage, {}};
+      for (const proto::PassChoice& choice : stage.options()) TRY(MatchOption(choice, matched));
+      if (!matched.options.empty()) stages_.push_back(std::move(matched));
+    }
+    return {};
+  }
+
+  Result<> MatchOption(const proto::PassChoice& choice, MatchedStage& stage) {
+    MatchedOption option{&choice, nullptr, {}};
+    if (choice.pass().empty()) {
+      stage.options.push_back(std::move(option));
+      return {};
+    }
+    const std::string shown = Printable(choice.pass(), 80);
+    option.info = FindPass(choice.pass());
+    if (option.info == nullptr) {
+      const std::vector<std::string> names = NamesOf(catalogue_.passes());
+      return LeaveOut(choice.position(), fmt::format("no pass '{}' is offered by {}{}", shown, Workers(), DidYouMean(choice.pass(), names)),
+                      names.empty() ? "" : "Passes are " + Join(names, ", "));
+    }
+    if (option.info->needs_calibration() && !inputs_.has_calibration) {
+      return LeaveOut(choice.position(), fmt::format("pass '{}' needs calibration data, and the job has none", shown),
+                      "Add data.calibration or --calibration, or take the pass out");
+    }
+    const ParameterOwner owner{fmt::format("pass '{}'", shown), "parameter"};
+    TRY_ASSIGN(option.parameters, PlanParameters(choice.parameters(), option.info->parameters(), owner, recipe_.skip_unavailable(), plan_->notes));
+    stage.options.push_back(std::move(option));
+    return {};
+  }
+
+  Result<> MatchBackends() {
+    if (catalogue_.backends().empty()) return RejectAt(BackendsPosition(), fmt::format("{} offer no backend", Workers()));
+    if (recipe_.backends_size() > kMaxBackends) return RejectAt(BackendsPosition(), fmt::format("more than {} backends are listed", kMaxBackends));
+    std::set<std::string> seen;
+    for (const proto::BackendChoice& choice : recipe_.backends()) {
+      if (!seen.insert(choice.backend()).second) {
+        return RejectAt(choice.position(), fmt::format("backend '{}' is listed twice", Printable(choice.backend(), 80)), "List it once, with its settings as lists");
+      }
+      TRY(MatchBackend(choice));
+    }
+    if (recipe_.backends().empty()) {
+      for (const proto::BackendInfo& info : catalogue_.backends()) {
+        if (seen.insert(info.name()).second) backends_.push_back({&info, {}});
+      }
+    }
+    if (backends_.empty()) return RejectAt(BackendsPosition(), fmt::format("no backend of the recipe is offered by {}", Workers()), BackendsRemedy());
+    return {};
+  }
+
+  std::string BackendsRemedy() const { return "Backends are " + Join(NamesOf(catalogue_.backends()), ", "); }
+
+  proto::Position BackendsPosition() const { return recipe_.backends().empty() ? proto::Position() : recipe_.backends(0).position(); }
+
+  Result<> MatchBackend(const proto::BackendChoice& choice) {
+    const std::string shown = Printable(choice.backend(), 80);
+    MatchedBackend backend{FindBackend(choice.backend()), {}};
+    if (backend.info == nullptr) {
+      return LeaveOut(choice.position(), fmt::format("no backend '{}' is offered by {}{}", shown, Workers(), DidYouMean(choice.backend(), NamesOf(catalogue_.backends()))),
+                      BackendsRemedy());
+    }
+    const ParameterOwner owner{fmt::format("backend '{}'", shown), "setting"};
+    TRY_ASSIGN(backend.settings, PlanParameters(choice.settings(), backend.info->settings(), owner, recipe_.skip_unavailable(), plan_->notes));
+    backends_.push_back(std::move(backend));
+    return {};
+  }
+
+  // --- formats ---
+
+  int FormatNumber(const std::string& format) {
+    auto& formats = plan_->formats;
+    const auto found = std::find(formats.begin(), formats.end(), format);
+    if (found != formats.end()) return static_cast<int>(found - formats.begin());
+    formats.push_back(format);
+    return static_cast<int>(formats.size()) - 1;
+  }
+
+  static bool Accepts(const proto::PassInfo& info, const std::string& format) {
+    return std::find(info.accepts().begin(), info.accepts().end(), format) != info.accepts().end();
+  }
+
+  std::vector<std::string> FormatNames(const std::set<int>& formats) const {
+    std::vector<std::string> names;
+    for (const int format : formats) names.push_back(plan_->formats[static_cast<size_t>(format)]);
+    return names;
+  }
+
+  // The formats that can stand behind a stage, given those before it.
+  std::set<int> FormatsAfter(const MatchedStage& stage, const std::set<int>& before) {
+    std::set<int> after;
+    for (const MatchedOption& option : stage.options) {
+      for (const int format : before) {
+        const std::string name = plan_->formats[static_cast<size_t>(format)];
+        if (option.info == nullptr) {
+          after.insert(format);
+        } else if (Accepts(*option.info, name)) {
+          after.insert(option.info->produces().empty() ? format : FormatNumber(option.info->produces()));
+        }
+      }
+    }
+    return after;
+  }
+
+  // A stage that no format can pass makes the recipe impossible; so does an end that no backend loads.
+  Result<> FollowFormats() {
+    if (inputs_.model_format.empty()) Note("the model's format is not known; onnx is assumed");
+    FormatNumber(inputs_.model_format.empty() ? "onnx" : inputs_.model_format);
+    std::set<int> formats = {0};
+    for (auto stage = stages_.begin(); stage != stages_.end();) {
+      const std::set<int> after = FormatsAfter(*stage, formats);
+      if (!after.empty()) {
+        formats = after;
+        ++stage;
+        continue;
+      }
+      std::vector<std::string> wants;
+      for (const MatchedOption& option : stage->options) {
+        wants.push_back(fmt::format("{} takes {}", option.info->name(), Join({option.info->accepts().begin(), option.info->accepts().end()}, ", ")));
+      }
+      TRY(LeaveOut(stage->stage->position(), fmt::format("no pass of this stage takes the model, which is {} there: {}", Join(FormatNames(formats), " or "), Join(wants, "; ")),
+                   "Take the stage out, or convert the model first"));
+      stage = stages_.erase(stage);
+    }
+    return CheckEnd(formats);
+  }
+
+  Result<> CheckEnd(const std::set<int>& formats) const {
+    std::vector<std::string> loads;
+    for (const MatchedBackend& backend : backends_) {
+      loads.push_back(fmt::format("{} loads {}", backend.info->name(), Join({backend.info->formats().begin(), backend.info->formats().end()}, ", ")));
+      for (const int format : formats) {
+        if (Loads(*backend.info, plan_->formats[static_cast<size_t>(format)])) return {};
+      }
+    }
+    return RejectAt(BackendsPosition(), fmt::format("no candidate is possible: the passes end in {}, and {}", Join(FormatNames(formats), " or "), Join(loads, "; ")),
+                    "Add a backend that loads it, or a pass that converts it");
+  }
+
+  static bool Loads(const proto::BackendInfo& info, const std::string& format) {
+    return std::find(info.formats().begin(), info.formats().end(), format) != info.formats().end();
+  }
+
+  // --- dimensions ---
+
+  // Names and conditions of a pass's or backend's parameters, behind the choice that they belong to.
+  void AddParameterDimensions(const std::vector<ParameterPlan>& parameters, const std::string& prefix, size_t choice_dimension, const std::string& choice) {
+    const size_t first = plan_->dimensions.size();
+    for (const ParameterPlan& parameter : parameters) {
+      Dimension dimension = parameter.dimension;
+      dimension.name = prefix + "." + dimension.name;
+      for (Dimension::Condition& condition : dimension.conditions) condition.dimension += first;
+      dimension.conditions.insert(dimension.conditions.begin(), {choice_dimension, {TextValue(choice)}});
+      plan_->dimensions.push_back(std::move(dimension));
+    }
+  }
+
+  size_t AddChoiceDimension(const std::string& name, const std::vector<std::string>& labels) {
+    Dimension dimension;
+    dimension.name = name;
+    for (const std::string& label : labels) dimension.choices.push_back(TextValue(label));
+    plan_->dimensions.push_back(std::move(dimension));
+    return plan_->dimensions.size() - 1;
+  }
+
+  // A pass listed for the second time in a stage is pass#2.
+  static std::vector<std::string> Labels(const MatchedStage& stage) {
+    std::vector<std::string> labels;
+    std::map<std::string, int> seen;
+    for (const MatchedOption& option : stage.options) {
+      const std::string name = option.info == nullptr ? kNone : option.info->name();
+      const int number = ++seen[name];
+      labels.push_back(number == 1 ? name : fmt::format("{}#{}", name, number));
+    }
+    return labels;
+  }
+
+  void NumberDimensions() {
+    for (MatchedStage& matched : stages_) {
+      const std::string name = fmt::format("passes.{}", matched.index);
+      const std::vector<std::string> labels = Labels(matched);
+      StagePlan stage;
+      stage.dimension = AddChoiceDimension(name, labels);
+      for (size_t i = 0; i < labels.size(); ++i) {
+        MatchedOption& from = matched.options[i];
+        OptionPlan option;
+        option.label = labels[i];
+        option.pass = from.info == nullptr ? "" : from.info->name();
+        option.first_dimension = plan_->dimensions.size();
+        option.parameters = std::move(from.parameters);
+        AddParameterDimensions(option.parameters, name + "." + option.label, stage.dimension, option.label);
+        stage.options.push_back(std::move(option));
+      }
+      plan_->stages.push_back(std::move(stage));
+    }
+    NumberBackends();
+    LinkFormats();
+  }
+
+  void NumberBackends() {
+    std::vector<std::string> names;
+    for (const MatchedBackend& backend : backends_) names.push_back(backend.info->name());
+    plan_->backend_dimension = AddChoiceDimension("backend", names);
+    for (MatchedBackend& from : backends_) {
+      BackendPlan backend;
+      backend.name = from.info->name();
+      backend.first_dimension = plan_->dimensions.size();
+      backend.parameters = std::move(from.settings);
+      AddParameterDimensions(backend.parameters, backend.name, plan_->backend_dimension, backend.name);
+      plan_->backends.push_back(std::move(backend));
+    }
+  }
+
+  // All formats are known by now.
+  void LinkFormats() {
+    for (size_t s = 0; s < stages_.size(); ++s) {
+      for (size_t o = 0; o < stages_[s].options.size(); ++o) {
+        const proto::PassInfo* info = stages_[s].options[o].info;
+        for (int format = 0; format < static_cast<int>(plan_->formats.size()); ++format) {
+          const bool accepted = info == nullptr || Accepts(*info, plan_->formats[static_cast<size_t>(format)]);
+          const bool converts = info != nullptr && !info->produces().empty();
+          plan_->stages[s].options[o].next_format.push_back(!accepted ? -1 : converts ? KnownFormat(info->produces()) : format);
+        }
+      }
+    }
+    for (size_t b = 0; b < backends_.size(); ++b) {
+      for (const std::string& format : plan_->formats) plan_->backends[b].loads.push_back(Loads(*backends_[b].info, format));
+    }
+  }
+
+  // -1 for a format that no pipeline reaches.
+  int KnownFormat(const std::string& format) const {
+    const auto found = std::find(plan_->formats.begin(), plan_->formats.end(), format);
+    return found == plan_->formats.end() ? -1 : static_cast<int>(found - plan_->formats.begin());
+  }
+
+  // --- counting ---
+
+  Result<> CutBoxes() {
+    TRY(CutIntoParts(*plan_));
+    for (BackendPlan& backend : plan_->backends) {
+      TRY_ASSIGN(SplitResult split, SplitByConditions(backend.parameters, fmt::format("backend '{}'", backend.name)));
+      backend.boxes = std::move(split.boxes);
+    }
+    return {};
+  }
+
+  Result<> CheckTotal() const {
+    if (plan_->total.exact == 0) return Fail(ErrorCode::kRejected, "the recipe leaves no possible candidate");
+    if (!(plan_->total.approximate < kAbsurd)) return Fail(ErrorCode::kRejected, "the recipe has more than 10^300 candidates", "List fewer values");
+    return {};
+  }
+
+  // --- presets and notes ---
+
+  // Whether the formats can be led from each stage to a backend, with one option demanded at one stage.
+  using Reach = std::vector<std::vector<bool>>;
+  Reach ReachOf(const BackendPlan& backend, std::optional<OptionPlace> demanded) const {
+    const size_t end = plan_->stages.size(), formats = plan_->formats.size();
+    Reach reach(end + 1, std::vector<bool>(formats, false));
+    reach[end] = backend.loads;
+    for (size_t s = end; s-- > 0;) {
+      for (size_t o = 0; o < plan_->stages[s].options.size(); ++o) {
+        if (demanded && demanded->first == s && demanded->second != o) continue;
+        for (size_t f = 0; f < formats; ++f) {
+          const int next = NextFormat(plan_->stages[s].options[o], static_cast<int>(f));
+          if (next >= 0 && reach[s + 1][static_cast<size_t>(next)]) reach[s][f] = true;
+        }
+      }
+    }
+    return reach;
+  }
+
+  static int NextFormat(const OptionPlan& option, int format) { return option.pass.empty() ? format : option.next_format[static_cast<size_t>(format)]; }
+
+  void AssignPreferred(const std::vector<ParameterPlan>& parameters, size_t first, Assignment& assignment) const {
+    for (size_t p = 0; p < parameters.size(); ++p) {
+      const auto& conditions = parameters[p].dimension.conditions;
+      const bool active = std::all_of(conditions.begin(), conditions.end(), [&](const Dimension::Condition& condition) {
+        const auto value = assignment.find(first + condition.dimension);
+        return value != assignment.end() &&
+               std::any_of(condition.values.begin(), condition.values.end(), [&](const proto::Value& wanted) { return Equal(wanted, value->second); });
+      });
+      if (active) assignment[first + p] = parameters[p].preferred;
+    }
+  }
+
+  // Options in the order of preference: none, then the recipe's.
+  static std::vector<size_t> Preference(const StagePlan& stage) {
+    std::vector<size_t> order(stage.options.size());
+    for (size_t i = 0; i < order.size(); ++i) order[i] = i;
+    std::stable_sort(order.begin(), order.end(), [&](size_t a, size_t b) { return stage.options[a].pass.empty() > stage.options[b].pass.empty(); });
+    return order;
+  }
+
+  // nullopt where the backend cannot end a pipeline with the option demanded.
+  std::optional<Assignment> Preset(size_t backend_index, std::optional<OptionPlace> demanded) const {
+    const BackendPlan& backend = plan_->backends[backend_index];
+    const Reach reach = ReachOf(backend, demanded);
+    if (!reach[0][0]) return std::nullopt;
+    Assignment assignment;
+    int format = 0;
+    for (size_t s = 0; s < plan_->stages.size(); ++s) {
+      const StagePlan& stage = plan_->stages[s];
+      for (const size_t o : Preference(stage)) {
+        if (demanded && demanded->first == s && demanded->second != o) continue;
+        const int next = NextFormat(stage.options[o], format);
+        if (next < 0 || !reach[s + 1][static_cast<size_t>(next)]) continue;
+        assignment[stage.dimension] = TextValue(stage.options[o].label);
+        AssignPreferred(stage.options[o].parameters, stage.options[o].first_dimension, assignment);
+        format = next;
+        break;
+      }
+    }
+    assignment[plan_->backend_dimension] = TextValue(backend.name);
+    AssignPreferred(backend.parameters, backend.first_dimension, assignment);
+    return assignment;
+  }
+
+  void AddPreset(std::optional<Assignment> preset) {
+    if (!preset || plan_->presets.size() >= kMaxPresets) return;
+    const auto same = [&](const Assignment& other) {
+      return other.size() == preset->size() && std::equal(other.begin(), other.end(), preset->begin(),
+                                                          [](const auto& a, const auto& b) { return a.first == b.first && Equal(a.second, b.second); });
+    };
+    if (std::none_of(plan_->presets.begin(), plan_->presets.end(), same)) plan_->presets.push_back(*std::move(preset));
+  }
+
+  void ChoosePresets() {
+    for (size_t b = 0; b < plan_->backends.size(); ++b) AddPreset(Preset(b, std::nullopt));
+    for (size_t s = 0; s < plan_->stages.size(); ++s) {
+      for (size_t o = 0; o < plan_->stages[s].options.size(); ++o) {
+        for (size_t b = 0; b < plan_->backends.size(); ++b) AddPreset(Preset(b, OptionPlace{s, o}));
+      }
+    }
+  }
+
+  // What the recipe lists and no candidate can have.
+  void NoteUnusable() {
+    for (size_t b = 0; b < plan_->backends.size(); ++b) {
+      if (!ReachOf(plan_->backends[b], std::nullopt)[0][0]) {
+        Note(fmt::format("{}: never used, it loads {}", plan_->backends[b].name, Join({backends_[b].info->formats().begin(), backends_[b].info->formats().end()}, ", ")));
+      }
+    }
+    for (size_t s = 0; s < plan_->stages.size(); ++s) {
+      for (size_t o = 0; o < plan_->stages[s].options.size(); ++o) NoteUnusableOption(s, o);
+    }
+  }
+
+  void NoteUnusableOption(size_t stage, size_t index) {
+    std::vector<std::string> without;
+    for (const BackendPlan& backend : plan_->backends) {
+      if (!ReachOf(backend, OptionPlace{stage, index})[0][0] && ReachOf(backend, std::nullopt)[0][0]) without.push_back(backend.name);
+    }
+    const std::string& label = plan_->stages[stage].options[index].label;
+    const auto reachable = std::count_if(plan_->backends.begin(), plan_->backends.end(), [&](const BackendPlan& backend) { return ReachOf(backend, std::nullopt)[0][0]; });
+    if (without.size() == static_cast<size_t>(reachable)) {
+      Note(fmt::format("{}: never used, the model's format does not fit or no backend loads what follows", label));
+    } else if (!without.empty()) {
+      Note(fmt::format("{}: skipped for {}", Join(without, ", "), label));
+    }
+  }
+
+  const proto::Recipe& recipe_;
+  const proto::Catalogue& catalogue_;
+  const SpaceInputs& inputs_;
+  std::shared_ptr<SpacePlan> plan_;
+  std::vector<MatchedStage> stages_;
+  std::vector<MatchedBackend> backends_;
+};
+
+}  // namespace
+
+Result<std::shared_ptr<const SpacePlan>> BuildPlan(const proto::Recipe& recipe, const proto::Catalogue& catalogue, const SpaceInputs& inputs) {
+  return PlanBuilder(recipe, catalogue, inputs).Build();
+}
+
+}  // namespace hone

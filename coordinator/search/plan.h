@@ -1,0 +1,85 @@
+// What a Space holds, constant after it is built.
+//
+// A candidate is a word: the steps of its pipeline (a pass with its parameters), then a backend with its settings. An assignment spells the
+// word out by choices, and different choices may spell the same word: `none` leaves no trace, and a pass may be an option at several places.
+// Each candidate must count once, so of the assignments that spell a word only the first in enumeration order is kept.
+//
+// To count them, stages are walked in order together with the rivals: the places at which an earlier assignment that has spelt the same word so
+// far may stand. An assignment that ends where a rival can end too is not the first, and does not count. What happens to rivals depends on
+// the step alone; and steps that behave alike are counted together as a Part. Where no pass is listed twice there are no rivals, and the
+// count is a plain product.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <string>
+#include <unordered_map>
+#include <utility>
+#include <vector>
+
+#include "coordinator/search/boxes.h"
+#include "coordinator/search/space.h"
+
+namespace hone {
+
+// Stage and option.
+using OptionPlace = std::pair<size_t, size_t>;
+
+// Steps of one option that belong to the same set of options.
+struct Part {
+  Box box;                                // In the option's own parameters and values.
+  std::vector<OptionPlace> places;        // Every option that has these steps, this one too; ordered.
+};
+
+struct OptionPlan {
+  std::string label;                      // The dimension's value: the pass, "none", or "fp16#2" for a pass listed before.
+  std::string pass;                       // "" is none.
+  std::vector<int> next_format;           // By the format before; -1 where the pass does not accept it.
+  size_t first_dimension = 0;             // Of its parameters, which follow one another.
+  std::vector<ParameterPlan> parameters;
+  std::vector<Part> parts;                // Disjoint; together all its steps.
+};
+
+struct StagePlan {
+  size_t dimension = 0;
+  std::vector<OptionPlan> options;
+  bool shared = false;                    // Some pass of it is listed at another place too.
+};
+
+struct BackendPlan {
+  std::string name;
+  std::vector<bool> loads;                // By format.
+  size_t first_dimension = 0;
+  std::vector<ParameterPlan> parameters;
+  std::vector<Box> boxes;
+};
+
+// By stage, and one more for the end: how many of the stage's first options a rival may take; 0 is no rival there. A rival that stands before a
+// `none` stands behind it as well.
+using Rivals = std::vector<uint16_t>;
+
+struct SpacePlan {
+  std::vector<Dimension> dimensions;
+  std::vector<std::string> formats;       // 0 is the model's.
+  std::vector<StagePlan> stages;
+  size_t backend_dimension = 0;
+  std::vector<BackendPlan> backends;
+  bool ambiguous = false;                 // Some candidate has several assignments.
+  std::unordered_map<std::string, Count> completions;   // By CompletionKey; every state that an enumeration meets.
+  Count total;
+  std::vector<Assignment> presets;
+  std::vector<std::string> notes;
+
+  // The rivals after a step of `part` (nullptr: after none) at option `option` of stage `stage`.
+  Rivals RivalsAfter(const Rivals& rivals, size_t stage, size_t option, const Part* part) const;
+  // Candidates that go on from before `stage` with the format and no rival that spells them earlier. Counts and remembers.
+  Result<Count> CountCompletions(size_t stage, int format, const Rivals& rivals);
+  // The remembered count.
+  Count Completions(size_t stage, int format, const Rivals& rivals) const;
+  Count BackendsFor(int format) const;
+  Rivals NoRivals() const { return Rivals(stages.size() + 1, 0); }
+};
+
+
+}  // namespace hone
