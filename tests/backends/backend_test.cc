@@ -209,6 +209,9 @@ TEST_P(BackendContract, WhatIsNoModelIsRejectedWithTheRuntimesWords) {
     EXPECT_EQ(session.error().code, ErrorCode::kRejected) << session.error().message;
     EXPECT_EQ(session.error().message.find('\n'), std::string::npos);
   }
+  auto missing = GetParam().load(ModelAt(folder_ / "missing.onnx"), {});
+  ASSERT_FALSE(missing);
+  EXPECT_EQ(missing.error().code, ErrorCode::kNotFound);
   ModelBuilder unknown;
   unknown.Input("x", {1}).Output("y", {1});
   unknown.Node("NoSuchOperator", {"x"}, {"y"});

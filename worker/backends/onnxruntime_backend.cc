@@ -442,7 +442,8 @@ Result<std::unique_ptr<Session>> LoadInOnnxRuntime(const proto::LocalBundle& mod
   const proto::BackendInfo info = OnnxRuntimeInfo();
   TRY(CheckFormat(info, model.bundle().format()));
   TRY(CheckParameters(info.settings(), options.settings, "backend onnxruntime"));
-  return Load({std::filesystem::path(model.folder()) / model.bundle().main()}, EffectiveSettings(options.settings), options.inputs);
+  TRY_ASSIGN(const std::filesystem::path file, MainFile(model));
+  return Load({file}, EffectiveSettings(options.settings), options.inputs);
 }
 
 Result<std::unique_ptr<Session>> LoadOnnxBytes(std::string_view model, int threads, bool optimize) {

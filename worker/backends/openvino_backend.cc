@@ -496,8 +496,7 @@ std::vector<std::string> LoadableFormats() {
 }
 
 // A SavedModel is read by its folder.
-std::filesystem::path PathToRead(const proto::LocalBundle& model) {
-  const std::filesystem::path file = std::filesystem::path(model.folder()) / model.bundle().main();
+std::filesystem::path PathToRead(const std::filesystem::path& file) {
   return file.filename() == "saved_model.pb" ? file.parent_path() : file;
 }
 
@@ -518,13 +517,14 @@ Result<std::unique_ptr<Session>> LoadInOpenVino(const proto::LocalBundle& model,
   const proto::BackendInfo info = OpenVinoInfo();
   TRY(CheckFormat(info, model.bundle().format()));
   TRY(CheckParameters(info.settings(), options.settings, "backend openvino"));
+  TRY_ASSIGN(const std::filesystem::path file, MainFile(model));
   TRY_ASSIGN(const Compilation plan, PlanCompilation(options));
 
   std::shared_ptr<ov::Model> read;
   std::vector<DeclaredInput> declared;
   std::vector<std::string> outputs;
   TRY(CallOpenVino(ErrorCode::kRejected, "read the model in OpenVINO", [&] {
-    read = Core().read_model(PathToRead(model).string());
+    read = Core().read_model(PathToRead(file).string());
     for (const auto& port : read->inputs()) declared.push_back(Declare(port));
     for (const auto& port : read->outputs()) outputs.push_back(Declare(port).signature.name);
   }));

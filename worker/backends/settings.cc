@@ -77,6 +77,13 @@ Result<> CheckFormat(const proto::BackendInfo& info, std::string_view format) {
   return Fail(ErrorCode::kRejected, fmt::format("{} loads {}; the model's format is '{}'", info.name(), Join(formats, ", "), Printable(format, 64)));
 }
 
+Result<std::filesystem::path> MainFile(const proto::LocalBundle& model) {
+  const std::filesystem::path file = std::filesystem::path(model.folder()) / model.bundle().main();
+  std::error_code error;
+  if (std::filesystem::exists(file, error)) return file;
+  return Fail(ErrorCode::kNotFound, fmt::format("load model {}: there is no such file", Printable(file.string(), 512)));
+}
+
 Error RuntimeError(ErrorCode code, std::string_view attempt, std::string_view text) {
   if (TellsOfMissingMemory(text)) {
     return Error{ErrorCode::kExhausted, fmt::format("{}: out of memory ({})", attempt, OneLine(text)), "raise the memory limit of the work"};

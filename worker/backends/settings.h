@@ -1,6 +1,7 @@
 // Declarations of backends' settings, and the words for what runtimes say.
 #pragma once
 
+#include <filesystem>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -24,6 +25,9 @@ std::optional<proto::Value> SettingValue(const proto::ParameterInfo& info, const
 
 // kRejected unless the backend loads this model format.
 Result<> CheckFormat(const proto::BackendInfo& info, std::string_view format);
+
+// The file to open of a model. kNotFound if it is not there.
+Result<std::filesystem::path> MainFile(const proto::LocalBundle& model);
 
 // What a runtime threw, as an error of ours: kExhausted where its text tells of missing memory, else `code`; on one line, made safe to print.
 Error RuntimeError(ErrorCode code, std::string_view attempt, std::string_view text);

@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include <new>
+
 #include "common/artifact/bundle.h"
 #include "common/base/digest.h"
 #include "common/base/strings.h"
@@ -24,6 +26,14 @@ std::string ShownName(const proto::LocalBundle& data) {
   return Printable(std::filesystem::path(data.folder()).filename().string(), 256);
 }
 
+Result<std::unique_ptr<DataSet>> OpenWith(const FormatRow& row, const proto::LocalData& data, const std::vector<InputSignature>& inputs) {
+  try {
+    return row.open(data, inputs);
+  } catch (const std::bad_alloc&) {
+    return Fail(ErrorCode::kExhausted, "no memory for the samples", "select fewer samples");
+  }
+}
+
 std::string Numbers(const google::protobuf::RepeatedField<double>& values) {
   std::vector<std::string> words;
   for (const double value : values) words.push_back(fmt::format("{}", value));
@@ -38,7 +48,7 @@ Result<std::unique_ptr<DataSet>> OpenDataSet(const proto::LocalData& data, const
   const std::string& format = data.data().bundle().format();
   for (const FormatRow& row : kFormats) {
     if (format != row.format) continue;
-    auto opened = row.open(data, inputs);
+    auto opened = OpenWith(row, data, inputs);
     if (!opened) return FailWith(fmt::format("data {}", ShownName(data.data())), std::move(opened.error()));
     return opened;
   }
