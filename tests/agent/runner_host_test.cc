@@ -1,0 +1,288 @@
+#include "worker/supervisor/runner_host.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <csignal>
+#include <filesystem>
+#include <fstream>
+#include <set>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "common/base/clock.h"
+#include "common/base/file.h"
+#include "tests/agent/poison.h"
+#include "worker/supervisor/output_log.h"
+#include "worker/supervisor/process_tree.h"
+#include "worker/supervisor/zygote.h"
+
+namespace hone {
+namespace {
+
+using std::chrono::milliseconds;
+using testing::Contains;
+using testing::EndsWith;
+using testing::HasSubstr;
+using testing::Not;
+
+class RunnerHostTest : public testing::Test {
+ protected:
+  RunnerHostTest() : folder_(ScopedFolder::Make(std::filesystem::temp_directory_path(), "runner-").value()) {
+    limits_.timeout = milliseconds(20000);
+    host_ = RunnerHost::Start().value();
+  }
+
+  RunOutcome Run(const std::string& poison) {
+    auto outcome = host_->Run(PoisonRequest(poison), folder_.path(), limits_, stop_);
+    EXPECT_TRUE(outcome) << outcome.error().message;
+    // Whatever happened, nobody of the runner's family is left.
+    EXPECT_TRUE(DescendantsOf(host_->zygote_pid(), 100).empty());
+    return outcome.value_or(RunOutcome{});
+  }
+
+  // What the next task gets is a healthy runner.
+  void ExpectHealthy() {
+    limits_ = RunLimits{};
+    const RunOutcome outcome = Run("look_around");
+    EXPECT_EQ(outcome.end, RunOutcome::End::kResult) << outcome.explanation << outcome.output_tail;
+  }
+
+  std::vector<pid_t> NotedPids() const {
+    std::ifstream file(folder_.path() / "pids");
+    std::vector<pid_t> pids;
+    for (pid_t pid = 0; file >> pid;) pids.push_back(pid);
+    return pids;
+  }
+
+  ScopedFolder folder_;
+  RunLimits limits_;
+  StopSignal stop_;
+  std::unique_ptr<RunnerHost> host_;
+};
+
+bool IsAlive(pid_t pid) { return kill(pid, 0) == 0; }
+
+TEST_F(RunnerHostTest, SegmentationFaultIsACrashWithItsSignal) {
+  const RunOutcome outcome = Run("segfault");
+  EXPECT_EQ(outcome.end, RunOutcome::End::kCrashed);
+  EXPECT_EQ(outcome.signal, SIGSEGV);
+  EXPECT_THAT(outcome.explanation, HasSubstr("signal 11"));
+  ExpectHealthy();
+}
+
+TEST_F(RunnerHostTest, AbortIsACrashWithTheEndOfItsOutput) {
+  const RunOutcome outcome = Run("abort");
+  EXPECT_EQ(outcome.end, RunOutcome::End::kCrashed);
+  EXPECT_EQ(outcome.signal, SIGABRT);
+  EXPECT_THAT(outcome.output_tail, HasSubstr("about to abort"));
+}
+
+TEST_F(RunnerHostTest, ExitWithoutResultIsACrashThatSaysSo) {
+  const RunOutcome outcome = Run("exit_without_result");
+  EXPECT_EQ(outcome.end, RunOutcome::End::kCrashed);
+  EXPECT_EQ(outcome.signal, 0);
+  EXPECT_EQ(outcome.exit_status, 0);
+  EXPECT_THAT(outcome.explanation, HasSubstr("left no result"));
+}
+
+TEST_F(RunnerHostTest, ResultOfAnEarlierRunIsNotTakenForThisOne) {
+  EXPECT_EQ(Run("look_around").end, RunOutcome::End::kResult);
+  EXPECT_EQ(Run("exit_without_result").end, RunOutcome::End::kCrashed);
+}
+
+TEST_F(RunnerHostTest, ExitStatusIsTold) {
+  const RunOutcome outcome = Run("exit_with_status");
+  EXPECT_EQ(outcome.end, RunOutcome::End::kCrashed);
+  EXPECT_EQ(outcome.exit_status, 3);
+}
+
+TEST_F(RunnerHostTest, ExceptionIsACrashWithItsText) {
+  const RunOutcome outcome = Run("throw");
+  EXPECT_EQ(outcome.end, RunOutcome::End::kCrashed);
+  EXPECT_THAT(outcome.output_tail, HasSubstr("thrown on purpose"));
+}
+
+TEST_F(RunnerHostTest, GarbageInPlaceOfAResultIsACrash) {
+  const RunOutcome outcome = Run("garbage");
+  EXPECT_EQ(outcome.end, RunOutcome::End::kCrashed);
+  EXPECT_THAT(outcome.explanation, HasSubstr("is none"));
+}
+
+TEST_F(RunnerHostTest, EndlessLoopIsTimedOutSoonAfterItsDeadline) {
+  limits_.timeout = milliseconds(200);
+  const RunOutcome outcome = Run("loop");
+  EXPECT_EQ(outcome.end, RunOutcome::End::kTimedOut);
+  EXPECT_GE(outcome.wall_ms, 200);
+  EXPECT_LT(outcome.wall_ms, 1200);
+  ExpectHealthy();
+}
+
+TEST_F(RunnerHostTest, MemoryHogIsStoppedAtItsLimit) {
+  limits_.memory_bytes = 200 << 20;
+  const RunOutcome outcome = Run("hog");
+  EXPECT_EQ(outcome.end, RunOutcome::End::kOutOfMemory) << outcome.explanation;
+  EXPECT_GT(outcome.peak_memory_bytes, uint64_t{150} << 20);
+  ExpectHealthy();
+}
+
+TEST_F(RunnerHostTest, MemoryOfAllProcessesTogetherCounts) {
+  limits_.memory_bytes = 120 << 20;
+  EXPECT_EQ(Run("hog_together").end, RunOutcome::End::kOutOfMemory);
+}
+
+TEST_F(RunnerHostTest, ProcessesLeftBehindAreGoneWhenTheRunIsOver) {
+  const RunOutcome outcome = Run("leave_family");
+  EXPECT_EQ(outcome.end, RunOutcome::End::kResult);
+  ASSERT_EQ(NotedPids().size(), 2u);
+  for (const pid_t pid : NotedPids()) EXPECT_FALSE(IsAlive(pid));
+}
+
+TEST_F(RunnerHostTest, DaemonThatLeftTheGroupIsGoneToo) {
+  const RunOutcome outcome = Run("leave_daemon");
+  EXPECT_EQ(outcome.end, RunOutcome::End::kResult);
+  ASSERT_FALSE(NotedPids().empty());
+  for (const pid_t pid : NotedPids()) EXPECT_FALSE(IsAlive(pid));
+}
+
+TEST_F(RunnerHostTest, TimeOutKillsTheWholeFamily) {
+  limits_.timeout = milliseconds(300);
+  EXPECT_EQ(Run("loop_with_family").end, RunOutcome::End::kTimedOut);
+  for (const pid_t pid : NotedPids()) EXPECT_FALSE(IsAlive(pid));
+}
+
+TEST_F(RunnerHostTest, ForkBombIsStopped) {
+  limits_.processes = 50;
+  const RunOutcome outcome = Run("bomb");
+  EXPECT_EQ(outcome.end, RunOutcome::End::kCrashed);
+  EXPECT_THAT(outcome.explanation, HasSubstr("more than 50 processes"));
+  ExpectHealthy();
+}
+
+TEST_F(RunnerHostTest, FloodOfOutputIsBoundedAndItsEndKept) {
+  limits_.output_bytes = 1 << 20;
+  const RunOutcome outcome = Run("flood");
+  EXPECT_EQ(outcome.end, RunOutcome::End::kResult);
+  EXPECT_LE(outcome.output_tail.size(), kOutputTailBytes);
+  EXPECT_THAT(outcome.output_tail, EndsWith("the last line\n"));
+}
+
+TEST_F(RunnerHostTest, ErrorOfTheWorkIsAResult) {
+  const RunOutcome outcome = Run("refuse");
+  EXPECT_EQ(outcome.end, RunOutcome::End::kResult);
+  EXPECT_EQ(outcome.result.error().message(), "the model is no model");
+}
+
+TEST_F(RunnerHostTest, RunnerHasItsOwnGroupFolderAndNoNetwork) {
+  const RunOutcome outcome = Run("look_around");
+  const std::set<std::string> notes(outcome.result.build().notes().begin(), outcome.result.build().notes().end());
+  EXPECT_THAT(notes, Contains("network Permission denied"));
+  EXPECT_THAT(notes, Contains("network6 Permission denied"));
+  EXPECT_THAT(notes, Contains("unix open"));
+  EXPECT_THAT(notes, Contains("folder " + folder_.path().string()));
+  EXPECT_THAT(notes, Contains("tmpdir " + folder_.path().string()));
+  EXPECT_THAT(notes, Contains("leader true"));
+  EXPECT_THAT(notes, Contains("privileges 1"));
+}
+
+TEST_F(RunnerHostTest, StopFromAnotherThreadEndsTheRun) {
+  std::thread stopper([this] {
+    while (DescendantsOf(host_->zygote_pid(), 10).empty()) std::this_thread::yield();
+    stop_.Stop(StopReason::kCancelled);
+  });
+  const RunOutcome outcome = Run("loop");
+  stopper.join();
+  EXPECT_EQ(outcome.end, RunOutcome::End::kStopped);
+}
+
+TEST_F(RunnerHostTest, StopBeforeTheStartEndsTheRunAtOnce) {
+  stop_.Stop(StopReason::kReturned);
+  EXPECT_EQ(Run("loop").end, RunOutcome::End::kStopped);
+}
+
+TEST_F(RunnerHostTest, TerminationThatNobodyAskedForIsACrash) {
+  const RunOutcome outcome = Run("terminate");
+  EXPECT_EQ(outcome.end, RunOutcome::End::kCrashed);
+  EXPECT_EQ(outcome.signal, SIGTERM);
+}
+
+TEST_F(RunnerHostTest, KilledZygoteIsReplacedForTheNextRun) {
+  const pid_t first = host_->zygote_pid();
+  kill(first, SIGKILL);
+  ExpectHealthy();
+  EXPECT_NE(host_->zygote_pid(), first);
+}
+
+TEST_F(RunnerHostTest, ZygoteKilledDuringARunIsACrashAndTheRunnerDies) {
+  std::thread killer([this] {
+    while (NotedPids().empty()) std::this_thread::yield();
+    kill(host_->zygote_pid(), SIGKILL);
+  });
+  const auto outcome = host_->Run(PoisonRequest("loop_noted"), folder_.path(), limits_, stop_);
+  killer.join();
+  ASSERT_TRUE(outcome);
+  EXPECT_EQ(outcome->end, RunOutcome::End::kCrashed);
+  EXPECT_THAT(outcome->explanation, HasSubstr("zygote"));
+  ExpectHealthy();
+}
+
+// A supervisor that dies leaves nothing behind: here its end of the socket closes while a runner is at work.
+TEST_F(RunnerHostTest, NothingOutlivesTheSupervisor) {
+  const pid_t zygote = host_->zygote_pid();
+  limits_.timeout = milliseconds(0);
+  std::vector<pid_t> family;
+  std::thread stopper([&] {
+    while (NotedPids().empty()) std::this_thread::yield();
+    family = DescendantsOf(zygote, 10);
+    stop_.Stop(StopReason::kReturned);
+  });
+  Run("loop_with_family");
+  stopper.join();
+  host_.reset();
+  EXPECT_FALSE(IsAlive(zygote));
+  for (const pid_t pid : family) EXPECT_FALSE(IsAlive(pid));
+}
+
+TEST(ProcessTreeTest, OwnMemoryIsSeenAndSharedPagesCountOnce) {
+  const uint64_t resident = ResidentBytes({getpid()});
+  EXPECT_GT(resident, uint64_t{1} << 20);
+  EXPECT_GT(ProportionalBytes({getpid()}), uint64_t{1} << 19);
+  EXPECT_LE(ProportionalBytes({getpid()}), resident + (uint64_t{8} << 20));
+  EXPECT_EQ(ResidentBytes({-1}), 0u);
+}
+
+TEST(OutputLogTest, ShortOutputIsItsOwnTail) {
+  const ScopedFolder folder = ScopedFolder::Make(std::filesystem::temp_directory_path(), "log-").value();
+  const auto path = folder.path() / "log";
+  OutputLog log(path, 100);
+  EXPECT_EQ(log.Tail(), "");
+  std::ofstream(path) << "one line\n";
+  log.Bound();
+  EXPECT_EQ(log.Tail(), "one line\n");
+}
+
+TEST(OutputLogTest, LongOutputIsEmptiedAndItsTailContinues) {
+  const ScopedFolder folder = ScopedFolder::Make(std::filesystem::temp_directory_path(), "log-").value();
+  const auto path = folder.path() / "log";
+  OutputLog log(path, 100);
+  std::ofstream writer(path, std::ios::app);
+  writer << std::string(200, 'a') << std::flush;
+  log.Bound();
+  EXPECT_EQ(std::filesystem::file_size(path), 0u);
+  writer << "end" << std::flush;
+  EXPECT_EQ(log.Tail(), std::string(200, 'a') + "end");
+}
+
+TEST(OutputLogTest, LinkInTheLogsPlaceIsNotFollowed) {
+  const ScopedFolder folder = ScopedFolder::Make(std::filesystem::temp_directory_path(), "log-").value();
+  std::ofstream(folder.path() / "secret") << "secret";
+  std::filesystem::create_symlink(folder.path() / "secret", folder.path() / "log");
+  OutputLog log(folder.path() / "log", 1);
+  log.Bound();
+  EXPECT_EQ(log.Tail(), "");
+  EXPECT_EQ(std::filesystem::file_size(folder.path() / "secret"), 6u);
+}
+
+}  // namespace
+}  // namespace hone
