@@ -36,7 +36,10 @@ class Client {
   Result<proto::JobSummary> Job(uint64_t job);
   Result<std::vector<proto::JobSummary>> Jobs(uint32_t limit);
   Result<std::vector<proto::TrialSummary>> Trials(uint64_t job, std::optional<uint32_t> study);
-  Result<proto::WatchEventsReply> Events(uint64_t job, uint64_t after, std::chrono::milliseconds wait);
+  // Events after number `after`; the coordinator holds the reply back for at most `wait` while there are none. give_up is asked every
+  // 100 ms and ends the call with kInterrupted.
+  Result<proto::WatchEventsReply> Events(uint64_t job, uint64_t after, std::chrono::milliseconds wait,
+                                         const std::function<bool()>& give_up = {});
   Result<proto::CancelJobReply> Cancel(uint64_t job, const std::string& reason);
   Result<std::vector<proto::WorkerSummary>> Workers();
   Result<proto::Catalogue> Catalogue();

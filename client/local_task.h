@@ -23,4 +23,14 @@ Result<proto::TaskResult> RunLocalTask(const proto::Task& task, const LocalTaskO
 // Relative paths of the external data of an .onnx file, asked from a runner.
 Result<std::vector<std::string>> ExternalFilesOf(const std::filesystem::path& onnx_file);
 
+// What this machine's worker can do, asked from a runner.
+Result<proto::Catalogue> LocalCatalogue();
+
+// The path of a program of hone's (hone-worker, hone-coordinator): beside the running executable, else the variable's value. kNotFound
+// with the places looked at.
+Result<std::filesystem::path> FindProgram(const std::string& name, const char* variable);
+
+// The last lines of a log or output file, made safe for a terminal; "" where there is none.
+std::string TailOf(const std::filesystem::path& file, size_t lines = 8);
+
 }  // namespace hone

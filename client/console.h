@@ -1,0 +1,63 @@
+// Where a command's words go: the answer to stdout, the conversation to stderr.
+#pragma once
+
+#include <nlohmann/json.hpp>
+#include <string>
+#include <string_view>
+
+#include "common/base/result.h"
+
+namespace hone {
+
+using Json = nlohmann::ordered_json;
+
+enum class ColorChoice { automatic, always, never };
+
+// What the streams and the environment allow.
+struct TerminalTraits {
+  bool out_terminal = false;
+  bool err_terminal = false;
+  size_t width = 80;        // TIOCGWINSZ, then COLUMNS, then 80.
+  bool utf8 = false;        // By LC_ALL, LC_CTYPE, LANG.
+  bool dumb = false;        // TERM is "dumb" or unset: no cursor movement.
+
+  static TerminalTraits Detect();
+};
+
+// Whether a stream gets colour: the flag, then NO_COLOR, TERM=dumb, CLICOLOR_FORCE or FORCE_COLOR, then whether it is a terminal.
+bool UseColor(ColorChoice choice, bool terminal);
+
+// One thread at a time.
+class Console {
+ public:
+  explicit Console(TerminalTraits traits) : traits_(traits) {}
+
+  bool json = false;        // The answer is one JSON document.
+  bool quiet = false;       // No conversation, errors excepted.
+  ColorChoice color = ColorChoice::automatic;
+
+  const TerminalTraits& traits() const { return traits_; }
+  // Width for tables on stdout; 0 (never cut) where it is no terminal.
+  size_t table_width() const { return traits_.out_terminal ? traits_.width : 0; }
+
+  // The answer. A reader that went away (EPIPE) is no error; a full disk is kExhausted.
+  Result<> Print(std::string_view text);
+  Result<> PrintJson(const Json& document);
+  // A line of conversation on stderr.
+  void Note(std::string_view line) const;
+  // Text on stderr as it is, without a newline of its own; for the live view.
+  void Raw(std::string_view text) const;
+  // The error on stderr and, with json, as a document of schema hone.error/1 on stdout.
+  void Report(const Error& error);
+
+  std::string Bold(std::string_view text) const;   // For stdout.
+
+ private:
+  TerminalTraits traits_;
+};
+
+// "hone: file:3:7: message" and the remedy on indented lines; a newline at the end.
+std::string ErrorText(const Error& error);
+Json ErrorJson(const Error& error);
+
+}  // namespace hone

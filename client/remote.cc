@@ -1,0 +1,66 @@
+#include "client/remote.h"
+
+#include <fmt/format.h>
+
+#include <cstdlib>
+
+#include "common/base/strings.h"
+
+namespace hone {
+namespace {
+
+constexpr const char* kDefaultEndpoint = "tcp://127.0.0.1:5710";
+constexpr std::chrono::milliseconds kPingTimeout{3'000};
+
+}  // namespace
+
+std::string CoordinatorEndpoint(const std::string& flag) {
+  if (!flag.empty()) return flag;
+  const char* named = std::getenv("HONE_COORDINATOR");
+  return named != nullptr && *named != '\0' ? named : kDefaultEndpoint;
+}
+
+void AddCoordinatorFlag(Flags& flags, std::string& endpoint) {
+  flags.Text("--coordinator", "EP", "tcp://host:port or ipc://path; else $HONE_COORDINATOR, else tcp://127.0.0.1:5710", endpoint);
+}
+
+Result<Client> ConnectTo(const std::string& flag) {
+  const std::string endpoint = CoordinatorEndpoint(flag);
+  TRY_ASSIGN(Client client, Client::Connect(endpoint));
+  const Result<proto::PingReply> reply = client.Ping(kPingTimeout);
+  if (reply) return client;
+  Error error = reply.error();
+  if (error.code == ErrorCode::kUnreachable) {
+    error.message = fmt::format("no coordinator answers at {}", endpoint);
+    error.remedy = fmt::format("start one: hone-coordinator --listen {} --data DIR\nor name another with --coordinator or HONE_COORDINATOR",
+                               endpoint);
+  }
+  return Fail(std::move(error));
+}
+
+Result<uint64_t> ParseJob(const std::string& text) {
+  const Result<int64_t> job = ParseInteger(text);
+  if (job && *job > 0) return static_cast<uint64_t>(*job);
+  return Fail(ErrorCode::kUsage, fmt::format("'{}' is no job number", Printable(text, 100)), "jobs are numbers: see `hone jobs`");
+}
+
+Result<JobReference> ParseJobReference(const std::string& text) {
+  const size_t slash = text.find('/');
+  JobReference reference;
+  TRY_ASSIGN(reference.job, ParseJob(text.substr(0, slash)));
+  if (slash == std::string::npos) return reference;
+  const std::string trial = text.substr(slash + 1);
+  if (trial == "best") return reference;
+  if (trial == "baseline") {
+    reference.trial = 0;
+    return reference;
+  }
+  const Result<int64_t> number = ParseInteger(trial);
+  if (!number || *number < 0) {
+    return Fail(ErrorCode::kUsage, fmt::format("'{}' is no trial of a job", Printable(text, 100)), "write JOB, JOB/TRIAL or JOB/baseline");
+  }
+  reference.trial = static_cast<uint64_t>(*number);
+  return reference;
+}
+
+}  // namespace hone
