@@ -94,7 +94,7 @@ TEST_F(FleetTest, KilledWorkerAndKilledCoordinatorLoseNothing) {
 
 TEST_F(FleetTest, SecondCoordinatorOnTheSameFolderIsRefused) {
   Coordinator coordinator(folder_.path());
-  const Ran second = Run("hone-coordinator", {"--listen", "tcp://127.0.0.1:0", "--data", coordinator.data().string()});
+  const Ran second = RunProgram("hone-coordinator", {"--listen", "tcp://127.0.0.1:0", "--data", coordinator.data().string()});
   EXPECT_EQ(second.code, 9) << second.err;
   EXPECT_NE(second.err.find(std::to_string(coordinator.process().pid())), std::string::npos) << second.err;
 }

@@ -55,7 +55,7 @@ struct Ran {
   nlohmann::json json() const { return nlohmann::json::parse(out); }
 };
 
-inline Ran Run(const std::string& program, std::vector<std::string> arguments, int deadline_s = 120,
+inline Ran RunProgram(const std::string& program, std::vector<std::string> arguments, int deadline_s = 120,
                std::map<std::string, std::string> environment = {}, const fs::path& folder = {}) {
   ProcessOptions options;
   options.arguments = {Program(program).string()};
@@ -76,7 +76,7 @@ inline Ran Run(const std::string& program, std::vector<std::string> arguments, i
 }
 inline Ran Hone(std::vector<std::string> arguments, int deadline_s = 120, std::map<std::string, std::string> environment = {},
                 const fs::path& folder = {}) {
-  return Run("hone", std::move(arguments), deadline_s, std::move(environment), folder);
+  return RunProgram("hone", std::move(arguments), deadline_s, std::move(environment), folder);
 }
 
 // Asks again until the condition holds or the deadline passes; the answer is the condition's.
