@@ -28,7 +28,9 @@ void Pin(LoadOptions& options, const std::string& name, const std::vector<int64_
   for (const int64_t dim : dims) pin->add_dims(dim);
 }
 
-const proto::Value* EffectiveOf(const proto::Execution& execution, const std::string& name) { return Find(execution.effective(), name); }
+const proto::Value* EffectiveOf(const proto::Execution& execution, const std::string& name) {
+  return Find(execution.effective(), name);
+}
 
 // y = relu(x w1 + b1) w2 + b2, as tiny_models' Mlp has it.
 std::vector<float> MlpReference(const onnx::ModelProto& model, const std::vector<float>& x, int64_t batch) {
@@ -112,7 +114,8 @@ TEST_P(BackendContract, NamesKeepTheOrderOfTheGraph) {
   EXPECT_EQ((*session)->inputs()[2].name, "unused");
   EXPECT_EQ((*session)->inputs()[2].type, kInt64);
   EXPECT_THAT((*session)->outputs(), ElementsAre("second", "first", "kept"));
-  auto outputs = (*session)->Run({MakeTensorOf<float>(kFloat32, {2, 3}, {-1, 2, -3, 4, -5, 6}), MakeTensorOf<float>(kFloat32, {2, 3}, {1, 1, 1, 1, 1, 1}),
+  auto outputs = (*session)->Run({MakeTensorOf<float>(kFloat32, {2, 3}, {-1, 2, -3, 4, -5, 6}),
+                                  MakeTensorOf<float>(kFloat32, {2, 3}, {1, 1, 1, 1, 1, 1}),
                                   MakeTensorOf<int64_t>(kInt64, {1}, {0})});
   ASSERT_OK(outputs);
   EXPECT_EQ((*outputs)[1].name, "first");
@@ -158,7 +161,8 @@ TEST_P(BackendContract, PinsShowInTheSignature) {
   ASSERT_OK(session);
   EXPECT_THAT((*session)->inputs()[0].dims, ElementsAre(2, 16));
   ASSERT_OK((*session)->Run({MakeTensorOf<float>(kFloat32, {2, 16}, Ramp(32))}));
-  EXPECT_REJECTED((*session)->Run({MakeTensorOf<float>(kFloat32, {1, 16}, Ramp(16))}), "input x float32 [2,16] was given float32 [1,16]");
+  EXPECT_REJECTED((*session)->Run({MakeTensorOf<float>(kFloat32, {1, 16}, Ramp(16))}),
+                  "input x float32 [2,16] was given float32 [1,16]");
 }
 
 TEST_P(BackendContract, OnePinOfManyKeepsTheOthersFree) {
@@ -170,7 +174,8 @@ TEST_P(BackendContract, OnePinOfManyKeepsTheOthersFree) {
   auto session = LoadModel(b, options);
   ASSERT_OK(session);
   EXPECT_THAT((*session)->inputs()[0].dims, ElementsAre(-1, 4));
-  for (const int64_t rows : {1, 5}) EXPECT_OK((*session)->Run({MakeTensorOf<float>(kFloat32, {rows, 4}, Ramp(static_cast<size_t>(rows) * 4))}));
+  for (const int64_t rows : {1, 5})
+    EXPECT_OK((*session)->Run({MakeTensorOf<float>(kFloat32, {rows, 4}, Ramp(static_cast<size_t>(rows) * 4))}));
 }
 
 TEST_P(BackendContract, PinsAgainstTheModelAreRejected) {
@@ -224,7 +229,8 @@ TEST_P(BackendContract, FeedsThatDoNotFitAreRejected) {
   ASSERT_OK(session);
   EXPECT_REJECTED((*session)->Run({}), "it has 1 inputs, and 0 tensors were given");
   EXPECT_REJECTED((*session)->Run({MakeTensorOf<float>(kFloat32, {1, 15}, Ramp(15))}), "was given float32 [1,15]");
-  EXPECT_REJECTED((*session)->Run({MakeTensorOf<double>(kFloat64, {1, 16}, std::vector<double>(16))}), "was given float64 [1,16]");
+  EXPECT_REJECTED((*session)->Run({MakeTensorOf<double>(kFloat64, {1, 16}, std::vector<double>(16))}),
+                  "was given float64 [1,16]");
   EXPECT_REJECTED((*session)->Bind({MakeTensorOf<float>(kFloat32, {16}, Ramp(16))}), "was given float32 [16]");
   Tensor lying = MakeTensorOf<float>(kFloat32, {1, 16}, Ramp(16));
   lying.bytes.pop_back();
@@ -244,8 +250,9 @@ TEST_P(BackendContract, EveryPlainElementTypeIsFedAndRead) {
     std::memcpy(raw.data(), &value, sizeof(value));
     return raw;
   };
-  for (const Case& c : {Case{1, bytes(1.0f), bytes(2.0f)}, Case{11, bytes(1.0), bytes(2.0)}, Case{6, bytes(int32_t{1}), bytes(int32_t{2})},
-                        Case{7, bytes(int64_t{1}), bytes(int64_t{2})}, Case{10, bytes(uint16_t{0x3c00}), bytes(uint16_t{0x4000})}}) {
+  for (const Case& c : {Case{1, bytes(1.0f), bytes(2.0f)}, Case{11, bytes(1.0), bytes(2.0)},
+                        Case{6, bytes(int32_t{1}), bytes(int32_t{2})}, Case{7, bytes(int64_t{1}), bytes(int64_t{2})},
+                        Case{10, bytes(uint16_t{0x3c00}), bytes(uint16_t{0x4000})}}) {
     ModelBuilder b;
     b.Input("x", {1}, c.type).Output("y", {1}, c.type);
     b.Node("Add", {"x", "x"}, {"y"});
@@ -261,7 +268,11 @@ TEST_P(BackendContract, EveryPlainElementTypeIsFedAndRead) {
 
 TEST_P(BackendContract, BoolsScalarsAndEmptyTensorsPass) {
   ModelBuilder b;
-  b.Input("flag", {}, onnx::TensorProto::BOOL).Input("past", {1, -1}).Input("x", {1, 2}).Output("no", {}, onnx::TensorProto::BOOL).Output("y", {1, -1});
+  b.Input("flag", {}, onnx::TensorProto::BOOL)
+      .Input("past", {1, -1})
+      .Input("x", {1, 2})
+      .Output("no", {}, onnx::TensorProto::BOOL)
+      .Output("y", {1, -1});
   b.Node("Not", {"flag"}, {"no"});
   auto* concat = b.Node("Concat", {"past", "x"}, {"y"});
   auto* axis = concat->add_attribute();
@@ -319,7 +330,8 @@ TEST_P(BackendContract, FailuresWhileRunningComeBackAsErrors) {
   b.Node("MatMul", {"x", "y"}, {"z"});
   auto session = LoadModel(b, Exact());
   ASSERT_OK(session);
-  const std::vector<Tensor> apart = {MakeTensorOf<float>(kFloat32, {2, 3}, Ramp(6)), MakeTensorOf<float>(kFloat32, {4, 5}, Ramp(20))};
+  const std::vector<Tensor> apart = {MakeTensorOf<float>(kFloat32, {2, 3}, Ramp(6)),
+                                     MakeTensorOf<float>(kFloat32, {4, 5}, Ramp(20))};
   auto ran = (*session)->Run(apart);
   ASSERT_FALSE(ran);
   EXPECT_EQ(ran.error().code, ErrorCode::kFailed);
@@ -327,7 +339,8 @@ TEST_P(BackendContract, FailuresWhileRunningComeBackAsErrors) {
   EXPECT_FALSE((*session)->RunBound());
   EXPECT_FALSE((*session)->RunMany(2, 50));
   // And the session goes on.
-  EXPECT_OK((*session)->Run({MakeTensorOf<float>(kFloat32, {2, 3}, Ramp(6)), MakeTensorOf<float>(kFloat32, {3, 5}, Ramp(15))}));
+  EXPECT_OK((*session)->Run(
+      {MakeTensorOf<float>(kFloat32, {2, 3}, Ramp(6)), MakeTensorOf<float>(kFloat32, {3, 5}, Ramp(15))}));
 }
 
 TEST_P(BackendContract, ExecutionTellsKernelsPrecisionsAndSettings) {
@@ -499,7 +512,8 @@ TEST(OpenVinoTest, EffectivePrecisionIsReadBack) {
   EXPECT_FALSE(EffectiveOf(*execution, "cpu_pinning")->boolean());
   EXPECT_EQ(EffectiveOf(*execution, "device")->text(), "CPU");
   bool named = false;
-  for (const auto& kernel : execution->kernels()) named = named || (kernel.type() == "Convolution" && !kernel.kernel().empty());
+  for (const auto& kernel : execution->kernels())
+    named = named || (kernel.type() == "Convolution" && !kernel.kernel().empty());
   EXPECT_TRUE(named) << execution->DebugString();
 }
 

@@ -37,7 +37,8 @@ TEST(NpyHeaderTest, ScalarsAndOldLongSizesAreRead) {
 }
 
 TEST(NpyHeaderTest, TypesThatAreNoNumbersHaveNoType) {
-  for (const char* descr : {"'<U12'", "'|S4'", "'|O'", "'<M8[ns]'", "'<c8'", "[('a', '<f4'), ('b', '<i4', (2,))]", "'=f4'", "'|f4'", "''"}) {
+  for (const char* descr : {"'<U12'", "'|S4'", "'|O'", "'<M8[ns]'", "'<c8'", "[('a', '<f4'), ('b', '<i4', (2,))]",
+                            "'=f4'", "'|f4'", "''"}) {
     auto header = ParseNpyHeader(std::string("{'descr': ") + descr + ", 'fortran_order': False, 'shape': (1,)}");
     ASSERT_OK(header);
     EXPECT_EQ(header->type, 0) << descr;
@@ -46,12 +47,20 @@ TEST(NpyHeaderTest, TypesThatAreNoNumbersHaveNoType) {
 
 TEST(NpyHeaderTest, MalformedDictionariesAreRejected) {
   for (const char* text : {
-           "", "{", "{}", "{'descr': '<f4'}", "{'descr': '<f4', 'fortran_order': False, 'shape': (1,)",
-           "{'descr': '<f4', 'fortran_order': Maybe, 'shape': (1,)}", "{'descr': '<f4', 'fortran_order': False, 'shape': (-1,)}",
-           "{'descr': '<f4', 'fortran_order': False, 'shape': (1 2)}", "{'descr': '<f4', 'fortran_order': False, 'shape': (1,,2)}",
+           "",
+           "{",
+           "{}",
+           "{'descr': '<f4'}",
+           "{'descr': '<f4', 'fortran_order': False, 'shape': (1,)",
+           "{'descr': '<f4', 'fortran_order': Maybe, 'shape': (1,)}",
+           "{'descr': '<f4', 'fortran_order': False, 'shape': (-1,)}",
+           "{'descr': '<f4', 'fortran_order': False, 'shape': (1 2)}",
+           "{'descr': '<f4', 'fortran_order': False, 'shape': (1,,2)}",
            "{'descr': '<f4', 'fortran_order': False, 'shape': (99999999999999999999,)}",
-           "{'descr': '<f4', 'fortran_order': False, 'shape': (1,)} import os", "{'descr': '<f4', 'descr': '<f4', 'shape': (1,)}",
-           "{'descr': '<f4', 'fortran_order': False, 'shape': (1,), 'more': 1}", "{'descr': '<f\\x34', 'fortran_order': False, 'shape': (1,)}",
+           "{'descr': '<f4', 'fortran_order': False, 'shape': (1,)} import os",
+           "{'descr': '<f4', 'descr': '<f4', 'shape': (1,)}",
+           "{'descr': '<f4', 'fortran_order': False, 'shape': (1,), 'more': 1}",
+           "{'descr': '<f\\x34', 'fortran_order': False, 'shape': (1,)}",
            "{'descr': [('a', '<f4'), 'fortran_order': False, 'shape': (1,)}",
        }) {
     EXPECT_FALSE(ParseNpyHeader(text)) << text;
@@ -89,7 +98,8 @@ TEST(NpzTest, FirstAxisGivesSamplesOfBatchOne) {
 
 TEST(NpzTest, SelectionCutsSamplesAndLabels) {
   Folder folder;
-  WriteNpz(folder / "d.npz", {{"x", FloatArray({4, 2}, {0, 1, 2, 3, 4, 5, 6, 7})}, {"labels", Int64Array({4}, {0, 1, 2, 3})}});
+  WriteNpz(folder / "d.npz",
+           {{"x", FloatArray({4, 2}, {0, 1, 2, 3, 4, 5, 6, 7})}, {"labels", Int64Array({4}, {0, 1, 2, 3})}});
   proto::LocalData part = NpzAt(folder / "d.npz");
   part.set_from(1);
   part.set_samples(2);
@@ -139,12 +149,17 @@ TEST(NpzTest, FaultsOfArraysNameInputAndShapes) {
   WriteNpz(folder / "d.npz", {{"input_id", Int64Array({2, 4}, {0, 1, 2, 3, 4, 5, 6, 7})},
                               {"mask", Int64Array({3, 4}, std::vector<int64_t>(12, 1))},
                               {"text", Array{"<U2", {2}, std::string(16, 'a')}}});
-  const auto open = [&](const std::vector<InputSignature>& inputs) { return OpenDataSet(NpzAt(folder / "d.npz"), inputs); };
-  EXPECT_REJECTED(open({{"input_ids", kInt64, {-1, 4}}}), "there is no array for input input_ids int64 [?,4]; did you mean 'input_id'?");
-  EXPECT_REJECTED(open({{"mask", kInt64, {-1, 5}}}), "input mask int64 [?,5] is to be fed, and array 'mask' has shape [3,4]");
+  const auto open = [&](const std::vector<InputSignature>& inputs) {
+    return OpenDataSet(NpzAt(folder / "d.npz"), inputs);
+  };
+  EXPECT_REJECTED(open({{"input_ids", kInt64, {-1, 4}}}),
+                  "there is no array for input input_ids int64 [?,4]; did you mean 'input_id'?");
+  EXPECT_REJECTED(open({{"mask", kInt64, {-1, 5}}}),
+                  "input mask int64 [?,5] is to be fed, and array 'mask' has shape [3,4]");
   EXPECT_REJECTED(open({{"mask", kInt64, {}}}), "array 'mask' has shape [3,4]");
   EXPECT_REJECTED(open({{"mask", kFloat32, {-1, 4}}}), "float32 is wanted and int64 was found");
-  EXPECT_REJECTED(open({{"input_id", kInt64, {-1, 4}}, {"mask", kInt64, {-1, 4}}}), "'input_id' has 2 samples and 'mask' has 3");
+  EXPECT_REJECTED(open({{"input_id", kInt64, {-1, 4}}, {"mask", kInt64, {-1, 4}}}),
+                  "'input_id' has 2 samples and 'mask' has 3");
   EXPECT_REJECTED(open({{"text", kInt64, {-1}}}), "array 'text' has type <U2");
   EXPECT_REJECTED(open({}), "no inputs");
   // Arrays that no input asks for, the text among them, are passed over.
@@ -154,7 +169,8 @@ TEST(NpzTest, FaultsOfArraysNameInputAndShapes) {
 TEST(NpzTest, LabelsOfAnotherLengthOrKindAreRejected) {
   Folder folder;
   WriteNpz(folder / "a.npz", {{"x", FloatArray({2, 2}, {0, 1, 2, 3})}, {"labels", Int64Array({3}, {0, 1, 2})}});
-  EXPECT_REJECTED(OpenDataSet(NpzAt(folder / "a.npz"), kImage), "array 'labels' has int64 [3], and one integer for each of 2 samples");
+  EXPECT_REJECTED(OpenDataSet(NpzAt(folder / "a.npz"), kImage),
+                  "array 'labels' has int64 [3], and one integer for each of 2 samples");
   WriteNpz(folder / "b.npz", {{"x", FloatArray({2, 2}, {0, 1, 2, 3})}, {"labels", FloatArray({2}, {0, 1})}});
   EXPECT_REJECTED(OpenDataSet(NpzAt(folder / "b.npz"), kImage), "int64 is wanted and float32 was found");
 }
@@ -188,7 +204,8 @@ TEST(NpzTest, BrokenFilesAreRejectedWhereverTheyBreak) {
 TEST(NpzTest, ShapesMustSayWhatTheEntryHolds) {
   Folder folder;
   WriteNpz(folder / "d.npz", {{"x", Array{"<f4", {1000000, 2}, std::string(16, '\0')}}});
-  EXPECT_REJECTED(OpenDataSet(NpzAt(folder / "d.npz"), kImage), "the header says float32 [1000000,2] and the entry holds 16 bytes of data");
+  EXPECT_REJECTED(OpenDataSet(NpzAt(folder / "d.npz"), kImage),
+                  "the header says float32 [1000000,2] and the entry holds 16 bytes of data");
   WriteNpz(folder / "o.npz", {{"x", Array{"<f4", {int64_t{1} << 62, int64_t{1} << 62}, std::string(16, '\0')}}});
   EXPECT_REJECTED(OpenDataSet(NpzAt(folder / "o.npz"), kImage), "the entry holds 16 bytes of data");
   WriteNpz(folder / "e.npz", {{"x", FloatArray({0, 2}, {})}});
@@ -201,8 +218,9 @@ TEST(NpzTest, WhatNumpyWritesIsReadAsNumpyMeansIt) {
 import sys, numpy as np
 base = np.arange(24).reshape(4, 3, 2)
 np.savez(sys.argv[1], f4=base.astype('f4'), f8=base.astype('f8'), f2=base.astype('f2'), big=base.astype('>f4'),
-         fortran=np.asfortranarray(base.astype('f4')), bits=(base % 2).astype(bool), i4=base.astype('<i4'), i8big=base.astype('>i8'),
-         u1=base.astype('u1'), i1=base.astype('i1'), u2=base.astype('u2'), u4=base.astype('u4'), u8=base.astype('u8'), labels=np.arange(4, dtype='u1')[:, None])
+         fortran=np.asfortranarray(base.astype('f4')), bits=(base % 2).astype(bool), i4=base.astype('<i4'),
+         i8big=base.astype('>i8'), u1=base.astype('u1'), i1=base.astype('i1'), u2=base.astype('u2'),
+         u4=base.astype('u4'), u8=base.astype('u8'), labels=np.arange(4, dtype='u1')[:, None])
 np.savez_compressed(sys.argv[2], f4=base.astype('f4'))
 with open(sys.argv[3] + '.npy', 'wb') as file:
     np.lib.format.write_array(file, base.astype('f4'), version=(3, 0))
@@ -216,10 +234,12 @@ with zipfile.ZipFile(sys.argv[3], 'w') as z:
     const char* name;
     ElementType wanted;
   };
-  for (const Case& c : {Case{"a.npz", "f4", kFloat32}, Case{"a.npz", "f8", kFloat32}, Case{"a.npz", "f2", kFloat16}, Case{"a.npz", "f2", kFloat32},
-                        Case{"a.npz", "big", kFloat32}, Case{"a.npz", "fortran", kFloat32}, Case{"a.npz", "i4", kInt64}, Case{"a.npz", "i8big", kInt32},
-                        Case{"a.npz", "u1", kInt64}, Case{"a.npz", "i1", kUint8}, Case{"a.npz", "u2", kInt32}, Case{"a.npz", "u4", kInt64},
-                        Case{"a.npz", "u8", kInt32}, Case{"b.npz", "f4", kFloat32}, Case{"c.npz", "f4", kFloat32}}) {
+  for (const Case& c :
+       {Case{"a.npz", "f4", kFloat32}, Case{"a.npz", "f8", kFloat32}, Case{"a.npz", "f2", kFloat16},
+        Case{"a.npz", "f2", kFloat32}, Case{"a.npz", "big", kFloat32}, Case{"a.npz", "fortran", kFloat32},
+        Case{"a.npz", "i4", kInt64}, Case{"a.npz", "i8big", kInt32}, Case{"a.npz", "u1", kInt64},
+        Case{"a.npz", "i1", kUint8}, Case{"a.npz", "u2", kInt32}, Case{"a.npz", "u4", kInt64},
+        Case{"a.npz", "u8", kInt32}, Case{"b.npz", "f4", kFloat32}, Case{"c.npz", "f4", kFloat32}}) {
     proto::LocalData part = NpzAt(folder / c.file);
     part.set_from(1);
     part.set_samples(2);
@@ -282,17 +302,23 @@ TEST(OnnxTestDataTest, FaultsNameTheFile) {
   folder.Write("test_data_set_0/input_0.pb", TensorFile("x", {3}, {1, 2, 3}));
   folder.Write("test_data_set_1/input_0.pb", "\xff\xff no tensor");
   const std::vector<InputSignature> wide = {{"x", kFloat32, {4}}};
-  EXPECT_REJECTED(OpenDataSet(TestDataAt(folder, {"test_data_set_0/input_0.pb"}), wide), "input_0.pb for input x float32 [4]: it has shape [3]");
-  EXPECT_REJECTED(OpenDataSet(TestDataAt(folder, {"test_data_set_1/input_0.pb"}), {{"x", kFloat32, {3}}}), "is no TensorProto");
-  EXPECT_REJECTED(OpenDataSet(TestDataAt(folder, {"test_data_set_0/input_0.pb"}), {{"x", kFloat32, {3}}, {"z", kFloat32, {3}}}),
-                  "no input_1.pb for input z");
+  EXPECT_REJECTED(OpenDataSet(TestDataAt(folder, {"test_data_set_0/input_0.pb"}), wide),
+                  "input_0.pb for input x float32 [4]: it has shape [3]");
+  EXPECT_REJECTED(OpenDataSet(TestDataAt(folder, {"test_data_set_1/input_0.pb"}), {{"x", kFloat32, {3}}}),
+                  "is no TensorProto");
+  EXPECT_REJECTED(
+      OpenDataSet(TestDataAt(folder, {"test_data_set_0/input_0.pb"}), {{"x", kFloat32, {3}}, {"z", kFloat32, {3}}}),
+      "no input_1.pb for input z");
   EXPECT_REJECTED(OpenDataSet(TestDataAt(folder, {"readme.txt"}), wide), "no test_data_set_N folder");
 }
 
 // --- stand-ins -------------------------------------------------------------------------------------------------
 
 TEST(SyntheticTest, SamplesFollowFromSeedAndIndexAlone) {
-  const std::vector<InputSignature> inputs = {{"x", kFloat32, {4, 8}}, {"attention_mask", kInt64, {2, 16}}, {"ids", kInt32, {1, 16}}, {"h", kFloat16, {4}},
+  const std::vector<InputSignature> inputs = {{"x", kFloat32, {4, 8}},
+                                              {"attention_mask", kInt64, {2, 16}},
+                                              {"ids", kInt32, {1, 16}},
+                                              {"h", kFloat16, {4}},
                                               {"flag", kBool, {}}};
   auto data = SyntheticDataSet(inputs, 3, 7);
   auto again = SyntheticDataSet(inputs, 3, 7);

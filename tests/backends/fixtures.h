@@ -1,4 +1,5 @@
-// What the tests of data and backends share: bundles of files on disk, tensors from values, the machine's models and peers.
+// What the tests of data and backends share: bundles of files on disk, tensors from values, the machine's models and
+// peers.
 #pragma once
 
 #include <gtest/gtest.h>
@@ -56,7 +57,9 @@ inline proto::LocalBundle BundleOf(const std::string& format, const std::string&
   }
   return local;
 }
-inline proto::LocalBundle ModelAt(const fs::path& file) { return BundleOf("onnx", file.filename(), file.parent_path(), {file.filename()}); }
+inline proto::LocalBundle ModelAt(const fs::path& file) {
+  return BundleOf("onnx", file.filename(), file.parent_path(), {file.filename()});
+}
 inline proto::LocalData NpzAt(const fs::path& file) {
   proto::LocalData data;
   *data.mutable_data() = BundleOf("npz", file.filename(), file.parent_path(), {file.filename()});
@@ -105,10 +108,10 @@ inline bool RunPython(const std::string& script, const std::vector<std::string>&
 
 #define ASSERT_OK(result) ASSERT_TRUE(result) << (result).error().message
 #define EXPECT_OK(result) EXPECT_TRUE(result) << (result).error().message
-#define EXPECT_REJECTED(result, words)                                          \
-  do {                                                                          \
-    const auto& rejected_result = (result);                                     \
-    ASSERT_FALSE(rejected_result);                                              \
-    EXPECT_EQ(rejected_result.error().code, ::hone::ErrorCode::kRejected);      \
+#define EXPECT_REJECTED(result, words)                                         \
+  do {                                                                         \
+    const auto& rejected_result = (result);                                    \
+    ASSERT_FALSE(rejected_result);                                             \
+    EXPECT_EQ(rejected_result.error().code, ::hone::ErrorCode::kRejected);     \
     EXPECT_THAT(rejected_result.error().message, ::testing::HasSubstr(words)); \
   } while (false)

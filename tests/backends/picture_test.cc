@@ -32,8 +32,9 @@ std::string Bmp(int width, int height, Pixel pixel) {
     row.resize((row.size() + 3) / 4 * 4);
     rows += row;
   }
-  return "BM" + number(static_cast<uint32_t>(54 + rows.size()), 4) + number(0, 4) + number(54, 4) + number(40, 4) + number(width, 4) + number(height, 4) +
-         number(1, 2) + number(24, 2) + number(0, 4) + number(static_cast<uint32_t>(rows.size()), 4) + number(2835, 4) + number(2835, 4) + number(0, 4) +
+  return "BM" + number(static_cast<uint32_t>(54 + rows.size()), 4) + number(0, 4) + number(54, 4) + number(40, 4) +
+         number(width, 4) + number(height, 4) + number(1, 2) + number(24, 2) + number(0, 4) +
+         number(static_cast<uint32_t>(rows.size()), 4) + number(2835, 4) + number(2835, 4) + number(0, 4) +
          number(0, 4) + rows;
 }
 std::string Plain(int width, int height, std::array<uint8_t, 3> rgb) {
@@ -48,7 +49,8 @@ proto::Preprocess Size(uint32_t height, uint32_t width) {
 }
 
 TEST(PictureTest, BmpDecodesToRgb) {
-  auto picture = DecodePicture(Bmp(2, 1, [](int x, int) { return std::array<uint8_t, 3>{static_cast<uint8_t>(10 + x), 20, 30}; }), 3);
+  auto picture = DecodePicture(
+      Bmp(2, 1, [](int x, int) { return std::array<uint8_t, 3>{static_cast<uint8_t>(10 + x), 20, 30}; }), 3);
   ASSERT_OK(picture);
   EXPECT_EQ(picture->width, 2);
   EXPECT_THAT(picture->pixels, ElementsAre(10, 20, 30, 11, 20, 30));
@@ -56,7 +58,8 @@ TEST(PictureTest, BmpDecodesToRgb) {
 
 TEST(PictureTest, BrokenAndForeignBytesAreRejected) {
   const std::string good = Plain(8, 8, {1, 2, 3});
-  for (const std::string& bytes : {std::string(), std::string("GIF89a"), good.substr(0, 20), std::string("\x89PNG\r\n\x1a\n")}) {
+  for (const std::string& bytes :
+       {std::string(), std::string("GIF89a"), good.substr(0, 20), std::string("\x89PNG\r\n\x1a\n")}) {
     EXPECT_REJECTED(DecodePicture(bytes, 3), "no readable PNG, JPEG or BMP");
   }
   // A header that claims 16384 x 16384 pixels, and one beyond any bound.
@@ -89,7 +92,8 @@ TEST(PictureTest, LetterboxFillsAroundWithGrey) {
   proto::Preprocess preprocess = Size(4, 4);
   preprocess.set_resize(proto::Preprocess::LETTERBOX);
   preprocess.set_scale(1);
-  EXPECT_THAT(PictureValues(white, preprocess), ElementsAre(114, 114, 114, 114, 255, 255, 255, 255, 255, 255, 255, 255, 114, 114, 114, 114));
+  EXPECT_THAT(PictureValues(white, preprocess),
+              ElementsAre(114, 114, 114, 114, 255, 255, 255, 255, 255, 255, 255, 255, 114, 114, 114, 114));
 }
 
 TEST(PictureTest, CenterCropKeepsTheMiddle) {
@@ -195,8 +199,10 @@ TEST(ImagesTest, WhatDoesNotFitIsRejectedWithItsRemedy) {
   EXPECT_REJECTED(rejected, "pictures need a preprocess block");
   EXPECT_THAT(rejected.error().remedy, HasSubstr("preprocess:"));
   const proto::LocalData data = ImagesAt(folder, files);
-  EXPECT_REJECTED(OpenDataSet(data, {{"a", kFloat32, {1, 3, 2, 2}}, {"b", kFloat32, {1, 3, 2, 2}}}), "pictures feed one input, and the model has 2 (a, b)");
-  EXPECT_REJECTED(OpenDataSet(data, {{"a", kFloat32, {1, 3, 8, 2}}}), "preprocess has height 2, and input a float32 [1,3,8,2] wants 8");
+  EXPECT_REJECTED(OpenDataSet(data, {{"a", kFloat32, {1, 3, 2, 2}}, {"b", kFloat32, {1, 3, 2, 2}}}),
+                  "pictures feed one input, and the model has 2 (a, b)");
+  EXPECT_REJECTED(OpenDataSet(data, {{"a", kFloat32, {1, 3, 8, 2}}}),
+                  "preprocess has height 2, and input a float32 [1,3,8,2] wants 8");
   EXPECT_REJECTED(OpenDataSet(data, {{"a", kFloat32, {1, 2, 2, 3}}}), "wants 2 channels");
   EXPECT_REJECTED(OpenDataSet(data, {{"a", kFloat32, {1, 12}}}), "its rank is not 4");
   EXPECT_REJECTED(OpenDataSet(data, {{"a", kInt64, {1, 3, 2, 2}}}), "neither float nor uint8");

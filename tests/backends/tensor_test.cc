@@ -42,7 +42,8 @@ TEST(TensorTest, ToFloatsReadsEveryNumericType) {
   EXPECT_THAT(ToFloats(MakeTensorOf<uint16_t>(16, {1}, {0x3fc0})), ElementsAre(1.5f));
   // e4m3fn: 1.0 and its largest value; e5m2: 1.0 and infinity.
   EXPECT_THAT(ToFloats(MakeTensorOf<uint8_t>(17, {2}, {0x38, 0x7e})), ElementsAre(1.0f, 448.0f));
-  EXPECT_THAT(ToFloats(MakeTensorOf<uint8_t>(19, {2}, {0x3c, 0x7c})), ElementsAre(1.0f, std::numeric_limits<float>::infinity()));
+  EXPECT_THAT(ToFloats(MakeTensorOf<uint8_t>(19, {2}, {0x3c, 0x7c})),
+              ElementsAre(1.0f, std::numeric_limits<float>::infinity()));
   EXPECT_TRUE(ToFloats(Tensor{"", 8, {1}, {}}).empty());
 }
 
@@ -84,7 +85,8 @@ TEST(ConvertTest, IntegersConvertWhereEveryValueFits) {
   auto flags = ConvertTensor(MakeTensorOf<uint8_t>(kBool, {2}, {1, 0}), kInt64);
   ASSERT_OK(flags);
   EXPECT_THAT(Values<int64_t>(*flags), ElementsAre(1, 0));
-  EXPECT_REJECTED(ConvertTensor(MakeTensorOf<int64_t>(kInt64, {2}, {0, 300}), kUint8), "element 1 is 300, which does not fit uint8");
+  EXPECT_REJECTED(ConvertTensor(MakeTensorOf<int64_t>(kInt64, {2}, {0, 300}), kUint8),
+                  "element 1 is 300, which does not fit uint8");
   EXPECT_REJECTED(ConvertTensor(MakeTensorOf<int64_t>(kInt64, {1}, {2}), kBool), "does not fit bool");
   EXPECT_REJECTED(ConvertTensor(MakeTensorOf<int32_t>(kInt32, {1}, {-1}), 13), "does not fit uint64");
 }
@@ -94,8 +96,10 @@ TEST(ConvertTest, FloatsRoundAndKindsDoNotMix) {
   ASSERT_OK(single);
   EXPECT_THAT(Values<float>(*single), ElementsAre(0.1f, HUGE_VALF));
   EXPECT_REJECTED(ConvertTensor(MakeTensorOf<double>(kFloat64, {1}, {1e300}), kFloat32), "does not fit float32");
-  EXPECT_REJECTED(ConvertTensor(MakeTensorOf<int64_t>(kInt64, {1}, {1}), kFloat32), "float32 is wanted and int64 was found");
-  EXPECT_REJECTED(ConvertTensor(MakeTensorOf<float>(kFloat32, {1}, {1}), kInt64), "int64 is wanted and float32 was found");
+  EXPECT_REJECTED(ConvertTensor(MakeTensorOf<int64_t>(kInt64, {1}, {1}), kFloat32),
+                  "float32 is wanted and int64 was found");
+  EXPECT_REJECTED(ConvertTensor(MakeTensorOf<float>(kFloat32, {1}, {1}), kInt64),
+                  "int64 is wanted and float32 was found");
 }
 
 }  // namespace

@@ -49,8 +49,8 @@ auto CallOnnxRuntime(ErrorCode code, std::string_view attempt, Body&& body) -> R
   }
 }
 
-// Made at the first use, so that nothing of the runtime starts in a process that forks others; never destroyed, since other statics may
-// still hold sessions when the process ends.
+// Made at the first use, so that nothing of the runtime starts in a process that forks others; never destroyed, since
+// other statics may still hold sessions when the process ends.
 Ort::Env& Environment() {
   static Ort::Env* const environment = new Ort::Env(ORT_LOGGING_LEVEL_ERROR, "hone");
   return *environment;
@@ -59,8 +59,9 @@ Ort::Env& Environment() {
 // A library older than the headers has no such table of functions.
 Result<> CheckLibrary() {
   if (OrtGetApiBase()->GetApi(ORT_API_VERSION) != nullptr) return {};
-  return Fail(ErrorCode::kEnvironment, fmt::format("ONNX Runtime {} is older than hone was built for (API {})", OrtGetApiBase()->GetVersionString(),
-                                                   ORT_API_VERSION),
+  return Fail(ErrorCode::kEnvironment,
+              fmt::format("ONNX Runtime {} is older than hone was built for (API {})",
+                          OrtGetApiBase()->GetVersionString(), ORT_API_VERSION),
               "install the version that ops/setup names");
 }
 
@@ -74,8 +75,11 @@ struct Level {
   const char* name;
   GraphOptimizationLevel level;
 };
-constexpr Level kLevels[] = {{"disabled", ORT_DISABLE_ALL}, {"basic", ORT_ENABLE_BASIC}, {"extended", ORT_ENABLE_EXTENDED},
-                             {"layout", ORT_ENABLE_LAYOUT}, {"all", ORT_ENABLE_ALL}};
+constexpr Level kLevels[] = {{"disabled", ORT_DISABLE_ALL},
+                             {"basic", ORT_ENABLE_BASIC},
+                             {"extended", ORT_ENABLE_EXTENDED},
+                             {"layout", ORT_ENABLE_LAYOUT},
+                             {"all", ORT_ENABLE_ALL}};
 
 std::vector<std::string> LevelNames() {
   std::vector<std::string> names;
@@ -98,45 +102,68 @@ const std::vector<SettingRow>& SettingRows() {
   using Options = Ort::SessionOptions;
   using Value = proto::Value;
   static const std::vector<SettingRow> rows = {
-      {IntSetting("intra_op_threads", 1, 1024, "Threads that share the work of one operator; unset takes all allowed cores."),
+      {IntSetting("intra_op_threads", 1, 1024,
+                  "Threads that share the work of one operator; unset takes all allowed cores."),
        [](Options& options, const Value& value) { options.SetIntraOpNumThreads(static_cast<int>(value.integer())); }},
-      {IntSetting("inter_op_threads", 1, 1024, "Operators that run at once where execution_mode is parallel; unset lets the runtime choose."),
+      {IntSetting("inter_op_threads", 1, 1024,
+                  "Operators that run at once where execution_mode is parallel; unset lets the runtime choose."),
        [](Options& options, const Value& value) { options.SetInterOpNumThreads(static_cast<int>(value.integer())); }},
-      {TextSetting("graph_optimization", "all", LevelNames(), "How far the graph is rewritten before it runs."), SetLevel},
-      {TextSetting("execution_mode", "sequential", {"sequential", "parallel"}, "Whether independent operators run at once."),
+      {TextSetting("graph_optimization", "all", LevelNames(), "How far the graph is rewritten before it runs."),
+       SetLevel},
+      {TextSetting("execution_mode", "sequential", {"sequential", "parallel"},
+                   "Whether independent operators run at once."),
        [](Options& options, const Value& value) {
-         options.SetExecutionMode(value.text() == "parallel" ? ExecutionMode::ORT_PARALLEL : ExecutionMode::ORT_SEQUENTIAL);
+         options.SetExecutionMode(value.text() == "parallel" ? ExecutionMode::ORT_PARALLEL
+                                                             : ExecutionMode::ORT_SEQUENTIAL);
        }},
-      {BoolSetting("allow_spinning", true, "Whether idle threads wait by spinning: faster alone, costly to neighbours."),
+      {BoolSetting("allow_spinning", true,
+                   "Whether idle threads wait by spinning: faster alone, costly to neighbours."),
        [](Options& options, const Value& value) {
          options.AddConfigEntry(kOrtSessionOptionsConfigAllowIntraOpSpinning, OneOrZero(value));
          options.AddConfigEntry(kOrtSessionOptionsConfigAllowInterOpSpinning, OneOrZero(value));
        }},
       {BoolSetting("memory_pattern", true, "Whether memory is planned ahead where shapes stay the same."),
-       [](Options& options, const Value& value) { value.boolean() ? options.EnableMemPattern() : options.DisableMemPattern(); }},
+       [](Options& options, const Value& value) {
+         value.boolean() ? options.EnableMemPattern() : options.DisableMemPattern();
+       }},
       {BoolSetting("cpu_arena", true, "Whether freed memory is kept for the next inference."),
-       [](Options& options, const Value& value) { value.boolean() ? options.EnableCpuMemArena() : options.DisableCpuMemArena(); }},
-      {IntSetting("dynamic_block_base", 1, 64, "Splits the work of an operator into shrinking blocks from this size on; unset splits evenly."),
+       [](Options& options, const Value& value) {
+         value.boolean() ? options.EnableCpuMemArena() : options.DisableCpuMemArena();
+       }},
+      {IntSetting("dynamic_block_base", 1, 64,
+                  "Splits the work of an operator into shrinking blocks from this size on; unset splits evenly."),
        [](Options& options, const Value& value) {
          options.AddConfigEntry(kOrtSessionOptionsConfigDynamicBlockBase, fmt::format("{}", value.integer()).c_str());
        }},
       {BoolSetting("denormal_as_zero", false, "Whether denormal floats count as zero."),
-       [](Options& options, const Value& value) { options.AddConfigEntry(kOrtSessionOptionsConfigSetDenormalAsZero, OneOrZero(value)); }},
-      {BoolSetting("prepacking", true, "Whether weights are rearranged for the kernels at load: more memory, faster runs."),
+       [](Options& options, const Value& value) {
+         options.AddConfigEntry(kOrtSessionOptionsConfigSetDenormalAsZero, OneOrZero(value));
+       }},
+      {BoolSetting("prepacking", true,
+                   "Whether weights are rearranged for the kernels at load: more memory, faster runs."),
        [](Options& options, const Value& value) {
          options.AddConfigEntry(kOrtSessionOptionsConfigDisablePrepacking, value.boolean() ? "0" : "1");
        }},
       {ChoiceSetting("matmulnbits_accuracy_level", {0, 1, 2, 3, 4},
-                     "What dequantize-and-multiply pairs compute in once fused: 1 f32, 2 f16, 3 bf16, 4 int8; unset lets the runtime choose."),
+                     "What dequantize-and-multiply pairs compute in once fused: 1 f32, 2 f16, 3 bf16, 4 int8; unset "
+                     "lets the runtime choose."),
        [](Options& options, const Value& value) {
-         options.AddConfigEntry(kOrtSessionOptionsQDQMatMulNBitsAccuracyLevel, fmt::format("{}", value.integer()).c_str());
+         options.AddConfigEntry(kOrtSessionOptionsQDQMatMulNBitsAccuracyLevel,
+                                fmt::format("{}", value.integer()).c_str());
        }},
       {BoolSetting("qdq_cleanup", false, "Whether leftover pairs of quantize and dequantize are removed."),
-       [](Options& options, const Value& value) { options.AddConfigEntry(kOrtSessionOptionsEnableQuantQDQCleanup, OneOrZero(value)); }},
+       [](Options& options, const Value& value) {
+         options.AddConfigEntry(kOrtSessionOptionsEnableQuantQDQCleanup, OneOrZero(value));
+       }},
       {BoolSetting("gelu_approximation", false, "Whether Gelu is computed by its tanh approximation."),
-       [](Options& options, const Value& value) { options.AddConfigEntry(kOrtSessionOptionsEnableGeluApproximation, OneOrZero(value)); }},
-      {BoolSetting("avoid_saturation", false, "Whether int8 products avoid 16-bit saturation on x86 processors without VNNI, at some speed."),
-       [](Options& options, const Value& value) { options.AddConfigEntry(kOrtSessionOptionsAvx2PrecisionMode, OneOrZero(value)); }},
+       [](Options& options, const Value& value) {
+         options.AddConfigEntry(kOrtSessionOptionsEnableGeluApproximation, OneOrZero(value));
+       }},
+      {BoolSetting("avoid_saturation", false,
+                   "Whether int8 products avoid 16-bit saturation on x86 processors without VNNI, at some speed."),
+       [](Options& options, const Value& value) {
+         options.AddConfigEntry(kOrtSessionOptionsAvx2PrecisionMode, OneOrZero(value));
+       }},
   };
   return rows;
 }
@@ -166,8 +193,8 @@ Ort::SessionOptions MakeOptions(const Settings& effective, const std::map<std::s
 
 // --- pins ------------------------------------------------------------------------------------------------------
 
-// Names of free dimensions that the pins settle. A name without a letter or digit ("?") says nothing, and one that would need two values
-// is left to the shapes of the inputs.
+// Names of free dimensions that the pins settle. A name without a letter or digit ("?") says nothing, and one that
+// would need two values is left to the shapes of the inputs.
 Result<std::map<std::string, int64_t>> NamedDims(const std::filesystem::path& file,
                                                  const google::protobuf::RepeatedPtrField<proto::InputShape>& pins) {
   if (pins.empty()) return std::map<std::string, int64_t>{};
@@ -179,7 +206,8 @@ Result<std::map<std::string, int64_t>> NamedDims(const std::filesystem::path& fi
       if (pin.name() != input->name() || pin.dims_size() != shape.dim_size()) continue;
       for (int i = 0; i < shape.dim_size(); ++i) {
         const std::string& name = shape.dim(i).dim_param();
-        const bool telling = std::any_of(name.begin(), name.end(), [](unsigned char c) { return std::isalnum(c) != 0; });
+        const bool telling =
+            std::any_of(name.begin(), name.end(), [](unsigned char c) { return std::isalnum(c) != 0; });
         if (!telling || pin.dims(i) < 1) continue;
         const auto [place, added] = values.emplace(name, pin.dims(i));
         if (!added && place->second != pin.dims(i)) place->second = std::nullopt;
@@ -198,20 +226,23 @@ Result<std::map<std::string, int64_t>> NamedDims(const std::filesystem::path& fi
 Ort::Value Borrow(const Tensor& tensor) {
   static const Ort::MemoryInfo cpu = Ort::MemoryInfo::CreateCpu(OrtArenaAllocator, OrtMemTypeDefault);
   // The runtime takes inputs by a pointer to mutable memory and does not write there.
-  return Ort::Value::CreateTensor(cpu, const_cast<std::byte*>(tensor.bytes.data()), tensor.bytes.size(), tensor.dims.data(), tensor.dims.size(),
+  return Ort::Value::CreateTensor(cpu, const_cast<std::byte*>(tensor.bytes.data()), tensor.bytes.size(),
+                                  tensor.dims.data(), tensor.dims.size(),
                                   static_cast<ONNXTensorElementDataType>(tensor.type));
 }
 
 Ort::Value Copy(const Tensor& tensor) {
   Ort::AllocatorWithDefaultOptions allocator;
-  Ort::Value value = Ort::Value::CreateTensor(allocator, tensor.dims.data(), tensor.dims.size(), static_cast<ONNXTensorElementDataType>(tensor.type));
+  Ort::Value value = Ort::Value::CreateTensor(allocator, tensor.dims.data(), tensor.dims.size(),
+                                              static_cast<ONNXTensorElementDataType>(tensor.type));
   if (!tensor.bytes.empty()) std::memcpy(value.GetTensorMutableRawData(), tensor.bytes.data(), tensor.bytes.size());
   return value;
 }
 
 // Appends the value to outputs.
 Result<> TakeOut(const Ort::Value& value, const std::string& name, std::vector<Tensor>& outputs) {
-  if (!value || !value.IsTensor()) return Fail(ErrorCode::kFailed, fmt::format("output '{}' holds no tensor", Printable(name, 256)));
+  if (!value || !value.IsTensor())
+    return Fail(ErrorCode::kFailed, fmt::format("output '{}' holds no tensor", Printable(name, 256)));
   const auto info = value.GetTensorTypeAndShapeInfo();
   Tensor tensor{name, static_cast<ElementType>(info.GetElementType()), info.GetShape(), {}};
   const size_t bytes = info.GetElementCount() * ElementBytes(tensor.type);
@@ -224,8 +255,12 @@ Result<> TakeOut(const Ort::Value& value, const std::string& name, std::vector<T
 class OnnxRuntimeSession : public Session {
  public:
   // `file` is empty for a model from memory.
-  OnnxRuntimeSession(Ort::Session session, std::filesystem::path file, Settings effective, std::map<std::string, int64_t> named_dims)
-      : session_(std::move(session)), file_(std::move(file)), effective_(std::move(effective)), named_dims_(std::move(named_dims)) {}
+  OnnxRuntimeSession(Ort::Session session, std::filesystem::path file, Settings effective,
+                     std::map<std::string, int64_t> named_dims)
+      : session_(std::move(session)),
+        file_(std::move(file)),
+        effective_(std::move(effective)),
+        named_dims_(std::move(named_dims)) {}
 
   // Reads inputs and outputs; before any other call.
   Result<> Describe(const google::protobuf::RepeatedPtrField<proto::InputShape>& pins) {
@@ -234,13 +269,15 @@ class OnnxRuntimeSession : public Session {
       const std::vector<std::string> names = session_.GetInputNames();
       for (size_t i = 0; i < names.size(); ++i) declared.push_back(Declare(names[i], session_.GetInputTypeInfo(i)));
       outputs_ = session_.GetOutputNames();
-      for (size_t i = 0; i < outputs_.size(); ++i) output_types_.push_back(Declare(outputs_[i], session_.GetOutputTypeInfo(i)).signature.type);
+      for (size_t i = 0; i < outputs_.size(); ++i)
+        output_types_.push_back(Declare(outputs_[i], session_.GetOutputTypeInfo(i)).signature.type);
     }));
     TRY_ASSIGN(inputs_, PinSignature(declared, pins));
     for (size_t i = 0; i < outputs_.size(); ++i) {
       if (ElementBytes(output_types_[i]) != 0) continue;
-      return Fail(ErrorCode::kRejected, fmt::format("output '{}' holds {}, which hone cannot read", Printable(outputs_[i], 256),
-                                                    output_types_[i] == 0 ? "no tensor" : ElementName(output_types_[i]) + " elements"));
+      return Fail(ErrorCode::kRejected,
+                  fmt::format("output '{}' holds {}, which hone cannot read", Printable(outputs_[i], 256),
+                              output_types_[i] == 0 ? "no tensor" : ElementName(output_types_[i]) + " elements"));
     }
     for (const InputSignature& input : inputs_) input_names_.push_back(input.name.c_str());
     for (const std::string& output : outputs_) output_names_.push_back(output.c_str());
@@ -257,8 +294,8 @@ class OnnxRuntimeSession : public Session {
     TRY(CallOnnxRuntime(ErrorCode::kFailed, "run the model in ONNX Runtime", [&] {
       std::vector<Ort::Value> values;
       for (const Tensor& input : inputs) values.push_back(input.bytes.empty() ? Copy(input) : Borrow(input));
-      const std::vector<Ort::Value> results = session_.Run(Ort::RunOptions{nullptr}, input_names_.data(), values.data(), values.size(),
-                                                           output_names_.data(), output_names_.size());
+      const std::vector<Ort::Value> results = session_.Run(Ort::RunOptions{nullptr}, input_names_.data(), values.data(),
+                                                           values.size(), output_names_.data(), output_names_.size());
       for (size_t i = 0; i < results.size() && taken; ++i) taken = TakeOut(results[i], outputs_[i], outputs);
     }));
     TRY(std::move(taken));
@@ -276,7 +313,8 @@ class OnnxRuntimeSession : public Session {
 
   Result<> RunBound() override {
     CHECK_THAT(binding_.has_value());
-    return CallOnnxRuntime(ErrorCode::kFailed, "run the model in ONNX Runtime", [&] { session_.Run(Ort::RunOptions{nullptr}, *binding_); });
+    return CallOnnxRuntime(ErrorCode::kFailed, "run the model in ONNX Runtime",
+                           [&] { session_.Run(Ort::RunOptions{nullptr}, *binding_); });
   }
 
   Result<Throughput> RunMany(uint32_t requests, uint32_t duration_ms) override {
@@ -289,11 +327,11 @@ class OnnxRuntimeSession : public Session {
     }));
 
     std::mutex mutex;
-    std::optional<Error> failure;   // Guarded by mutex, as are the next two.
+    std::optional<Error> failure;  // Guarded by mutex, as are the next two.
     uint64_t inferences = 0;
     SteadyClock::time_point last_end{};
     std::latch ready(static_cast<std::ptrdiff_t>(requests) + 1);
-    SteadyClock::time_point begin{};   // Written before the latch opens.
+    SteadyClock::time_point begin{};  // Written before the latch opens.
     const auto work = [&](Ort::IoBinding& binding) {
       ready.arrive_and_wait();
       const auto deadline = begin + std::chrono::milliseconds(duration_ms);
@@ -301,7 +339,8 @@ class OnnxRuntimeSession : public Session {
       Result<> ran;
       SteadyClock::time_point end;
       do {
-        ran = CallOnnxRuntime(ErrorCode::kFailed, "run the model in ONNX Runtime", [&] { session_.Run(Ort::RunOptions{nullptr}, binding); });
+        ran = CallOnnxRuntime(ErrorCode::kFailed, "run the model in ONNX Runtime",
+                              [&] { session_.Run(Ort::RunOptions{nullptr}, binding); });
         end = SteadyClock::now();
         finished += ran ? 1 : 0;
       } while (ran && end < deadline);
@@ -330,7 +369,8 @@ class OnnxRuntimeSession : public Session {
 
   Result<proto::Execution> Execution() override {
     if (file_.empty()) {
-      return Fail(ErrorCode::kFailed, "what ONNX Runtime executes cannot be read back for a model loaded from memory", "load it from a file");
+      return Fail(ErrorCode::kFailed, "what ONNX Runtime executes cannot be read back for a model loaded from memory",
+                  "load it from a file");
     }
     proto::Execution execution;
     execution.set_backend("onnxruntime");
@@ -363,9 +403,11 @@ class OnnxRuntimeSession : public Session {
     return binding;
   }
 
-  // The same model is optimized once more under the same settings and written down; weights go beside it, so that only the graph is parsed.
+  // The same model is optimized once more under the same settings and written down; weights go beside it, so that only
+  // the graph is parsed.
   Result<KernelCounts> ReadKernels() const {
-    TRY_ASSIGN(const ScopedFolder folder, ScopedFolder::Make(std::filesystem::temp_directory_path(), "hone-optimized-"));
+    TRY_ASSIGN(const ScopedFolder folder,
+               ScopedFolder::Make(std::filesystem::temp_directory_path(), "hone-optimized-"));
     const std::filesystem::path optimized = folder.path() / "optimized.onnx";
     TRY(CallOnnxRuntime(ErrorCode::kFailed, "write the optimized model in ONNX Runtime", [&] {
       Ort::SessionOptions options = MakeOptions(effective_, named_dims_);
@@ -384,14 +426,14 @@ class OnnxRuntimeSession : public Session {
   std::vector<InputSignature> inputs_;
   std::vector<std::string> outputs_;
   std::vector<ElementType> output_types_;
-  std::vector<const char*> input_names_;    // Of inputs_ and outputs_.
+  std::vector<const char*> input_names_;  // Of inputs_ and outputs_.
   std::vector<const char*> output_names_;
   std::vector<Ort::Value> bound_;
   std::optional<Ort::IoBinding> binding_;
 };
 
 struct Source {
-  std::filesystem::path file;       // Or, where empty,
+  std::filesystem::path file;  // Or, where empty,
   std::string_view bytes = {};
 };
 
@@ -405,9 +447,11 @@ Result<std::unique_ptr<Session>> Load(const Source& source, Settings effective,
   std::unique_ptr<OnnxRuntimeSession> session;
   TRY(CallOnnxRuntime(ErrorCode::kRejected, "load the model in ONNX Runtime", [&] {
     const Ort::SessionOptions options = MakeOptions(effective, named_dims);
-    Ort::Session loaded = source.file.empty() ? Ort::Session(Environment(), source.bytes.data(), source.bytes.size(), options)
-                                              : Ort::Session(Environment(), source.file.c_str(), options);
-    session = std::make_unique<OnnxRuntimeSession>(std::move(loaded), source.file, std::move(effective), std::move(named_dims));
+    Ort::Session loaded = source.file.empty()
+                              ? Ort::Session(Environment(), source.bytes.data(), source.bytes.size(), options)
+                              : Ort::Session(Environment(), source.file.c_str(), options);
+    session = std::make_unique<OnnxRuntimeSession>(std::move(loaded), source.file, std::move(effective),
+                                                   std::move(named_dims));
   }));
   TRY(session->Describe(pins));
   return session;

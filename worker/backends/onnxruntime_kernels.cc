@@ -1,5 +1,6 @@
-// The optimized model carries no types of intermediate values, and onnx's shape inference knows no contributed operators. So types
-// flow through the nodes here: most operators give their first input's type, and the table tells the others.
+// The optimized model carries no types of intermediate values, and onnx's shape inference knows no contributed
+// operators. So types flow through the nodes here: most operators give their first input's type, and the table tells
+// the others.
 #include "worker/backends/onnxruntime_kernels.h"
 
 #include <fmt/format.h>
@@ -18,9 +19,9 @@ constexpr ElementType kUnknown = 0, kFloat32 = 1, kUint8 = 2, kInt32 = 6, kInt64
 
 struct OpRow {
   std::string_view op;
-  int output_from;          // The input whose type the outputs have; -1: `output_type`.
+  int output_from;  // The input whose type the outputs have; -1: `output_type`.
   ElementType output_type;
-  int precision_from;       // The input whose type tells what is computed in.
+  int precision_from;  // The input whose type tells what is computed in.
 };
 constexpr OpRow kOps[] = {
     {"DequantizeLinear", 1, kUnknown, 0},
@@ -60,9 +61,10 @@ struct PrecisionRow {
   ElementType type;
   const char* name;
 };
-constexpr PrecisionRow kPrecisions[] = {{1, "f32"}, {2, "u8"},   {3, "i8"},   {4, "u16"}, {5, "i16"}, {6, "i32"},   {7, "i64"},    {8, "text"},
-                                        {9, "bool"}, {10, "f16"}, {11, "f64"}, {12, "u32"}, {13, "u64"}, {16, "bf16"}, {17, "f8e4m3"}, {19, "f8e5m2"},
-                                        {21, "u4"}, {22, "i4"}};
+constexpr PrecisionRow kPrecisions[] = {{1, "f32"},     {2, "u8"},   {3, "i8"},   {4, "u16"},   {5, "i16"},
+                                        {6, "i32"},     {7, "i64"},  {8, "text"}, {9, "bool"},  {10, "f16"},
+                                        {11, "f64"},    {12, "u32"}, {13, "u64"}, {16, "bf16"}, {17, "f8e4m3"},
+                                        {19, "f8e5m2"}, {21, "u4"},  {22, "i4"}};
 
 std::string PrecisionName(ElementType type) {
   for (const PrecisionRow& row : kPrecisions) {
@@ -129,7 +131,8 @@ std::string Precision(const onnx::NodeProto& node, const Types& types) {
 
 std::string Kernel(const onnx::NodeProto& node) {
   if (node.domain() == "com.microsoft.nchwc") return "cpu nchwc";
-  if (node.op_type() == "MatMulNBits") return fmt::format("cpu accuracy_level={}", IntAttribute(node, "accuracy_level", 0));
+  if (node.op_type() == "MatMulNBits")
+    return fmt::format("cpu accuracy_level={}", IntAttribute(node, "accuracy_level", 0));
   return "cpu";
 }
 

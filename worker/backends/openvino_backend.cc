@@ -46,8 +46,8 @@ auto CallOpenVino(ErrorCode code, std::string_view attempt, Body&& body) -> Resu
   }
 }
 
-// Made at the first use, so that nothing of the runtime starts in a process that forks others; never destroyed, since the runtime's own statics
-// may be gone when ours would be.
+// Made at the first use, so that nothing of the runtime starts in a process that forks others; never destroyed, since
+// the runtime's own statics may be gone when ours would be.
 ov::Core& Core() {
   static ov::Core* const core = new ov::Core();
   return *core;
@@ -60,11 +60,12 @@ struct TypeRow {
   ov::element::Type_t theirs;
 };
 constexpr TypeRow kTypes[] = {
-    {1, ov::element::Type_t::f32},   {2, ov::element::Type_t::u8},      {3, ov::element::Type_t::i8},   {4, ov::element::Type_t::u16},
-    {5, ov::element::Type_t::i16},   {6, ov::element::Type_t::i32},     {7, ov::element::Type_t::i64},  {8, ov::element::Type_t::string},
-    {9, ov::element::Type_t::boolean}, {10, ov::element::Type_t::f16},  {11, ov::element::Type_t::f64}, {12, ov::element::Type_t::u32},
-    {13, ov::element::Type_t::u64},  {16, ov::element::Type_t::bf16},   {17, ov::element::Type_t::f8e4m3}, {19, ov::element::Type_t::f8e5m2},
-    {21, ov::element::Type_t::u4},   {22, ov::element::Type_t::i4},
+    {1, ov::element::Type_t::f32},     {2, ov::element::Type_t::u8},     {3, ov::element::Type_t::i8},
+    {4, ov::element::Type_t::u16},     {5, ov::element::Type_t::i16},    {6, ov::element::Type_t::i32},
+    {7, ov::element::Type_t::i64},     {8, ov::element::Type_t::string}, {9, ov::element::Type_t::boolean},
+    {10, ov::element::Type_t::f16},    {11, ov::element::Type_t::f64},   {12, ov::element::Type_t::u32},
+    {13, ov::element::Type_t::u64},    {16, ov::element::Type_t::bf16},  {17, ov::element::Type_t::f8e4m3},
+    {19, ov::element::Type_t::f8e5m2}, {21, ov::element::Type_t::u4},    {22, ov::element::Type_t::i4},
 };
 
 ElementType OurType(const ov::element::Type& type) {
@@ -95,9 +96,10 @@ struct Named {
   const char* name;
   Enum value;
 };
-constexpr Named<ov::hint::PerformanceMode> kHints[] = {{"latency", ov::hint::PerformanceMode::LATENCY},
-                                                       {"throughput", ov::hint::PerformanceMode::THROUGHPUT},
-                                                       {"cumulative_throughput", ov::hint::PerformanceMode::CUMULATIVE_THROUGHPUT}};
+constexpr Named<ov::hint::PerformanceMode> kHints[] = {
+    {"latency", ov::hint::PerformanceMode::LATENCY},
+    {"throughput", ov::hint::PerformanceMode::THROUGHPUT},
+    {"cumulative_throughput", ov::hint::PerformanceMode::CUMULATIVE_THROUGHPUT}};
 constexpr Named<ov::hint::ExecutionMode> kModes[] = {{"performance", ov::hint::ExecutionMode::PERFORMANCE},
                                                      {"accuracy", ov::hint::ExecutionMode::ACCURACY}};
 constexpr Named<ov::element::Type_t> kPrecisions[] = {
@@ -119,8 +121,8 @@ proto::Value NameOf(const Named<Enum> (&rows)[N], Enum value) {
   return proto::Value{};
 }
 
-// A setting: how it goes into a compilation, and how the compiled model tells what became of it (not set: it does not). device, hint and cache
-// are dealt with where the model is compiled.
+// A setting: how it goes into a compilation, and how the compiled model tells what became of it (not set: it does not).
+// device, hint and cache are dealt with where the model is compiled.
 struct SettingRow {
   proto::ParameterInfo info;
   void (*apply)(ov::AnyMap& properties, const proto::Value& value);
@@ -134,31 +136,48 @@ const std::vector<SettingRow>& SettingRows() {
   using Compiled = ov::CompiledModel;
   const auto elsewhere = [](Map&, const Value&) {};
   static const std::vector<SettingRow> rows = {
-      {TextSetting("device", "CPU", Devices(), "The device that runs the model."), elsewhere, ov::execution_devices.name(),
+      {TextSetting("device", "CPU", Devices(), "The device that runs the model."), elsewhere,
+       ov::execution_devices.name(),
        [](const Compiled& compiled) { return TextValue(Join(compiled.get_property(ov::execution_devices), ",")); }},
       {TextSetting("hint", "latency", {"latency", "throughput", "cumulative_throughput", "none"},
                    "What the runtime chooses streams and threads for; none leaves them to the other settings."),
        elsewhere, ov::hint::performance_mode.name(),
        [](const Compiled& compiled) { return NameOf(kHints, compiled.get_property(ov::hint::performance_mode)); }},
       {TextSetting("inference_precision", nullptr, {"f32", "bf16", "f16"},
-                   "The precision that float layers may run in; unset is the runtime's own choice, bf16 where the processor has it."),
-       [](Map& map, const Value& value) { map[ov::hint::inference_precision.name()] = ov::element::Type(*ByName(kPrecisions, value.text())); },
+                   "The precision that float layers may run in; unset is the runtime's own choice, bf16 where the "
+                   "processor has it."),
+       [](Map& map, const Value& value) {
+         map[ov::hint::inference_precision.name()] = ov::element::Type(*ByName(kPrecisions, value.text()));
+       },
        ov::hint::inference_precision.name(),
-       [](const Compiled& compiled) { return TextValue(compiled.get_property(ov::hint::inference_precision).get_type_name()); }},
+       [](const Compiled& compiled) {
+         return TextValue(compiled.get_property(ov::hint::inference_precision).get_type_name());
+       }},
       {IntSetting("threads", 1, 1024, "Threads for inference; unset takes all allowed cores."),
-       [](Map& map, const Value& value) { map[ov::inference_num_threads.name()] = static_cast<int32_t>(value.integer()); },
+       [](Map& map, const Value& value) {
+         map[ov::inference_num_threads.name()] = static_cast<int32_t>(value.integer());
+       },
        ov::inference_num_threads.name(),
        [](const Compiled& compiled) { return IntValue(compiled.get_property(ov::inference_num_threads)); }},
-      {IntSetting("streams", 1, 1024, "Inferences that run at once, each on its part of the threads; unset follows the hint."),
-       [](Map& map, const Value& value) { map[ov::num_streams.name()] = ov::streams::Num(static_cast<int32_t>(value.integer())); },
-       ov::num_streams.name(), [](const Compiled& compiled) { return IntValue(compiled.get_property(ov::num_streams).num); }},
+      {IntSetting("streams", 1, 1024,
+                  "Inferences that run at once, each on its part of the threads; unset follows the hint."),
+       [](Map& map, const Value& value) {
+         map[ov::num_streams.name()] = ov::streams::Num(static_cast<int32_t>(value.integer()));
+       },
+       ov::num_streams.name(),
+       [](const Compiled& compiled) { return IntValue(compiled.get_property(ov::num_streams).num); }},
       {IntSetting("num_requests", 1, 4096, "How many requests the hint plans for; unset follows the hint."),
-       [](Map& map, const Value& value) { map[ov::hint::num_requests.name()] = static_cast<uint32_t>(value.integer()); },
-       ov::hint::num_requests.name(), [](const Compiled& compiled) { return IntValue(compiled.get_property(ov::hint::num_requests)); }},
+       [](Map& map, const Value& value) {
+         map[ov::hint::num_requests.name()] = static_cast<uint32_t>(value.integer());
+       },
+       ov::hint::num_requests.name(),
+       [](const Compiled& compiled) { return IntValue(compiled.get_property(ov::hint::num_requests)); }},
       {BoolSetting("cpu_pinning", std::nullopt, "Whether threads are bound to cores; unset lets the runtime choose."),
-       [](Map& map, const Value& value) { map[ov::hint::enable_cpu_pinning.name()] = value.boolean(); }, ov::hint::enable_cpu_pinning.name(),
+       [](Map& map, const Value& value) { map[ov::hint::enable_cpu_pinning.name()] = value.boolean(); },
+       ov::hint::enable_cpu_pinning.name(),
        [](const Compiled& compiled) { return BoolValue(compiled.get_property(ov::hint::enable_cpu_pinning)); }},
-      {BoolSetting("hyper_threading", std::nullopt, "Whether both threads of a core are used; unset lets the runtime choose."),
+      {BoolSetting("hyper_threading", std::nullopt,
+                   "Whether both threads of a core are used; unset lets the runtime choose."),
        [](Map& map, const Value& value) { map[ov::hint::enable_hyper_threading.name()] = value.boolean(); },
        ov::hint::enable_hyper_threading.name(),
        [](const Compiled& compiled) { return BoolValue(compiled.get_property(ov::hint::enable_hyper_threading)); }},
@@ -168,18 +187,24 @@ const std::vector<SettingRow>& SettingRows() {
        ov::hint::execution_mode.name(),
        [](const Compiled& compiled) { return NameOf(kModes, compiled.get_property(ov::hint::execution_mode)); }},
       {ChoiceSetting("dynamic_quantization_group_size", {0, 32, 64, 128},
-                     "Group size in which activations of layers with compressed weights are quantized at run time; 0 turns it off."),
+                     "Group size in which activations of layers with compressed weights are quantized at run time; 0 "
+                     "turns it off."),
        [](Map& map, const Value& value) {
          map[ov::hint::dynamic_quantization_group_size.name()] = static_cast<uint64_t>(value.integer());
        },
        ov::hint::dynamic_quantization_group_size.name(),
-       [](const Compiled& compiled) { return IntValue(static_cast<int64_t>(compiled.get_property(ov::hint::dynamic_quantization_group_size))); }},
-      {TextSetting("kv_cache_precision", nullptr, {"f32", "bf16", "f16", "u8"}, "The type of a language model's key and value cache."),
+       [](const Compiled& compiled) {
+         return IntValue(static_cast<int64_t>(compiled.get_property(ov::hint::dynamic_quantization_group_size)));
+       }},
+      {TextSetting("kv_cache_precision", nullptr, {"f32", "bf16", "f16", "u8"},
+                   "The type of a language model's key and value cache."),
        [](Map& map, const Value& value) { map[ov::hint::kv_cache_precision.name()] = ov::element::Type(value.text()); },
        ov::hint::kv_cache_precision.name(),
-       [](const Compiled& compiled) { return TextValue(compiled.get_property(ov::hint::kv_cache_precision).get_type_name()); }},
-      {BoolSetting("cache", false, "Whether the compiled model is kept in the work's cache folder for the next load."), elsewhere,
-       ov::loaded_from_cache.name(), [](const Compiled&) { return Value{}; }},
+       [](const Compiled& compiled) {
+         return TextValue(compiled.get_property(ov::hint::kv_cache_precision).get_type_name());
+       }},
+      {BoolSetting("cache", false, "Whether the compiled model is kept in the work's cache folder for the next load."),
+       elsewhere, ov::loaded_from_cache.name(), [](const Compiled&) { return Value{}; }},
   };
   return rows;
 }
@@ -211,7 +236,8 @@ Result<Compilation> PlanCompilation(const LoadOptions& options) {
   // An explicit number of streams speaks against a hint that nobody gave.
   const bool hint_given = Find(options.settings, "hint") != nullptr;
   if (hint_given || Find(options.settings, "streams") == nullptr) {
-    if (const auto hint = ByName(kHints, value_of("hint")->text())) plan.properties[ov::hint::performance_mode.name()] = *hint;
+    if (const auto hint = ByName(kHints, value_of("hint")->text()))
+      plan.properties[ov::hint::performance_mode.name()] = *hint;
   }
   // A cgroup's quota below the mask would otherwise be overlooked, and its threads throttled.
   if (plan.device == "CPU" && Find(options.settings, "threads") == nullptr && AllowedCores() < CoresInMask()) {
@@ -219,7 +245,8 @@ Result<Compilation> PlanCompilation(const LoadOptions& options) {
   }
   if (value_of("cache")->boolean()) {
     if (options.cache_folder.empty()) {
-      return Fail(ErrorCode::kRejected, "backend openvino: cache is wanted, and this work has no cache folder", "remove the setting `cache`");
+      return Fail(ErrorCode::kRejected, "backend openvino: cache is wanted, and this work has no cache folder",
+                  "remove the setting `cache`");
     }
     plan.properties[ov::cache_dir.name()] = options.cache_folder;
   }
@@ -228,17 +255,19 @@ Result<Compilation> PlanCompilation(const LoadOptions& options) {
 
 // --- names -----------------------------------------------------------------------------------------------------
 
-// The name that the model's author gave: the ONNX reader names a parameter by its input, and a result by its output with a suffix. Other readers
-// may give several names to one tensor.
+// The name that the model's author gave: the ONNX reader names a parameter by its input, and a result by its output
+// with a suffix. Other readers may give several names to one tensor.
 std::string PortName(const std::unordered_set<std::string>& names, const std::string& node_name) {
   constexpr std::string_view suffix = "/sink_port_0";
-  const std::string plain = node_name.ends_with(suffix) ? node_name.substr(0, node_name.size() - suffix.size()) : node_name;
+  const std::string plain =
+      node_name.ends_with(suffix) ? node_name.substr(0, node_name.size() - suffix.size()) : node_name;
   if (names.empty() || names.contains(plain)) return plain;
   return *std::min_element(names.begin(), names.end());
 }
 
 DeclaredInput Declare(const ov::Output<ov::Node>& port) {
-  DeclaredInput declared{{PortName(port.get_names(), port.get_node()->get_friendly_name()), OurType(port.get_element_type()), {}}, true};
+  DeclaredInput declared{
+      {PortName(port.get_names(), port.get_node()->get_friendly_name()), OurType(port.get_element_type()), {}}, true};
   const ov::PartialShape& shape = port.get_partial_shape();
   declared.has_rank = shape.rank().is_static();
   if (!declared.has_rank) return declared;
@@ -356,10 +385,12 @@ class OpenVinoSession : public Session {
     TRY(CheckFeed(inputs_, inputs));
     return CallOpenVino(ErrorCode::kFailed, "run the model in OpenVINO", [&] {
       if (!request_) request_ = compiled_.create_infer_request();
-      for (size_t i = 0; i < inputs.size(); ++i) request_.set_input_tensor(i, inputs[i].bytes.empty() ? Copy(inputs[i]) : Borrow(inputs[i]));
+      for (size_t i = 0; i < inputs.size(); ++i)
+        request_.set_input_tensor(i, inputs[i].bytes.empty() ? Copy(inputs[i]) : Borrow(inputs[i]));
       request_.infer();
       std::vector<Tensor> outputs;
-      for (size_t i = 0; i < outputs_.size(); ++i) outputs.push_back(TakeOut(request_.get_output_tensor(i), outputs_[i]));
+      for (size_t i = 0; i < outputs_.size(); ++i)
+        outputs.push_back(TakeOut(request_.get_output_tensor(i), outputs_[i]));
       return outputs;
     });
   }
@@ -385,7 +416,8 @@ class OpenVinoSession : public Session {
   Result<Throughput> RunMany(uint32_t requests, uint32_t duration_ms) override {
     CHECK_THAT(bound_request_.operator bool());
     return CallOpenVino(ErrorCode::kFailed, "run the model in OpenVINO", [&] {
-      const uint32_t count = requests != 0 ? requests : std::max(1u, compiled_.get_property(ov::optimal_number_of_infer_requests));
+      const uint32_t count =
+          requests != 0 ? requests : std::max(1u, compiled_.get_property(ov::optimal_number_of_infer_requests));
       std::vector<ov::InferRequest> pool;
       for (uint32_t i = 0; i < count; ++i) pool.push_back(MakeBoundRequest());
       return Fly(pool, std::chrono::milliseconds(duration_ms));
@@ -450,7 +482,8 @@ class OpenVinoSession : public Session {
       request.set_callback([](const std::exception_ptr&) {});
     }
     if (flight->failure) std::rethrow_exception(flight->failure);
-    return {flight->inferences, std::chrono::duration<double>(flight->last_end - begin).count(), static_cast<uint32_t>(pool.size())};
+    return {flight->inferences, std::chrono::duration<double>(flight->last_end - begin).count(),
+            static_cast<uint32_t>(pool.size())};
   }
 
   void WriteEffective(proto::Execution& execution) const {
@@ -462,7 +495,8 @@ class OpenVinoSession : public Session {
       *parameter.mutable_value() = value;
     };
     for (const SettingRow& row : SettingRows()) {
-      if (std::find(supported.begin(), supported.end(), row.property) != supported.end()) add(row.info.name(), row.read(compiled_));
+      if (std::find(supported.begin(), supported.end(), row.property) != supported.end())
+        add(row.info.name(), row.read(compiled_));
     }
     add("optimal_requests", IntValue(compiled_.get_property(ov::optimal_number_of_infer_requests)));
   }
@@ -470,9 +504,9 @@ class OpenVinoSession : public Session {
   ov::CompiledModel compiled_;
   const std::vector<InputSignature> inputs_;
   const std::vector<std::string> outputs_;
-  ov::InferRequest request_;          // For Run; made when first needed.
+  ov::InferRequest request_;  // For Run; made when first needed.
   std::vector<ov::Tensor> bound_;
-  ov::InferRequest bound_request_;    // For RunBound.
+  ov::InferRequest bound_request_;  // For RunBound.
 };
 
 // --- formats ---------------------------------------------------------------------------------------------------
@@ -481,7 +515,8 @@ struct FormatRow {
   const char* frontend;
   const char* format;
 };
-constexpr FormatRow kFormats[] = {{"onnx", "onnx"}, {"ir", "openvino_ir"}, {"tflite", "tflite"}, {"tf", "tensorflow"}, {"paddle", "paddle"}};
+constexpr FormatRow kFormats[] = {
+    {"onnx", "onnx"}, {"ir", "openvino_ir"}, {"tflite", "tflite"}, {"tf", "tensorflow"}, {"paddle", "paddle"}};
 
 // Those whose reader can really be loaded.
 std::vector<std::string> LoadableFormats() {

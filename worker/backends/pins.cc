@@ -15,14 +15,16 @@ Result<> PinOne(const DeclaredInput& declared, const proto::InputShape& pin, Inp
   const std::vector<int64_t> dims(pin.dims().begin(), pin.dims().end());
   const std::string shown = fmt::format("pin {} to {}", Printable(pin.name(), 256), ShapeText(dims));
   for (const int64_t dim : dims) {
-    if (dim < 1 && dim != -1) return Fail(ErrorCode::kRejected, fmt::format("{}: a size must be at least 1, or -1 to stay free", shown));
+    if (dim < 1 && dim != -1)
+      return Fail(ErrorCode::kRejected, fmt::format("{}: a size must be at least 1, or -1 to stay free", shown));
   }
   if (!declared.has_rank) {
     input.dims = dims;
     return {};
   }
   if (dims.size() != input.dims.size()) {
-    return Fail(ErrorCode::kRejected, fmt::format("{}: the input has {} dimensions {}", shown, input.dims.size(), ShapeText(input.dims)));
+    return Fail(ErrorCode::kRejected,
+                fmt::format("{}: the input has {} dimensions {}", shown, input.dims.size(), ShapeText(input.dims)));
   }
   for (size_t i = 0; i < dims.size(); ++i) {
     if (dims[i] == -1) continue;
@@ -49,8 +51,9 @@ Result<std::vector<InputSignature>> PinSignature(const std::vector<DeclaredInput
   for (const proto::InputShape& pin : pins) {
     const auto found = std::find(names.begin(), names.end(), pin.name());
     if (found == names.end()) {
-      return Fail(ErrorCode::kRejected, fmt::format("pin {}: the model has no such input{} (inputs: {})", Printable(pin.name(), 256),
-                                                    DidYouMean(pin.name(), names), Printable(Join(names, ", "), 512)));
+      return Fail(ErrorCode::kRejected,
+                  fmt::format("pin {}: the model has no such input{} (inputs: {})", Printable(pin.name(), 256),
+                              DidYouMean(pin.name(), names), Printable(Join(names, ", "), 512)));
     }
     const auto index = static_cast<size_t>(found - names.begin());
     TRY(PinOne(declared[index], pin, inputs[index]));
@@ -59,10 +62,12 @@ Result<std::vector<InputSignature>> PinSignature(const std::vector<DeclaredInput
   for (size_t i = 0; i < inputs.size(); ++i) {
     const std::string name = Printable(inputs[i].name, 256);
     if (ElementBytes(inputs[i].type) == 0) {
-      return Fail(ErrorCode::kRejected, fmt::format("input '{}' takes {} elements, which hone cannot feed", name, ElementName(inputs[i].type)));
+      return Fail(ErrorCode::kRejected, fmt::format("input '{}' takes {} elements, which hone cannot feed", name,
+                                                    ElementName(inputs[i].type)));
     }
     if (!settled[i]) {
-      return Fail(ErrorCode::kRejected, fmt::format("input '{}' declares no rank", name), fmt::format("pin its shape with --input {}=1,...", name));
+      return Fail(ErrorCode::kRejected, fmt::format("input '{}' declares no rank", name),
+                  fmt::format("pin its shape with --input {}=1,...", name));
     }
   }
   return inputs;

@@ -20,7 +20,8 @@ Result<const BackendRow*> FindBackend(std::string_view name) {
     if (name == row.name) return &row;
     names.push_back(row.name);
   }
-  return Fail(ErrorCode::kRejected, fmt::format("there is no backend '{}'{}", Printable(name, 64), DidYouMean(name, names)),
+  return Fail(ErrorCode::kRejected,
+              fmt::format("there is no backend '{}'{}", Printable(name, 64), DidYouMean(name, names)),
               fmt::format("the backends here are {}", Join(names, ", ")));
 }
 

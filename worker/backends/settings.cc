@@ -21,9 +21,11 @@ proto::ParameterInfo Setting(const char* name, proto::ParameterInfo::Type type, 
 
 // Runtimes tell of a failed allocation only in their words.
 bool TellsOfMissingMemory(std::string_view text) {
-  constexpr std::string_view words[] = {"bad_alloc", "bad allocation", "Failed to allocate memory", "out of memory", "Out of memory",
-                                        "Cannot allocate memory", "could not allocate"};
-  return std::any_of(std::begin(words), std::end(words), [&](std::string_view word) { return text.find(word) != std::string_view::npos; });
+  constexpr std::string_view words[] = {"bad_alloc",         "bad allocation", "Failed to allocate memory",
+                                        "out of memory",     "Out of memory",  "Cannot allocate memory",
+                                        "could not allocate"};
+  return std::any_of(std::begin(words), std::end(words),
+                     [&](std::string_view word) { return text.find(word) != std::string_view::npos; });
 }
 
 std::string OneLine(std::string_view text) {
@@ -57,14 +59,16 @@ proto::ParameterInfo ChoiceSetting(const char* name, const std::vector<int64_t>&
   return info;
 }
 
-proto::ParameterInfo TextSetting(const char* name, const char* otherwise, const std::vector<std::string>& choices, const char* help) {
+proto::ParameterInfo TextSetting(const char* name, const char* otherwise, const std::vector<std::string>& choices,
+                                 const char* help) {
   proto::ParameterInfo info = Setting(name, proto::ParameterInfo::TEXT, help);
   if (otherwise != nullptr) *info.mutable_default_value() = TextValue(otherwise);
   for (const std::string& choice : choices) *info.add_choices() = TextValue(choice);
   return info;
 }
 
-std::optional<proto::Value> SettingValue(const proto::ParameterInfo& info, const google::protobuf::RepeatedPtrField<proto::Parameter>& settings) {
+std::optional<proto::Value> SettingValue(const proto::ParameterInfo& info,
+                                         const google::protobuf::RepeatedPtrField<proto::Parameter>& settings) {
   const proto::Value* given = Find(settings, info.name());
   const proto::Value& value = given != nullptr ? *given : info.default_value();
   if (value.kind_case() == proto::Value::KIND_NOT_SET) return std::nullopt;
@@ -74,7 +78,8 @@ std::optional<proto::Value> SettingValue(const proto::ParameterInfo& info, const
 Result<> CheckFormat(const proto::BackendInfo& info, std::string_view format) {
   if (std::find(info.formats().begin(), info.formats().end(), format) != info.formats().end()) return {};
   const std::vector<std::string> formats(info.formats().begin(), info.formats().end());
-  return Fail(ErrorCode::kRejected, fmt::format("{} loads {}; the model's format is '{}'", info.name(), Join(formats, ", "), Printable(format, 64)));
+  return Fail(ErrorCode::kRejected, fmt::format("{} loads {}; the model's format is '{}'", info.name(),
+                                                Join(formats, ", "), Printable(format, 64)));
 }
 
 Result<std::filesystem::path> MainFile(const proto::LocalBundle& model) {
@@ -86,7 +91,8 @@ Result<std::filesystem::path> MainFile(const proto::LocalBundle& model) {
 
 Error RuntimeError(ErrorCode code, std::string_view attempt, std::string_view text) {
   if (TellsOfMissingMemory(text)) {
-    return Error{ErrorCode::kExhausted, fmt::format("{}: out of memory ({})", attempt, OneLine(text)), "raise the memory limit of the work"};
+    return Error{ErrorCode::kExhausted, fmt::format("{}: out of memory ({})", attempt, OneLine(text)),
+                 "raise the memory limit of the work"};
   }
   return Error{code, fmt::format("{}: {}", attempt, OneLine(text))};
 }

@@ -18,10 +18,12 @@ namespace hone {
 proto::ParameterInfo BoolSetting(const char* name, std::optional<bool> otherwise, const char* help);
 proto::ParameterInfo IntSetting(const char* name, int64_t minimum, int64_t maximum, const char* help);
 proto::ParameterInfo ChoiceSetting(const char* name, const std::vector<int64_t>& choices, const char* help);
-proto::ParameterInfo TextSetting(const char* name, const char* otherwise, const std::vector<std::string>& choices, const char* help);
+proto::ParameterInfo TextSetting(const char* name, const char* otherwise, const std::vector<std::string>& choices,
+                                 const char* help);
 
 // The value given, else the declared default, else nullopt.
-std::optional<proto::Value> SettingValue(const proto::ParameterInfo& info, const google::protobuf::RepeatedPtrField<proto::Parameter>& settings);
+std::optional<proto::Value> SettingValue(const proto::ParameterInfo& info,
+                                         const google::protobuf::RepeatedPtrField<proto::Parameter>& settings);
 
 // kRejected unless the backend loads this model format.
 Result<> CheckFormat(const proto::BackendInfo& info, std::string_view format);
@@ -29,7 +31,8 @@ Result<> CheckFormat(const proto::BackendInfo& info, std::string_view format);
 // The file to open of a model. kNotFound if it is not there.
 Result<std::filesystem::path> MainFile(const proto::LocalBundle& model);
 
-// What a runtime threw, as an error of ours: kExhausted where its text tells of missing memory, else `code`; on one line, made safe to print.
+// What a runtime threw, as an error of ours: kExhausted where its text tells of missing memory, else `code`; on one
+// line, made safe to print.
 Error RuntimeError(ErrorCode code, std::string_view attempt, std::string_view text);
 
 // Counts by operator type, precision and kernel into an Execution, most frequent first, then by name.

@@ -10,23 +10,43 @@
 namespace hone {
 namespace {
 
-constexpr ElementType kFloat32 = 1, kUint8 = 2, kInt8 = 3, kUint16 = 4, kInt16 = 5, kInt32 = 6, kInt64 = 7, kBool = 9, kFloat16 = 10,
-                      kFloat64 = 11, kUint32 = 12, kUint64 = 13, kBfloat16 = 16;
+constexpr ElementType kFloat32 = 1, kUint8 = 2, kInt8 = 3, kUint16 = 4, kInt16 = 5, kInt32 = 6, kInt64 = 7, kBool = 9,
+                      kFloat16 = 10, kFloat64 = 11, kUint32 = 12, kUint64 = 13, kBfloat16 = 16;
 
-// Calls visit with a value of the C++ type that holds the integer type; false for other types. A bool is a byte of 0 or 1.
+// Calls visit with a value of the C++ type that holds the integer type; false for other types. A bool is a byte of 0
+// or 1.
 template <class Visit>
 bool VisitInteger(ElementType type, Visit visit) {
   switch (type) {
-    case kUint8: visit(uint8_t{}); return true;
-    case kBool: visit(uint8_t{}); return true;
-    case kInt8: visit(int8_t{}); return true;
-    case kUint16: visit(uint16_t{}); return true;
-    case kInt16: visit(int16_t{}); return true;
-    case kInt32: visit(int32_t{}); return true;
-    case kInt64: visit(int64_t{}); return true;
-    case kUint32: visit(uint32_t{}); return true;
-    case kUint64: visit(uint64_t{}); return true;
-    default: return false;
+    case kUint8:
+      visit(uint8_t{});
+      return true;
+    case kBool:
+      visit(uint8_t{});
+      return true;
+    case kInt8:
+      visit(int8_t{});
+      return true;
+    case kUint16:
+      visit(uint16_t{});
+      return true;
+    case kInt16:
+      visit(int16_t{});
+      return true;
+    case kInt32:
+      visit(int32_t{});
+      return true;
+    case kInt64:
+      visit(int64_t{});
+      return true;
+    case kUint32:
+      visit(uint32_t{});
+      return true;
+    case kUint64:
+      visit(uint64_t{});
+      return true;
+    default:
+      return false;
   }
 }
 
@@ -42,7 +62,8 @@ Result<> CopyIntegers(const Tensor& from, Tensor& to) {
     From value;
     std::memcpy(&value, from.bytes.data() + i * sizeof(From), sizeof(From));
     if (!std::in_range<To>(value) || (to.type == kBool && value != From{0} && value != From{1})) {
-      return Fail(ErrorCode::kRejected, fmt::format("element {} is {}, which does not fit {}", i, value, ElementName(to.type)));
+      return Fail(ErrorCode::kRejected,
+                  fmt::format("element {} is {}, which does not fit {}", i, value, ElementName(to.type)));
     }
     const To converted = static_cast<To>(value);
     std::memcpy(to.bytes.data() + i * sizeof(To), &converted, sizeof(To));
@@ -82,7 +103,8 @@ Result<> CopyReals(const Tensor& from, Tensor& to) {
   for (size_t i = 0; i < count; ++i) {
     const double value = ReadReal(from, i, floats);
     if (!WriteReal(value, i, to)) {
-      return Fail(ErrorCode::kRejected, fmt::format("element {} is {}, which does not fit {}", i, value, ElementName(to.type)));
+      return Fail(ErrorCode::kRejected,
+                  fmt::format("element {} is {}, which does not fit {}", i, value, ElementName(to.type)));
     }
   }
   return {};
@@ -116,7 +138,8 @@ Result<Tensor> ConvertTensor(Tensor tensor, ElementType wanted) {
   if (tensor.type == wanted) return tensor;
   const bool integers = IsInteger(tensor.type) && IsInteger(wanted);
   if (!integers && !(IsReal(tensor.type) && IsReal(wanted))) {
-    return Fail(ErrorCode::kRejected, fmt::format("{} is wanted and {} was found", ElementName(wanted), ElementName(tensor.type)));
+    return Fail(ErrorCode::kRejected,
+                fmt::format("{} is wanted and {} was found", ElementName(wanted), ElementName(tensor.type)));
   }
   Tensor converted{tensor.name, wanted, tensor.dims, {}};
   converted.bytes.resize(tensor.bytes.size() / ElementBytes(tensor.type) * ElementBytes(wanted));

@@ -13,8 +13,9 @@ uint16_t FloatToHalf(float value);
 // Nearest bfloat16, ties to even.
 uint16_t FloatToBfloat16(float value);
 
-// The tensor in `wanted`'s type. Integers and bool convert to one another where every value fits; float types convert to one another
-// with rounding where no finite value becomes infinite. Anything else is kRejected ("float32 is wanted and int64 was found").
+// The tensor in `wanted`'s type. Integers and bool convert to one another where every value fits; float types convert
+// to one another with rounding where no finite value becomes infinite. Anything else is kRejected ("float32 is wanted
+// and int64 was found").
 Result<Tensor> ConvertTensor(Tensor tensor, ElementType wanted);
 
 }  // namespace hone

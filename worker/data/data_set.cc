@@ -26,7 +26,8 @@ std::string ShownName(const proto::LocalBundle& data) {
   return Printable(std::filesystem::path(data.folder()).filename().string(), 256);
 }
 
-Result<std::unique_ptr<DataSet>> OpenWith(const FormatRow& row, const proto::LocalData& data, const std::vector<InputSignature>& inputs) {
+Result<std::unique_ptr<DataSet>> OpenWith(const FormatRow& row, const proto::LocalData& data,
+                                          const std::vector<InputSignature>& inputs) {
   try {
     return row.open(data, inputs);
   } catch (const std::bad_alloc&) {
@@ -54,16 +55,18 @@ Result<std::unique_ptr<DataSet>> OpenDataSet(const proto::LocalData& data, const
   }
   std::vector<std::string> names;
   for (const FormatRow& row : kFormats) names.push_back(row.format);
-  return Fail(ErrorCode::kRejected, fmt::format("data {}: format '{}' is not known (there are {})", ShownName(data.data()), Printable(format, 64),
-                                                Join(names, ", ")));
+  return Fail(ErrorCode::kRejected, fmt::format("data {}: format '{}' is not known (there are {})",
+                                                ShownName(data.data()), Printable(format, 64), Join(names, ", ")));
 }
 
-std::string DataDigest(const proto::Bundle& bundle, uint64_t from, uint64_t samples, const proto::Preprocess& preprocess) {
+std::string DataDigest(const proto::Bundle& bundle, uint64_t from, uint64_t samples,
+                       const proto::Preprocess& preprocess) {
   // The format counts: the same bytes read in another way are other samples.
-  return DigestOf(fmt::format("data {} {}\nfrom {} samples {}\ninput {} size {}x{} resize {} bgr {} mean {} std {} scale {} nhwc {}\n",
-                              bundle.format(), BundleId(bundle), from, samples, preprocess.input(), preprocess.height(), preprocess.width(),
-                              static_cast<int>(preprocess.resize()), preprocess.bgr(), Numbers(preprocess.mean()), Numbers(preprocess.std()),
-                              preprocess.scale(), preprocess.nhwc()));
+  return DigestOf(fmt::format(
+      "data {} {}\nfrom {} samples {}\ninput {} size {}x{} resize {} bgr {} mean {} std {} scale {} nhwc {}\n",
+      bundle.format(), BundleId(bundle), from, samples, preprocess.input(), preprocess.height(), preprocess.width(),
+      static_cast<int>(preprocess.resize()), preprocess.bgr(), Numbers(preprocess.mean()), Numbers(preprocess.std()),
+      preprocess.scale(), preprocess.nhwc()));
 }
 
 }  // namespace hone

@@ -28,7 +28,8 @@ constexpr uint64_t kMaxCsvBytes = uint64_t{64} << 20;
 constexpr const char* kLabelsFile = "labels.csv";
 
 std::string LowerCase(std::string text) {
-  std::transform(text.begin(), text.end(), text.begin(), [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
+  std::transform(text.begin(), text.end(), text.begin(),
+                 [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
   return text;
 }
 
@@ -58,11 +59,14 @@ Result<std::map<std::string, std::string>> ParseLabelsFile(const std::string& te
       return std::string(word);
     };
     if (comma == std::string_view::npos || unquoted(line.substr(comma + 1)).empty()) {
-      return Fail(Error{ErrorCode::kRejected, fmt::format("'{}' is no line of the form file,label", Printable(line, 200)), "", kLabelsFile, line_number});
+      return Fail(Error{ErrorCode::kRejected,
+                        fmt::format("'{}' is no line of the form file,label", Printable(line, 200)), "", kLabelsFile,
+                        line_number});
     }
     if (!labels.emplace(unquoted(line.substr(0, comma)), unquoted(line.substr(comma + 1))).second) {
-      return Fail(Error{ErrorCode::kRejected, fmt::format("'{}' is labelled twice", Printable(unquoted(line.substr(0, comma)), 200)), "", kLabelsFile,
-                        line_number});
+      return Fail(Error{ErrorCode::kRejected,
+                        fmt::format("'{}' is labelled twice", Printable(unquoted(line.substr(0, comma)), 200)), "",
+                        kLabelsFile, line_number});
     }
   }
   return labels;
@@ -72,12 +76,14 @@ Result<> LabelByFile(const std::map<std::string, std::string>& labels, Listing& 
   std::set<std::string> known(listing.paths.begin(), listing.paths.end());
   for (const auto& [path, label] : labels) {
     if (!known.contains(path)) {
-      return Fail(ErrorCode::kRejected, fmt::format("{} labels '{}', and there is no such picture", kLabelsFile, Printable(path, 256)));
+      return Fail(ErrorCode::kRejected,
+                  fmt::format("{} labels '{}', and there is no such picture", kLabelsFile, Printable(path, 256)));
     }
   }
   for (const std::string& path : listing.paths) {
     const auto found = labels.find(path);
-    if (found == labels.end()) return Fail(ErrorCode::kRejected, fmt::format("{} has no label for '{}'", kLabelsFile, Printable(path, 256)));
+    if (found == labels.end())
+      return Fail(ErrorCode::kRejected, fmt::format("{} has no label for '{}'", kLabelsFile, Printable(path, 256)));
     listing.words.push_back(found->second);
   }
   return {};
@@ -89,7 +95,8 @@ Result<> LabelByFolder(Listing& listing) {
   if (inside == 0) return {};
   if (static_cast<size_t>(inside) != listing.paths.size()) {
     const auto lone = std::find_if_not(listing.paths.begin(), listing.paths.end(), in_folder);
-    return Fail(ErrorCode::kRejected, fmt::format("some pictures lie in class folders and '{}' does not", Printable(*lone, 256)),
+    return Fail(ErrorCode::kRejected,
+                fmt::format("some pictures lie in class folders and '{}' does not", Printable(*lone, 256)),
                 "put every picture into a folder named for its class, or none");
   }
   for (const std::string& path : listing.paths) listing.words.push_back(path.substr(0, path.find('/')));
@@ -132,7 +139,8 @@ std::vector<int64_t> LabelsOf(const std::vector<std::string>& words) {
   return labels;
 }
 
-// Pictures of classes lie one class after the other; taken in turns, a part of the set holds every class as the whole does.
+// Pictures of classes lie one class after the other; taken in turns, a part of the set holds every class as the whole
+// does.
 void Interleave(Listing& listing) {
   if (listing.words.empty()) return;
   std::map<std::string, std::vector<size_t>> by_class;
@@ -153,18 +161,20 @@ struct Plan {
   InputSignature input;
   proto::Preprocess preprocess;
   int channels = 3;
-  int64_t pictures = 1;    // A feed holds.
+  int64_t pictures = 1;  // A feed holds.
 };
 
 std::vector<std::byte> PixelBytes(const std::vector<float>& values) {
   std::vector<std::byte> bytes(values.size());
-  for (size_t i = 0; i < values.size(); ++i) bytes[i] = static_cast<std::byte>(std::lround(std::clamp(values[i], 0.0f, 255.0f)));
+  for (size_t i = 0; i < values.size(); ++i)
+    bytes[i] = static_cast<std::byte>(std::lround(std::clamp(values[i], 0.0f, 255.0f)));
   return bytes;
 }
 
 class ImageDataSet : public DataSet {
  public:
-  ImageDataSet(std::string folder, std::vector<std::string> paths, std::vector<int64_t> labels, Plan plan, std::string digest)
+  ImageDataSet(std::string folder, std::vector<std::string> paths, std::vector<int64_t> labels, Plan plan,
+               std::string digest)
       : folder_(std::move(folder)),
         paths_(std::move(paths)),
         labels_(std::move(labels)),
@@ -222,20 +232,22 @@ class ImageDataSet : public DataSet {
   const Plan plan_;
   const std::string digest_;
   mutable std::mutex mutex_;
-  mutable std::vector<std::optional<Tensor>> kept_;   // Guarded by mutex_.
-  mutable size_t kept_bytes_ = 0;                     // Guarded by mutex_.
+  mutable std::vector<std::optional<Tensor>> kept_;  // Guarded by mutex_.
+  mutable size_t kept_bytes_ = 0;                    // Guarded by mutex_.
 };
 
 Result<InputSignature> ChooseInput(const proto::Preprocess& preprocess, const std::vector<InputSignature>& inputs) {
   std::vector<std::string> names;
   for (const InputSignature& input : inputs) names.push_back(input.name);
   if (inputs.size() != 1) {
-    return Fail(ErrorCode::kRejected, fmt::format("pictures feed one input, and the model has {} ({})", inputs.size(), Printable(Join(names, ", "), 512)),
+    return Fail(ErrorCode::kRejected,
+                fmt::format("pictures feed one input, and the model has {} ({})", inputs.size(),
+                            Printable(Join(names, ", "), 512)),
                 "use an .npz with one array a model input");
   }
   if (!preprocess.input().empty() && preprocess.input() != names[0]) {
-    return Fail(ErrorCode::kRejected, fmt::format("preprocess names the input '{}', and the model's is '{}'", Printable(preprocess.input(), 256),
-                                                  Printable(names[0], 256)));
+    return Fail(ErrorCode::kRejected, fmt::format("preprocess names the input '{}', and the model's is '{}'",
+                                                  Printable(preprocess.input(), 256), Printable(names[0], 256)));
   }
   return inputs[0];
 }
@@ -243,15 +255,18 @@ Result<InputSignature> ChooseInput(const proto::Preprocess& preprocess, const st
 // Height or width: as the recipe says, else as the input fixes it.
 Result<uint32_t> SettleSide(const char* name, uint32_t wish, int64_t fixed, const InputSignature& input) {
   if (wish == 0 && fixed < 0) {
-    return Fail(ErrorCode::kRejected, fmt::format("preprocess has no {}, and input {} leaves it free", name, SignatureText(input)),
+    return Fail(ErrorCode::kRejected,
+                fmt::format("preprocess has no {}, and input {} leaves it free", name, SignatureText(input)),
                 fmt::format("add {} to preprocess", name));
   }
   if (wish != 0 && fixed >= 0 && static_cast<int64_t>(wish) != fixed) {
-    return Fail(ErrorCode::kRejected, fmt::format("preprocess has {} {}, and input {} wants {}", name, wish, SignatureText(input), fixed));
+    return Fail(ErrorCode::kRejected,
+                fmt::format("preprocess has {} {}, and input {} wants {}", name, wish, SignatureText(input), fixed));
   }
   const int64_t side = wish != 0 ? static_cast<int64_t>(wish) : fixed;
   if (side < 1 || side > kPictureMaxSide) {
-    return Fail(ErrorCode::kRejected, fmt::format("preprocess: a {} of {} is outside 1..{}", name, side, kPictureMaxSide));
+    return Fail(ErrorCode::kRejected,
+                fmt::format("preprocess: a {} of {} is outside 1..{}", name, side, kPictureMaxSide));
   }
   return static_cast<uint32_t>(side);
 }
@@ -259,8 +274,9 @@ Result<uint32_t> SettleSide(const char* name, uint32_t wish, int64_t fixed, cons
 Result<> CheckNumbers(const proto::Preprocess& preprocess, int channels) {
   const auto counted = [&](int count) { return count <= 1 || count == channels; };
   if (!counted(preprocess.mean_size()) || !counted(preprocess.std_size())) {
-    return Fail(ErrorCode::kRejected, fmt::format("preprocess has {} mean and {} std values for {} channels", preprocess.mean_size(),
-                                                  preprocess.std_size(), channels),
+    return Fail(ErrorCode::kRejected,
+                fmt::format("preprocess has {} mean and {} std values for {} channels", preprocess.mean_size(),
+                            preprocess.std_size(), channels),
                 "give one value, or one a channel");
   }
   const auto finite = [](double value) { return std::isfinite(value); };
@@ -282,16 +298,21 @@ Result<Plan> MakePlan(const proto::LocalData& data, const std::vector<InputSigna
   plan.preprocess = data.preprocess();
   TRY_ASSIGN(plan.input, ChooseInput(plan.preprocess, inputs));
   const std::vector<int64_t>& dims = plan.input.dims;
-  if (dims.size() != 4) return Fail(ErrorCode::kRejected, fmt::format("input {} takes no pictures: its rank is not 4", SignatureText(plan.input)));
+  if (dims.size() != 4)
+    return Fail(ErrorCode::kRejected,
+                fmt::format("input {} takes no pictures: its rank is not 4", SignatureText(plan.input)));
   const bool nhwc = plan.preprocess.nhwc();
   const int64_t channels = dims[nhwc ? 3 : 1];
   if (channels >= 0 && channels != 1 && channels != 3) {
-    return Fail(ErrorCode::kRejected, fmt::format("input {} wants {} channels, and pictures have 1 or 3", SignatureText(plan.input), channels),
-                nhwc ? "remove nhwc if channels come first" : "set nhwc: true in preprocess if channels come last");
+    return Fail(
+        ErrorCode::kRejected,
+        fmt::format("input {} wants {} channels, and pictures have 1 or 3", SignatureText(plan.input), channels),
+        nhwc ? "remove nhwc if channels come first" : "set nhwc: true in preprocess if channels come last");
   }
   plan.channels = channels < 0 ? 3 : static_cast<int>(channels);
   plan.pictures = dims[0] < 0 ? 1 : dims[0];
-  if (plan.pictures == 0) return Fail(ErrorCode::kRejected, fmt::format("input {} takes no picture at all", SignatureText(plan.input)));
+  if (plan.pictures == 0)
+    return Fail(ErrorCode::kRejected, fmt::format("input {} takes no picture at all", SignatureText(plan.input)));
   TRY_ASSIGN(const uint32_t height, SettleSide("height", plan.preprocess.height(), dims[nhwc ? 1 : 2], plan.input));
   TRY_ASSIGN(const uint32_t width, SettleSide("width", plan.preprocess.width(), dims[nhwc ? 2 : 3], plan.input));
   plan.preprocess.set_height(height);
@@ -299,9 +320,11 @@ Result<Plan> MakePlan(const proto::LocalData& data, const std::vector<InputSigna
   TRY(CheckNumbers(plan.preprocess, plan.channels));
   const ElementType type = plan.input.type;
   if (type != kFloat32 && type != kFloat16 && type != kBfloat16 && type != kUint8) {
-    return Fail(ErrorCode::kRejected, fmt::format("input {} takes no pictures: its type is neither float nor uint8", SignatureText(plan.input)));
+    return Fail(ErrorCode::kRejected, fmt::format("input {} takes no pictures: its type is neither float nor uint8",
+                                                  SignatureText(plan.input)));
   }
-  if (type == kUint8 && (plan.preprocess.scale() != 1 || plan.preprocess.mean_size() != 0 || plan.preprocess.std_size() != 0)) {
+  if (type == kUint8 &&
+      (plan.preprocess.scale() != 1 || plan.preprocess.mean_size() != 0 || plan.preprocess.std_size() != 0)) {
     return Fail(ErrorCode::kRejected, fmt::format("input {} takes pixels as they are", SignatureText(plan.input)),
                 "set scale: 1 in preprocess, without mean and std");
   }
@@ -316,16 +339,18 @@ Result<std::unique_ptr<DataSet>> OpenImages(const proto::LocalData& data, const 
   Interleave(listing);
   std::vector<int64_t> labels = LabelsOf(listing.words);
   if (!labels.empty() && plan.pictures > 1) {
-    return Fail(ErrorCode::kRejected, fmt::format("input {} takes {} pictures at once, and labels need one at a time", SignatureText(plan.input),
-                                                  plan.pictures),
+    return Fail(ErrorCode::kRejected,
+                fmt::format("input {} takes {} pictures at once, and labels need one at a time",
+                            SignatureText(plan.input), plan.pictures),
                 "use a model whose first dimension is free or 1");
   }
   const uint64_t total = listing.paths.size() / static_cast<uint64_t>(plan.pictures);
   const uint64_t from = std::min<uint64_t>(data.from(), total);
   const uint64_t count = data.samples() == 0 ? total - from : std::min<uint64_t>(total - from, data.samples());
   if (count == 0) {
-    return Fail(ErrorCode::kRejected, fmt::format("no sample is selected: {} pictures make {} samples, and the selection starts at {}",
-                                                  listing.paths.size(), total, data.from()),
+    return Fail(ErrorCode::kRejected,
+                fmt::format("no sample is selected: {} pictures make {} samples, and the selection starts at {}",
+                            listing.paths.size(), total, data.from()),
                 "choose a smaller `from`");
   }
   const auto cut = [&](auto& all, uint64_t step) {
@@ -334,8 +359,9 @@ Result<std::unique_ptr<DataSet>> OpenImages(const proto::LocalData& data, const 
   };
   cut(listing.paths, static_cast<uint64_t>(plan.pictures));
   if (!labels.empty()) cut(labels, 1);
-  return std::make_unique<ImageDataSet>(data.data().folder(), std::move(listing.paths), std::move(labels), std::move(plan),
-                                        DataDigest(data.data().bundle(), data.from(), data.samples(), data.preprocess()));
+  return std::make_unique<ImageDataSet>(
+      data.data().folder(), std::move(listing.paths), std::move(labels), std::move(plan),
+      DataDigest(data.data().bundle(), data.from(), data.samples(), data.preprocess()));
 }
 
 }  // namespace hone

@@ -1,7 +1,8 @@
 // A folder of pictures as a data set.
 //
-// Labels: labels.csv in the folder (lines "file,label"; a header line "file,label" is passed over), else the first folder on each picture's
-// path, else none. Where every label is a number it is taken as it is; otherwise names count from 0 in the order of the alphabet.
+// Labels: labels.csv in the folder (lines "file,label"; a header line "file,label" is passed over), else the first
+// folder on each picture's path, else none. Where every label is a number it is taken as it is; otherwise names count
+// from 0 in the order of the alphabet.
 #pragma once
 
 #include <memory>

@@ -45,7 +45,8 @@ class DictionaryParser {
   }
 
   void SkipSpace() {
-    while (!rest_.empty() && (rest_.front() == ' ' || rest_.front() == '\n' || rest_.front() == '\t')) rest_.remove_prefix(1);
+    while (!rest_.empty() && (rest_.front() == ' ' || rest_.front() == '\n' || rest_.front() == '\t'))
+      rest_.remove_prefix(1);
   }
   bool Take(char wanted) {
     SkipSpace();
@@ -161,7 +162,8 @@ Result<NpyPreamble> ParseNpyPreamble(std::string_view start) {
   preamble.header_bytes = byte(8) | byte(9) << 8;
   if (major > 1) preamble.header_bytes |= byte(10) << 16 | byte(11) << 24;
   if (preamble.header_bytes > kLongestHeader) {
-    return Fail(ErrorCode::kRejected, fmt::format(".npy header of {} bytes is over the bound of {}", preamble.header_bytes, kLongestHeader));
+    return Fail(ErrorCode::kRejected,
+                fmt::format(".npy header of {} bytes is over the bound of {}", preamble.header_bytes, kLongestHeader));
   }
   return preamble;
 }

@@ -1,6 +1,6 @@
-// A zip's directory may claim anything, so nothing is allocated on its word alone: an entry's declared size must be one that its
-// compressed bytes can give (deflate cannot grow data more than 1032 times), the shape in the .npy header must say exactly that size, and
-// reading past the selected rows to the end lets libzip verify the checksum.
+// A zip's directory may claim anything, so nothing is allocated on its word alone: an entry's declared size must be one
+// that its compressed bytes can give (deflate cannot grow data more than 1032 times), the shape in the .npy header must
+// say exactly that size, and reading past the selected rows to the end lets libzip verify the checksum.
 #include "worker/data/npz.h"
 
 #include <fmt/format.h>
@@ -73,19 +73,21 @@ Result<std::vector<std::byte>> Allocate(uint64_t bytes) {
   try {
     return std::vector<std::byte>(bytes);
   } catch (const std::bad_alloc&) {
-    return Fail(ErrorCode::kExhausted, fmt::format("no memory for an array of {}", HumanBytes(bytes)), "select fewer samples");
+    return Fail(ErrorCode::kExhausted, fmt::format("no memory for an array of {}", HumanBytes(bytes)),
+                "select fewer samples");
   }
 }
 
 void SwapBytes(std::vector<std::byte>& bytes, size_t element_bytes) {
   for (size_t i = 0; i + element_bytes <= bytes.size(); i += element_bytes) {
-    std::reverse(bytes.begin() + static_cast<std::ptrdiff_t>(i), bytes.begin() + static_cast<std::ptrdiff_t>(i + element_bytes));
+    std::reverse(bytes.begin() + static_cast<std::ptrdiff_t>(i),
+                 bytes.begin() + static_cast<std::ptrdiff_t>(i + element_bytes));
   }
 }
 
 // Rows [first, first + count) of an array stored with its first index fastest, as row-major.
-std::vector<std::byte> RowsOfFortran(const std::vector<std::byte>& all, const std::vector<int64_t>& dims, size_t element_bytes, int64_t first,
-                                     int64_t count) {
+std::vector<std::byte> RowsOfFortran(const std::vector<std::byte>& all, const std::vector<int64_t>& dims,
+                                     size_t element_bytes, int64_t first, int64_t count) {
   std::vector<int64_t> steps(dims.size(), 1);
   for (size_t axis = 1; axis < dims.size(); ++axis) steps[axis] = steps[axis - 1] * dims[axis - 1];
   int64_t row_elements = 1;
@@ -133,7 +135,8 @@ Result<NpzFile> NpzFile::Open(const std::filesystem::path& path) {
   int code = 0;
   state->zip = zip_open(path.c_str(), ZIP_RDONLY, &code);
   if (state->zip == nullptr) {
-    if (code == ZIP_ER_NOENT) return Fail(ErrorCode::kNotFound, fmt::format("open {}: there is no such file", path.string()));
+    if (code == ZIP_ER_NOENT)
+      return Fail(ErrorCode::kNotFound, fmt::format("open {}: there is no such file", path.string()));
     zip_error_t error;
     zip_error_init_with_code(&error, code);
     const std::string cause = zip_error_strerror(&error);
@@ -150,7 +153,8 @@ Result<NpzFile> NpzFile::Open(const std::filesystem::path& path) {
     if (zip_stat_index(state->zip, static_cast<zip_uint64_t>(i), 0, &stat) != 0) {
       return Broken(fmt::format("broken zip directory: {}", zip_strerror(state->zip)));
     }
-    constexpr zip_uint64_t needed = ZIP_STAT_NAME | ZIP_STAT_SIZE | ZIP_STAT_COMP_SIZE | ZIP_STAT_COMP_METHOD | ZIP_STAT_ENCRYPTION_METHOD;
+    constexpr zip_uint64_t needed =
+        ZIP_STAT_NAME | ZIP_STAT_SIZE | ZIP_STAT_COMP_SIZE | ZIP_STAT_COMP_METHOD | ZIP_STAT_ENCRYPTION_METHOD;
     if ((stat.valid & needed) != needed) return Broken("broken zip directory: an entry lacks its name or sizes");
     const std::string entry = stat.name;
     const std::string shown = Printable(entry, 256);
@@ -161,8 +165,12 @@ Result<NpzFile> NpzFile::Open(const std::filesystem::path& path) {
     if (!stored && stat.comp_method != ZIP_CM_DEFLATE) {
       return Broken(fmt::format("entry '{}' is neither stored nor deflated", shown));
     }
-    const uint64_t limit = stored ? stat.comp_size : stat.comp_size > kNpzMaxBytes ? kNpzMaxBytes : stat.comp_size * kDeflateLimit + 64;
-    if (stat.size > limit) return Broken(fmt::format("entry '{}' declares {} bytes, more than its {} can hold", shown, stat.size, stat.comp_size));
+    const uint64_t limit = stored                          ? stat.comp_size
+                           : stat.comp_size > kNpzMaxBytes ? kNpzMaxBytes
+                                                           : stat.comp_size * kDeflateLimit + 64;
+    if (stat.size > limit)
+      return Broken(
+          fmt::format("entry '{}' declares {} bytes, more than its {} can hold", shown, stat.size, stat.comp_size));
     if (stat.size > kNpzMaxBytes || (total += stat.size) > kNpzMaxBytes) {
       return Broken(fmt::format("the arrays are over the bound of {} together", HumanBytes(kNpzMaxBytes)));
     }
@@ -175,7 +183,8 @@ Result<NpzFile> NpzFile::Open(const std::filesystem::path& path) {
 
 Result<ZipEntry> NpzFile::State::Start(const std::string& name, NpyHeader& header) const {
   const auto found = entries.find(name);
-  if (found == entries.end()) return Fail(ErrorCode::kNotFound, fmt::format("there is no array '{}'", Printable(name, 256)));
+  if (found == entries.end())
+    return Fail(ErrorCode::kNotFound, fmt::format("there is no array '{}'", Printable(name, 256)));
   const EntryInfo& info = found->second;
   ZipEntry file(zip_fopen_index(zip, info.index, 0));
   if (!file) return Broken(fmt::format("broken zip entry: {}", zip_strerror(zip)));
@@ -196,8 +205,10 @@ Result<ZipEntry> NpzFile::State::Start(const std::string& name, NpyHeader& heade
   const int64_t elements = ElementCount(header.dims);
   const uint64_t held = info.bytes - preamble.bytes - preamble.header_bytes;
   uint64_t declared = 0;
-  if (elements < 0 || __builtin_mul_overflow(static_cast<uint64_t>(elements), ElementBytes(header.type), &declared) || declared != held) {
-    return Broken(fmt::format("the header says {} {} and the entry holds {} bytes of data", ElementName(header.type), ShapeText(header.dims), held));
+  if (elements < 0 || __builtin_mul_overflow(static_cast<uint64_t>(elements), ElementBytes(header.type), &declared) ||
+      declared != held) {
+    return Broken(fmt::format("the header says {} {} and the entry holds {} bytes of data", ElementName(header.type),
+                              ShapeText(header.dims), held));
   }
   return file;
 }
@@ -244,7 +255,7 @@ namespace {
 struct Column {
   Tensor whole;
   int64_t rows = 1;
-  bool keeps_axis = true;   // The sample keeps the first axis (as `rows`), or is one entry without it.
+  bool keeps_axis = true;  // The sample keeps the first axis (as `rows`), or is one entry without it.
 };
 
 class NpzDataSet : public DataSet {
@@ -306,8 +317,10 @@ class NpzReader {
     const int64_t first = static_cast<int64_t>(from);
     const int64_t count = static_cast<int64_t>(data_.samples() == 0 ? left : std::min<uint64_t>(left, data_.samples()));
     if (count == 0) {
-      return Fail(ErrorCode::kRejected, fmt::format("no sample is selected: there are {} and the selection starts at {}", total, data_.from()),
-                  "choose a smaller `from`");
+      return Fail(
+          ErrorCode::kRejected,
+          fmt::format("no sample is selected: there are {} and the selection starts at {}", total, data_.from()),
+          "choose a smaller `from`");
     }
     std::vector<Column> columns;
     for (size_t i = 0; i < inputs_.size(); ++i) {
@@ -315,8 +328,9 @@ class NpzReader {
       columns.push_back(std::move(column));
     }
     TRY_ASSIGN(std::vector<int64_t> labels, ReadLabels(total, first, count));
-    return std::make_unique<NpzDataSet>(std::move(columns), std::move(labels), static_cast<size_t>(count),
-                                        DataDigest(data_.data().bundle(), data_.from(), data_.samples(), data_.preprocess()));
+    return std::make_unique<NpzDataSet>(
+        std::move(columns), std::move(labels), static_cast<size_t>(count),
+        DataDigest(data_.data().bundle(), data_.from(), data_.samples(), data_.preprocess()));
   }
 
  private:
@@ -326,15 +340,17 @@ class NpzReader {
     if (!file_.Has(input.name)) {
       const std::string names = file_.names().empty() ? "none" : Printable(Join(file_.names(), ", "), 512);
       return Fail(ErrorCode::kRejected,
-                  fmt::format("there is no array for input {}{} (arrays: {})", SignatureText(input), DidYouMean(input.name, file_.names()), names),
+                  fmt::format("there is no array for input {}{} (arrays: {})", SignatureText(input),
+                              DidYouMean(input.name, file_.names()), names),
                   "save one array a model input, under the input's name");
     }
     auto read = file_.Header(input.name);
     if (!read) return FailWith(Array(input.name), read.error());
     const NpyHeader& header = *read;
     if (header.type == 0) {
-      return Fail(ErrorCode::kRejected, fmt::format("{} has type {}, which is no number that hone reads; input {} is to be fed",
-                                                    Array(input.name), Printable(header.descr, 64), SignatureText(input)));
+      return Fail(ErrorCode::kRejected,
+                  fmt::format("{} has type {}, which is no number that hone reads; input {} is to be fed",
+                              Array(input.name), Printable(header.descr, 64), SignatureText(input)));
     }
     Fit fit;
     const size_t rank = input.dims.size();
@@ -350,13 +366,14 @@ class NpzReader {
       sample.erase(sample.begin());
     }
     if ((rank == 0 && fit.keeps_axis) || sample.size() != rank || !FitsShape(input.dims, sample)) {
-      return Fail(ErrorCode::kRejected, fmt::format("input {} is to be fed, and {} has shape {}", SignatureText(input), Array(input.name),
-                                                    ShapeText(header.dims)),
+      return Fail(ErrorCode::kRejected,
+                  fmt::format("input {} is to be fed, and {} has shape {}", SignatureText(input), Array(input.name),
+                              ShapeText(header.dims)),
                   "the first axis counts the samples; the others must be the input's");
     }
     if (fit.samples == 0) {
-      return Fail(ErrorCode::kRejected, fmt::format("{} of shape {} holds no whole sample for input {}", Array(input.name), ShapeText(header.dims),
-                                                    SignatureText(input)));
+      return Fail(ErrorCode::kRejected, fmt::format("{} of shape {} holds no whole sample for input {}",
+                                                    Array(input.name), ShapeText(header.dims), SignatureText(input)));
     }
     return fit;
   }
@@ -364,8 +381,9 @@ class NpzReader {
   Result<> CheckLengths(const std::vector<Fit>& fits) const {
     for (size_t i = 1; i < fits.size(); ++i) {
       if (fits[i].samples == fits[0].samples) continue;
-      return Fail(ErrorCode::kRejected, fmt::format("arrays of unequal length: '{}' has {} samples and '{}' has {}", Printable(inputs_[0].name, 256),
-                                                    fits[0].samples, Printable(inputs_[i].name, 256), fits[i].samples));
+      return Fail(ErrorCode::kRejected, fmt::format("arrays of unequal length: '{}' has {} samples and '{}' has {}",
+                                                    Printable(inputs_[0].name, 256), fits[0].samples,
+                                                    Printable(inputs_[i].name, 256), fits[i].samples));
     }
     return {};
   }
@@ -374,13 +392,15 @@ class NpzReader {
     auto rows = file_.Rows(input.name, first * fit.rows, count * fit.rows);
     if (!rows) return FailWith(Array(input.name), rows.error());
     auto converted = ConvertTensor(std::move(*rows), input.type);
-    if (!converted) return FailWith(fmt::format("{} for input {}", Array(input.name), SignatureText(input)), converted.error());
+    if (!converted)
+      return FailWith(fmt::format("{} for input {}", Array(input.name), SignatureText(input)), converted.error());
     return Column{std::move(*converted), fit.rows, fit.keeps_axis};
   }
 
   Result<std::vector<int64_t>> ReadLabels(int64_t total, int64_t first, int64_t count) const {
     const std::string name = "labels";
-    const bool is_input = std::any_of(inputs_.begin(), inputs_.end(), [&](const InputSignature& input) { return input.name == name; });
+    const bool is_input =
+        std::any_of(inputs_.begin(), inputs_.end(), [&](const InputSignature& input) { return input.name == name; });
     if (!file_.Has(name) || is_input) return std::vector<int64_t>{};
     auto header = file_.Header(name);
     if (!header) return FailWith(Array(name), header.error());
@@ -389,7 +409,8 @@ class NpzReader {
     if (header->type == 0 || !shaped || dims[0] != total) {
       return Fail(ErrorCode::kRejected,
                   fmt::format("{} has {} {}, and one integer for each of {} samples is wanted", Array(name),
-                              header->type == 0 ? Printable(header->descr, 64) : ElementName(header->type), ShapeText(dims), total));
+                              header->type == 0 ? Printable(header->descr, 64) : ElementName(header->type),
+                              ShapeText(dims), total));
     }
     auto rows = file_.Rows(name, first, count);
     if (!rows) return FailWith(Array(name), rows.error());

@@ -30,8 +30,8 @@ class NpzFile {
   bool Has(const std::string& name) const;
   // kRejected if the entry is no valid .npy or its shape is not what its bytes hold.
   Result<NpyHeader> Header(const std::string& name) const;
-  // The rows [first, first + count) of the first axis, row-major and little-endian; the whole entry is read and its checksum
-  // verified. The header must have a type and at least one dimension.
+  // The rows [first, first + count) of the first axis, row-major and little-endian; the whole entry is read and its
+  // checksum verified. The header must have a type and at least one dimension.
   Result<Tensor> Rows(const std::string& name, int64_t first, int64_t count) const;
 
  private:

@@ -26,7 +26,8 @@ constexpr uint64_t kMaxTotalBytes = uint64_t{4} << 30;
 
 // The N of "prefixN" or "prefixN.pb".
 std::optional<int64_t> NumberAfter(std::string_view text, std::string_view prefix, std::string_view suffix) {
-  if (!text.starts_with(prefix) || !text.ends_with(suffix) || text.size() <= prefix.size() + suffix.size()) return std::nullopt;
+  if (!text.starts_with(prefix) || !text.ends_with(suffix) || text.size() <= prefix.size() + suffix.size())
+    return std::nullopt;
   const Result<int64_t> number = ParseInteger(text.substr(prefix.size(), text.size() - prefix.size() - suffix.size()));
   if (!number || *number < 0) return std::nullopt;
   return *number;
@@ -58,7 +59,8 @@ Result<Tensor> ReadTensorFile(const std::string& folder, const proto::File& file
   google::protobuf::io::ArrayInputStream stream(bytes.data(), static_cast<int>(bytes.size()));
   google::protobuf::io::CodedInputStream coded(&stream);
   coded.SetTotalBytesLimit(static_cast<int>(kMaxTensorFileBytes));
-  if (!proto.ParseFromCodedStream(&coded) || !coded.ConsumedEntireMessage() || proto.data_type() == onnx::TensorProto::UNDEFINED) {
+  if (!proto.ParseFromCodedStream(&coded) || !coded.ConsumedEntireMessage() ||
+      proto.data_type() == onnx::TensorProto::UNDEFINED) {
     return Fail(ErrorCode::kRejected, fmt::format("{} is no TensorProto", shown));
   }
   auto tensor = ReadTensor(proto);
@@ -74,7 +76,8 @@ struct TestSample {
 
 class OnnxTestDataSet : public DataSet {
  public:
-  OnnxTestDataSet(std::vector<TestSample> samples, std::string digest) : samples_(std::move(samples)), digest_(std::move(digest)) {}
+  OnnxTestDataSet(std::vector<TestSample> samples, std::string digest)
+      : samples_(std::move(samples)), digest_(std::move(digest)) {}
 
   size_t size() const override { return samples_.size(); }
   const std::vector<int64_t>& labels() const override { return no_labels_; }
@@ -98,9 +101,11 @@ class OnnxTestDataSet : public DataSet {
 Result<std::vector<Tensor>> MatchInputs(std::map<int64_t, Tensor> tensors, const std::vector<InputSignature>& inputs) {
   std::vector<Tensor> matched;
   for (size_t i = 0; i < inputs.size(); ++i) {
-    auto found = std::find_if(tensors.begin(), tensors.end(), [&](const auto& entry) { return entry.second.name == inputs[i].name; });
+    auto found = std::find_if(tensors.begin(), tensors.end(),
+                              [&](const auto& entry) { return entry.second.name == inputs[i].name; });
     if (found == tensors.end()) found = tensors.find(static_cast<int64_t>(i));
-    if (found == tensors.end()) return Fail(ErrorCode::kRejected, fmt::format("no input_{}.pb for input {}", i, SignatureText(inputs[i])));
+    if (found == tensors.end())
+      return Fail(ErrorCode::kRejected, fmt::format("no input_{}.pb for input {}", i, SignatureText(inputs[i])));
     Tensor tensor = found->second;
     tensor.name = inputs[i].name;
     const std::string place = fmt::format("input_{}.pb for input {}", found->first, SignatureText(inputs[i]));
@@ -114,7 +119,8 @@ Result<std::vector<Tensor>> MatchInputs(std::map<int64_t, Tensor> tensors, const
   return matched;
 }
 
-Result<TestSample> ReadSample(const std::string& folder, const SetFiles& files, const std::vector<InputSignature>& inputs) {
+Result<TestSample> ReadSample(const std::string& folder, const SetFiles& files,
+                              const std::vector<InputSignature>& inputs) {
   TestSample sample;
   std::map<int64_t, Tensor> tensors;
   for (const auto& [number, file] : files.inputs) {
@@ -130,7 +136,8 @@ Result<TestSample> ReadSample(const std::string& folder, const SetFiles& files, 
 
 }  // namespace
 
-Result<std::unique_ptr<DataSet>> OpenOnnxTestData(const proto::LocalData& data, const std::vector<InputSignature>& inputs) {
+Result<std::unique_ptr<DataSet>> OpenOnnxTestData(const proto::LocalData& data,
+                                                  const std::vector<InputSignature>& inputs) {
   const std::map<int64_t, SetFiles> sets = GroupFiles(data.data().bundle());
   if (sets.empty()) return Fail(ErrorCode::kRejected, "there is no test_data_set_N folder with input_K.pb files");
   std::vector<TestSample> samples;
@@ -144,17 +151,20 @@ Result<std::unique_ptr<DataSet>> OpenOnnxTestData(const proto::LocalData& data, 
     for (const Tensor& tensor : sample->inputs) total_bytes += tensor.bytes.size();
     for (const Tensor& tensor : sample->outputs) total_bytes += tensor.bytes.size();
     if (total_bytes > kMaxTotalBytes) {
-      return Fail(ErrorCode::kRejected, fmt::format("the tensors are over the bound of {} together", HumanBytes(kMaxTotalBytes)),
+      return Fail(ErrorCode::kRejected,
+                  fmt::format("the tensors are over the bound of {} together", HumanBytes(kMaxTotalBytes)),
                   "select fewer samples");
     }
     samples.push_back(std::move(*sample));
   }
   if (samples.empty()) {
-    return Fail(ErrorCode::kRejected, fmt::format("no sample is selected: there are {} and the selection starts at {}", sets.size(), data.from()),
-                "choose a smaller `from`");
+    return Fail(
+        ErrorCode::kRejected,
+        fmt::format("no sample is selected: there are {} and the selection starts at {}", sets.size(), data.from()),
+        "choose a smaller `from`");
   }
-  return std::make_unique<OnnxTestDataSet>(std::move(samples),
-                                           DataDigest(data.data().bundle(), data.from(), data.samples(), data.preprocess()));
+  return std::make_unique<OnnxTestDataSet>(
+      std::move(samples), DataDigest(data.data().bundle(), data.from(), data.samples(), data.preprocess()));
 }
 
 }  // namespace hone

@@ -1,4 +1,5 @@
-// Folders test_data_set_N with input_K.pb and output_K.pb (TensorProto), as ONNX's own test suites have them, as a data set.
+// Folders test_data_set_N with input_K.pb and output_K.pb (TensorProto), as ONNX's own test suites have them, as a data
+// set.
 #pragma once
 
 #include <memory>
@@ -9,8 +10,9 @@
 
 namespace hone {
 
-// See OpenDataSet. One folder is one sample, in the order of N. A tensor that carries the name of an input feeds it; otherwise input_K feeds
-// the K-th input.
-Result<std::unique_ptr<DataSet>> OpenOnnxTestData(const proto::LocalData& data, const std::vector<InputSignature>& inputs);
+// See OpenDataSet. One folder is one sample, in the order of N. A tensor that carries the name of an input feeds it;
+// otherwise input_K feeds the K-th input.
+Result<std::unique_ptr<DataSet>> OpenOnnxTestData(const proto::LocalData& data,
+                                                  const std::vector<InputSignature>& inputs);
 
 }  // namespace hone

@@ -37,9 +37,9 @@ int Rounded(double value) { return std::max(1, static_cast<int>(std::lround(valu
 // Where the resized picture comes to lie on the canvas; what it does not cover is `fill`.
 struct Placement {
   Size resized;
-  int left = 0;    // Of the resized picture on the canvas; negative where it is cropped.
+  int left = 0;  // Of the resized picture on the canvas; negative where it is cropped.
   int top = 0;
-  bool fill_after = false;   // Fill with 0 after normalising, else with grey before.
+  bool fill_after = false;  // Fill with 0 after normalising, else with grey before.
 };
 
 Placement Place(const Picture& picture, const proto::Preprocess& preprocess) {
@@ -55,20 +55,22 @@ Placement Place(const Picture& picture, const proto::Preprocess& preprocess) {
       break;
     case proto::Preprocess::CENTER_CROP: {
       const double factor = std::max(across, down);
-      placement.resized = {std::max(width, Rounded(picture.width * factor)), std::max(height, Rounded(picture.height * factor))};
+      placement.resized = {std::max(width, Rounded(picture.width * factor)),
+                           std::max(height, Rounded(picture.height * factor))};
       placement.left = -((placement.resized.width - width) / 2);
       placement.top = -((placement.resized.height - height) / 2);
       break;
     }
     case proto::Preprocess::LETTERBOX: {
       const double factor = std::min(across, down);
-      placement.resized = {std::min(width, Rounded(picture.width * factor)), std::min(height, Rounded(picture.height * factor))};
+      placement.resized = {std::min(width, Rounded(picture.width * factor)),
+                           std::min(height, Rounded(picture.height * factor))};
       placement.left = (width - placement.resized.width) / 2;
       placement.top = (height - placement.resized.height) / 2;
       break;
     }
     default:
-      break;   // STRETCH: the canvas is the picture.
+      break;  // STRETCH: the canvas is the picture.
   }
   return placement;
 }
@@ -113,12 +115,13 @@ Result<Picture> DecodePicture(std::string_view bytes, int channels) {
   // The decoder holds the picture with the file's channels, so these count too.
   const uint64_t widest = static_cast<uint64_t>(std::max(channels, in_file));
   if (picture.width > kPictureMaxSide || picture.height > kPictureMaxSide || pixels * widest > kPictureMaxBytes) {
-    return Fail(ErrorCode::kRejected, fmt::format("{}x{} pixels are over the bound (a side of {}, 256 MiB)", picture.width, picture.height,
-                                                  kPictureMaxSide));
+    return Fail(ErrorCode::kRejected, fmt::format("{}x{} pixels are over the bound (a side of {}, 256 MiB)",
+                                                  picture.width, picture.height, kPictureMaxSide));
   }
-  std::unique_ptr<stbi_uc, void (*)(void*)> decoded(stbi_load_from_memory(data, length, &picture.width, &picture.height, &in_file, channels),
-                                                    stbi_image_free);
-  if (!decoded) return Fail(ErrorCode::kRejected, fmt::format("no readable PNG, JPEG or BMP: {}", stbi_failure_reason()));
+  std::unique_ptr<stbi_uc, void (*)(void*)> decoded(
+      stbi_load_from_memory(data, length, &picture.width, &picture.height, &in_file, channels), stbi_image_free);
+  if (!decoded)
+    return Fail(ErrorCode::kRejected, fmt::format("no readable PNG, JPEG or BMP: {}", stbi_failure_reason()));
   picture.channels = channels;
   picture.pixels.assign(decoded.get(), decoded.get() + pixels * static_cast<uint64_t>(channels));
   return picture;
@@ -146,8 +149,10 @@ Picture ResizePicture(const Picture& picture, int width, int height) {
       const int left = across.low[column], right = across.high[column];
       const float horizontal = across.weight[column];
       for (int channel = 0; channel < channels; ++channel) {
-        const float upper = pixel(above, left, channel) + horizontal * (pixel(above, right, channel) - pixel(above, left, channel));
-        const float lower = pixel(below, left, channel) + horizontal * (pixel(below, right, channel) - pixel(below, left, channel));
+        const float upper =
+            pixel(above, left, channel) + horizontal * (pixel(above, right, channel) - pixel(above, left, channel));
+        const float lower =
+            pixel(below, left, channel) + horizontal * (pixel(below, right, channel) - pixel(below, left, channel));
         resized.pixels[place++] = static_cast<uint8_t>(upper + vertical * (lower - upper) + 0.5f);
       }
     }
@@ -177,7 +182,8 @@ std::vector<float> PictureValues(const Picture& picture, const proto::Preprocess
         const bool covered = x >= 0 && y >= 0 && x < resized.width && y < resized.height;
         const size_t place = preprocess.nhwc() ? (static_cast<size_t>(row) * width + column) * channels + channel
                                                : (static_cast<size_t>(channel) * height + row) * width + column;
-        values[place] = covered ? normal(resized.pixels[(static_cast<size_t>(y) * resized.width + x) * channels + source]) : fill;
+        values[place] =
+            covered ? normal(resized.pixels[(static_cast<size_t>(y) * resized.width + x) * channels + source]) : fill;
       }
     }
   }

@@ -19,8 +19,8 @@ bool FitsShape(const std::vector<int64_t>& wanted, const std::vector<int64_t>& f
 // "x float32 [1,3,?,?]"
 std::string SignatureText(const InputSignature& input);
 
-// Whether the tensors can be fed: as many as inputs, each with the type and a shape that fits, and as many bytes as both say. kRejected
-// naming the input, what it wants and what was found.
+// Whether the tensors can be fed: as many as inputs, each with the type and a shape that fits, and as many bytes as
+// both say. kRejected naming the input, what it wants and what was found.
 Result<> CheckFeed(const std::vector<InputSignature>& inputs, const std::vector<Tensor>& tensors);
 
 }  // namespace hone

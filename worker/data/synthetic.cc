@@ -1,4 +1,5 @@
-// Stand-in inputs. A sample is computed from (seed, index, input) alone, so any sample can be had at any time by any thread.
+// Stand-in inputs. A sample is computed from (seed, index, input) alone, so any sample can be had at any time by any
+// thread.
 #include <fmt/format.h>
 
 #include <cmath>
@@ -77,7 +78,8 @@ Tensor MakeInput(const InputSignature& input, uint64_t seed) {
 
 class Synthetic : public DataSet {
  public:
-  Synthetic(std::vector<InputSignature> inputs, size_t samples, uint64_t seed) : inputs_(std::move(inputs)), samples_(samples), seed_(seed) {}
+  Synthetic(std::vector<InputSignature> inputs, size_t samples, uint64_t seed)
+      : inputs_(std::move(inputs)), samples_(samples), seed_(seed) {}
 
   size_t size() const override { return samples_; }
   const std::vector<int64_t>& labels() const override { return no_labels_; }
@@ -112,9 +114,12 @@ Result<> CheckInput(const InputSignature& input) {
   }
   const std::string name = Printable(input.name, 256);
   if (free) {
-    return Fail(ErrorCode::kRejected, fmt::format("input {} has a free dimension, so no stand-in data can be made for it", SignatureText(input)),
-                fmt::format("pin it with --input {}={} (or `inputs` in the recipe) with sizes that suit the model, or give data", name,
-                            Join(example, ",")));
+    return Fail(
+        ErrorCode::kRejected,
+        fmt::format("input {} has a free dimension, so no stand-in data can be made for it", SignatureText(input)),
+        fmt::format(
+            "pin it with --input {}={} (or `inputs` in the recipe) with sizes that suit the model, or give data", name,
+            Join(example, ",")));
   }
   const int64_t elements = ElementCount(input.dims);
   if (elements < 0 || static_cast<uint64_t>(elements) > kMaxInputBytes / sizeof(int64_t)) {
@@ -122,14 +127,16 @@ Result<> CheckInput(const InputSignature& input) {
   }
   Tensor probe{name, IsReal(input.type) ? kFloat32 : kInt64, {0}, {}};
   if (!ConvertTensor(std::move(probe), input.type)) {
-    return Fail(ErrorCode::kRejected, fmt::format("no stand-in data can be made for input {}", SignatureText(input)), "give data");
+    return Fail(ErrorCode::kRejected, fmt::format("no stand-in data can be made for input {}", SignatureText(input)),
+                "give data");
   }
   return {};
 }
 
 }  // namespace
 
-Result<std::unique_ptr<DataSet>> SyntheticDataSet(const std::vector<InputSignature>& inputs, size_t samples, uint64_t seed) {
+Result<std::unique_ptr<DataSet>> SyntheticDataSet(const std::vector<InputSignature>& inputs, size_t samples,
+                                                  uint64_t seed) {
   if (samples == 0) return Fail(ErrorCode::kRejected, "no sample of stand-in data is wanted");
   for (const InputSignature& input : inputs) TRY(CheckInput(input));
   return std::make_unique<Synthetic>(inputs, samples, seed);

@@ -14,21 +14,36 @@ namespace {
 enum class Kind { none, bit, sign_int, plain_int, real, half, bfloat16, float8 };
 
 struct TypeRow {
-  ElementType type;   // As in onnx.proto.
+  ElementType type;  // As in onnx.proto.
   const char* name;
-  size_t bytes;       // 0: strings and elements smaller than a byte.
+  size_t bytes;  // 0: strings and elements smaller than a byte.
   Kind kind;
 };
 
 constexpr TypeRow kTypes[] = {
-    {1, "float32", 4, Kind::real},        {2, "uint8", 1, Kind::plain_int},     {3, "int8", 1, Kind::sign_int},
-    {4, "uint16", 2, Kind::plain_int},    {5, "int16", 2, Kind::sign_int},      {6, "int32", 4, Kind::sign_int},
-    {7, "int64", 8, Kind::sign_int},      {8, "string", 0, Kind::none},         {9, "bool", 1, Kind::bit},
-    {10, "float16", 2, Kind::half},       {11, "float64", 8, Kind::real},       {12, "uint32", 4, Kind::plain_int},
-    {13, "uint64", 8, Kind::plain_int},   {14, "complex64", 8, Kind::none},     {15, "complex128", 16, Kind::none},
-    {16, "bfloat16", 2, Kind::bfloat16},  {17, "float8e4m3fn", 1, Kind::float8}, {18, "float8e4m3fnuz", 1, Kind::float8},
-    {19, "float8e5m2", 1, Kind::float8},  {20, "float8e5m2fnuz", 1, Kind::float8}, {21, "uint4", 0, Kind::none},
-    {22, "int4", 0, Kind::none},          {23, "float4e2m1", 0, Kind::none},
+    {1, "float32", 4, Kind::real},
+    {2, "uint8", 1, Kind::plain_int},
+    {3, "int8", 1, Kind::sign_int},
+    {4, "uint16", 2, Kind::plain_int},
+    {5, "int16", 2, Kind::sign_int},
+    {6, "int32", 4, Kind::sign_int},
+    {7, "int64", 8, Kind::sign_int},
+    {8, "string", 0, Kind::none},
+    {9, "bool", 1, Kind::bit},
+    {10, "float16", 2, Kind::half},
+    {11, "float64", 8, Kind::real},
+    {12, "uint32", 4, Kind::plain_int},
+    {13, "uint64", 8, Kind::plain_int},
+    {14, "complex64", 8, Kind::none},
+    {15, "complex128", 16, Kind::none},
+    {16, "bfloat16", 2, Kind::bfloat16},
+    {17, "float8e4m3fn", 1, Kind::float8},
+    {18, "float8e4m3fnuz", 1, Kind::float8},
+    {19, "float8e5m2", 1, Kind::float8},
+    {20, "float8e5m2fnuz", 1, Kind::float8},
+    {21, "uint4", 0, Kind::none},
+    {22, "int4", 0, Kind::none},
+    {23, "float4e2m1", 0, Kind::none},
 };
 
 const TypeRow* FindType(ElementType type) {
@@ -38,24 +53,27 @@ const TypeRow* FindType(ElementType type) {
   return nullptr;
 }
 
-// A number of sign, exponent and mantissa bits, where the highest exponent holds no infinities or NaN beyond what the caller has
-// dealt with.
+// A number of sign, exponent and mantissa bits, where the highest exponent holds no infinities or NaN beyond what the
+// caller has dealt with.
 float FromParts(bool negative, int exponent, unsigned mantissa, int mantissa_bits, int bias) {
   const float fraction = static_cast<float>(mantissa) / static_cast<float>(1u << mantissa_bits);
   const float value = exponent == 0 ? std::ldexp(fraction, 1 - bias) : std::ldexp(1.0f + fraction, exponent - bias);
   return negative ? -value : value;
 }
 
-// Moved to float's places, a half is its value / 2^112, subnormals included; infinities and NaN get float's highest exponent.
+// Moved to float's places, a half is its value / 2^112, subnormals included; infinities and NaN get float's highest
+// exponent.
 float HalfToFloat(uint16_t bits) {
   const uint32_t sign = static_cast<uint32_t>(bits & 0x8000u) << 16;
   const uint32_t moved = static_cast<uint32_t>(bits & 0x7fffu) << 13;
   const bool special = (bits & 0x7c00u) == 0x7c00u;
-  const uint32_t magnitude = special ? moved | 0x7f800000u : std::bit_cast<uint32_t>(std::bit_cast<float>(moved) * 0x1p112f);
+  const uint32_t magnitude =
+      special ? moved | 0x7f800000u : std::bit_cast<uint32_t>(std::bit_cast<float>(moved) * 0x1p112f);
   return std::bit_cast<float>(sign | magnitude);
 }
 
-// The four 8-bit floats of onnx: e4m3 and e5m2, each with its "fnuz" form (no negative zero, bias one higher, 0x80 is NaN).
+// The four 8-bit floats of onnx: e4m3 and e5m2, each with its "fnuz" form (no negative zero, bias one higher, 0x80 is
+// NaN).
 float Float8ToFloat(ElementType type, uint8_t bits) {
   const bool e5m2 = type >= 19;
   const bool fnuz = type == 18 || type == 20;
@@ -152,7 +170,8 @@ std::vector<float> ToFloats(const Tensor& tensor) {
       DecodeEach<uint16_t>(tensor, values, HalfToFloat);
       break;
     case Kind::bfloat16:
-      DecodeEach<uint16_t>(tensor, values, [](uint16_t bits) { return std::bit_cast<float>(static_cast<uint32_t>(bits) << 16); });
+      DecodeEach<uint16_t>(tensor, values,
+                           [](uint16_t bits) { return std::bit_cast<float>(static_cast<uint32_t>(bits) << 16); });
       break;
     case Kind::float8:
       DecodeEach<uint8_t>(tensor, values, [&](uint8_t bits) { return Float8ToFloat(tensor.type, bits); });
