@@ -42,6 +42,11 @@ class Places {
     return {static_cast<uint32_t>(line) + 1, Characters(starts_[line], byte) + 1};
   }
 
+  bool IsIndentedWithTab(uint32_t line) const {
+    const std::string_view rest = text_.substr(starts_[line - 1]);
+    return rest.substr(0, rest.find_first_not_of(" \t")).find('\t') != std::string_view::npos;
+  }
+
  private:
   uint32_t Characters(size_t begin, size_t end) const {
     return static_cast<uint32_t>(std::count_if(text_.begin() + static_cast<std::ptrdiff_t>(begin), text_.begin() + static_cast<std::ptrdiff_t>(end),
@@ -219,7 +224,9 @@ Result<YamlNode> ParseYamlTree(std::string_view text, const std::string& file) {
   } catch (const Stopped& stopped) {
     return Fail(stopped.error);
   } catch (const YAML::Exception& exception) {
-    return Fail(ErrorAt(file, places.Of(exception.mark), "cannot be read as YAML: " + Printable(exception.msg, 200)));
+    const YamlPlace place = places.Of(exception.mark);
+    const std::string remedy = places.IsIndentedWithTab(place.line) ? "Indent with spaces, YAML takes no tabs there" : "";
+    return Fail(ErrorAt(file, place, "cannot be read as YAML: " + Printable(exception.msg, 200), remedy));
   } catch (const std::exception& exception) {
     return Fail(ErrorAt(file, {1, 1}, fmt::format("cannot be read as YAML: {}", Printable(exception.what(), 200))));
   }

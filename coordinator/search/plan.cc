@@ -1,7 +1,5 @@
 #include "coordinator/search/plan.h"
 
-#include <fmt/format.h>
-
 #include <algorithm>
 
 namespace hone {
@@ -10,11 +8,15 @@ namespace {
 constexpr size_t kMaxStates = 200'000;
 
 std::string CompletionKey(size_t stage, int format, const Rivals& rivals) {
-  std::string key = fmt::format("{}:{}:", stage, format);
-  for (const uint16_t options : rivals) {
-    key += static_cast<char>(options & 0xff);
-    key += static_cast<char>(options >> 8);
-  }
+  std::string key;
+  key.reserve(2 * rivals.size() + 4);
+  const auto add = [&](size_t number) {
+    key += static_cast<char>(number & 0xff);
+    key += static_cast<char>(number >> 8 & 0xff);
+  };
+  add(stage);
+  add(static_cast<size_t>(format));
+  for (const uint16_t options : rivals) add(options);
   return key;
 }
 

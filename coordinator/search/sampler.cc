@@ -20,16 +20,24 @@ constexpr uint64_t kMaxDraws = 1024;
 constexpr uint64_t kShuffleSalt = 0x73687566666c65;
 constexpr uint64_t kDrawSalt = 0x64726177;
 
+// Spaces below this size number their candidates; in larger ones independent draws hardly ever meet.
+constexpr uint64_t kMaxNumbered = uint64_t{1} << 61;
+
+bool IsNumbered(const Space& space) {
+  const auto size = space.Size(kMaxNumbered);
+  return size && *size < kMaxNumbered;
+}
+
 bool Same(const Assignment& a, const Assignment& b) {
   return a.size() == b.size() && std::equal(a.begin(), a.end(), b.begin(), [](const auto& x, const auto& y) { return x.first == y.first && Equal(x.second, y.second); });
 }
 
-// Candidates of a study that were proposed before. In a finite space they are numbers, otherwise assignments.
+// Candidates of a study that were proposed before. Numbers where the space has them, otherwise assignments.
 class Taken {
  public:
-  explicit Taken(const StudyView& view) : space_(*view.space), finite_(space_.Size(~uint64_t{0}).has_value()) {
+  explicit Taken(const StudyView& view) : space_(*view.space), numbered_(IsNumbered(space_)) {
     for (const Observation& observation : *view.observations) {
-      if (!finite_) {
+      if (!numbered_) {
         assignments_.push_back(First(observation.assignment));
       } else if (const auto index = space_.IndexOf(observation.assignment)) {
         indices_.push_back(*index);
@@ -43,7 +51,7 @@ class Taken {
   bool HasIndex(uint64_t index) const { return std::binary_search(indices_.begin(), indices_.end(), index); }
 
   bool Has(const Assignment& assignment) const {
-    if (finite_) {
+    if (numbered_) {
       const auto index = space_.IndexOf(assignment);
       return index && HasIndex(*index);
     }
@@ -60,7 +68,7 @@ class Taken {
   }
 
   const Space& space_;
-  const bool finite_;
+  const bool numbered_;
   std::vector<uint64_t> indices_;
   std::vector<Assignment> assignments_;
 };
@@ -85,12 +93,8 @@ Result<std::optional<Assignment>> Drawn(const StudyView& view, const Taken& take
   return std::nullopt;
 }
 
-// Spaces up to here are shuffled exactly; in larger ones independent draws hardly ever meet.
-constexpr uint64_t kMaxShuffled = uint64_t{1} << 61;
-
 Result<std::optional<Assignment>> AskAtRandom(const StudyView& view, const Taken& taken, uint64_t trial) {
-  const auto size = view.space->Size(kMaxShuffled);
-  return size && *size < kMaxShuffled ? Shuffled(view, taken, *size, trial) : Drawn(view, taken, trial);
+  return IsNumbered(*view.space) ? Shuffled(view, taken, *view.space->Size(kMaxNumbered), trial) : Drawn(view, taken, trial);
 }
 
 class ExhaustiveSampler : public Sampler {
