@@ -1,0 +1,320 @@
+// How studies move on. Trials are asked for lazily: as many are under way as the study's workers can take plus a small look-ahead, and with
+// a single worker exactly one, so that the proposals of a sequential sampler depend on the results alone and a restarted search goes on
+// with the same ones.
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "common/artifact/bundle.h"
+#include "common/base/strings.h"
+#include "common/recipe/value.h"
+#include "coordinator/report_text.h"
+#include "coordinator/scheduler.h"
+
+namespace hone {
+namespace {
+
+// Trials whose builds are known to fail end as soon as they are made; the loop must come back to its messages in between.
+constexpr int kTrialsPerAdvance = 64;
+
+std::string StudyText(const StudyRecord& study) { return fmt::format("study {} [{}]", study.study, Join(study.tags, ", ")); }
+
+}  // namespace
+
+Result<> Scheduler::Advance() {
+  more_ = false;
+  for (const auto& [id, why] : broken_) {
+    const std::string error = "cannot be continued by this version: " + why;
+    TRY(store_.EndJob(id, proto::JOB_FAILED, error, clock_.UnixMs(), 0));
+    TRY(Event({id, 0, 0}, "job.failed", fmt::format("job {} {}", id, error)));
+  }
+  broken_.clear();
+  std::vector<uint64_t> ids;
+  for (const auto& [id, job] : jobs_) ids.push_back(id);
+  for (const uint64_t id : ids) TRY(AdvanceJob(jobs_.at(id)));
+  return CloseOrphans();
+}
+
+// Attempts that were open when the coordinator started and whose trial has no use for them any more.
+Result<> Scheduler::CloseOrphans() {
+  for (const auto& [key, build] : builds_) {
+    if (build.waiting.empty() && build.lease != 0) orphans_.push_back(build.lease);
+  }
+  std::erase_if(builds_, [](const auto& entry) { return entry.second.waiting.empty(); });
+  for (const uint64_t lease : orphans_) {
+    TRY(store_.CloseAttempt(lease, {.outcome = Outcome::kCancelled, .error = "nobody waits for it"}, clock_.UnixMs()));
+    leases_.Close(lease);
+  }
+  orphans_.clear();
+  return {};
+}
+
+Result<> Scheduler::AdvanceJob(ActiveJob& job) {
+  const int64_t now = clock_.SteadyMs();
+  if (now - job.saved_ms >= options_.elapsed_save_ms) {
+    job.saved_ms = now;
+    TRY(store_.SaveElapsed(job.record.id, job.ElapsedMs(now)));
+  }
+  bool done = true;
+  for (auto& [number, study] : job.studies) {
+    if (study.record.phase != StudyPhase::kDone) TRY(AdvanceStudy(job, study));
+    done = done && study.record.phase == StudyPhase::kDone;
+  }
+  return done ? EndJob(job) : Result<>{};
+}
+
+Result<> Scheduler::AdvanceStudy(ActiveJob& job, ActiveStudy& study) {
+  if (study.trials == 0) {
+    proto::Candidate baseline;
+    baseline.set_backend(ReferenceBackend(study.record.catalogue)->name());
+    TRY(CreateTrial(job, study, std::move(baseline)));
+  }
+  std::vector<uint64_t> numbers;
+  for (const auto& [number, trial] : study.active) numbers.push_back(number);
+  for (const uint64_t number : numbers) TRY(ResolveBuilds(job, study, study.active.at(number)));
+  if (study.baseline && *study.baseline != proto::TRIAL_COMPLETE) {
+    return EndStudy(job, study, "the baseline could not be measured: " + study.baseline_reason);
+  }
+  if (study.baseline && study.record.phase == StudyPhase::kSearching) TRY(Search(job, study));
+  if (study.record.phase == StudyPhase::kFinalists) {
+    TRY(ChooseFinalists(job, study));
+    if (study.active.empty()) return EndStudy(job, study, study.record.error);
+  }
+  return NoticeStall(job, study);
+}
+
+Result<> Scheduler::Search(ActiveJob& job, ActiveStudy& study) {
+  const proto::Search& search = job.record.recipe.search();
+  const size_t slots = Slots(study);
+  const size_t most = slots <= 1 ? slots : 2 * slots;
+  const bool time_over = search.time_ms() != 0 && job.ElapsedMs(clock_.SteadyMs()) >= static_cast<int64_t>(search.time_ms());
+  const auto spent = [&] {
+    const bool budget_spent = study.record.budget != 0 && study.observations.size() >= study.record.budget;
+    return study.nothing_left || time_over || budget_spent;
+  };
+  int created = 0;
+  while (!spent() && study.active.size() < most) {
+    if (++created > kTrialsPerAdvance) {
+      more_ = true;
+      return {};
+    }
+    const StudyView view{&*study.space, &study.observations, study.record.seed};
+    auto asked = study.sampler->Ask(view, study.observations.size() + 1);
+    if (!asked) {
+      study.record.error = "the sampler gave up: " + asked.error().message;
+      TRY(store_.UpdateStudy(study.record));
+      study.nothing_left = true;
+    } else if (!*asked) {
+      study.nothing_left = true;
+    } else {
+      TRY(CreateTrial(job, study, study.space->ToCandidate(**asked)));
+    }
+  }
+  return spent() && study.active.empty() ? EnterFinalists(job, study) : Result<>{};
+}
+
+Result<> Scheduler::CreateTrial(ActiveJob& job, ActiveStudy& study, proto::Candidate candidate) {
+  ActiveTrial trial;
+  trial.record.key = {job.record.id, study.record.study, study.trials};
+  trial.record.candidate = std::move(candidate);
+  trial.record.model = job.record.model;
+  trial.record.created_unix_ms = clock_.UnixMs();
+  TRY(store_.InsertTrial(trial.record));
+  if (study.trials > 0) study.observations.push_back(ObservationOf(job, study, trial.record));
+  const uint64_t number = study.trials++;
+  ActiveTrial& active = study.active.emplace(number, std::move(trial)).first->second;
+  return ResolveBuilds(job, study, active);
+}
+
+Result<> Scheduler::ResolveBuilds(ActiveJob& job, ActiveStudy& study, ActiveTrial& trial) {
+  const uint64_t number = trial.record.key.trial;
+  while (trial.build.empty() && static_cast<int>(trial.record.step) < trial.record.candidate.pipeline_size()) {
+    TRY_ASSIGN(const bool resolved, ResolveStep(job, study, trial));
+    // A step that cannot be built ends the trial.
+    if (!resolved || study.active.count(number) == 0) return {};
+  }
+  return {};
+}
+
+Result<bool> Scheduler::ResolveStep(ActiveJob& job, ActiveStudy& study, ActiveTrial& trial) {
+  const proto::PassStep& step = trial.record.candidate.pipeline(static_cast<int>(trial.record.step));
+  const uint64_t number = trial.record.key.trial;
+  const proto::PassInfo* pass = FindPass(study.record.catalogue, step.pass());
+  if (pass == nullptr) {
+    TRY(EndTrial(job, study, number, proto::TRIAL_FAILED, fmt::format("no worker offered the pass {}", step.pass())));
+    return true;
+  }
+  const proto::Recipe& recipe = job.record.recipe;
+  const std::string key =
+      BuildKey(*pass, BundleId(trial.record.model), step, recipe.inputs(), job.calibration_digest, recipe.search().seed());
+  TRY_ASSIGN(const auto known, store_.FindBuild(key));
+  if (known && known->state == BuildState::kDone && HasFiles(known->output)) {
+    TRY(TakeBuilt(study, trial, *known));
+    return true;
+  }
+  // Another job may have had less time or memory; only what any worker would repeat is taken from it.
+  if (known && known->state == BuildState::kFailed && (known->lasting || known->requester.job == job.record.id)) {
+    TRY(EndTrial(job, study, number, proto::TRIAL_FAILED, fmt::format("{}: {}", step.pass(), known->error)));
+    return true;
+  }
+  TRY(WaitForBuild(job, trial, key, *pass));
+  return false;
+}
+
+Result<> Scheduler::TakeBuilt(ActiveStudy& study, ActiveTrial& trial, const BuildRecord& build) {
+  const bool own = build.requester == trial.record.key && build.step == trial.record.step;
+  if (!own) {
+    ++study.record.builds_reused;
+    TRY(store_.UpdateStudy(study.record));
+    TRY(Event(trial.record.key, "build.reused", fmt::format("trial {}: {} is there already", trial.record.key.trial, build.pass)));
+  }
+  trial.record.model = build.output;
+  ++trial.record.step;
+  for (const auto& note : build.notes) trial.record.notes.push_back(build.pass + ": " + note);
+  return store_.UpdateTrial(trial.record);
+}
+
+Result<> Scheduler::WaitForBuild(ActiveJob& job, ActiveTrial& trial, const std::string& key, const proto::PassInfo& pass) {
+  const TrialKey& own = trial.record.key;
+  ActiveBuild& build = builds_[key];
+  if (build.key.empty()) {
+    build.key = key;
+    build.requester = own;
+    BuildRecord record;
+    record.key = key;
+    record.pass = pass.name();
+    record.version = pass.version();
+    const proto::PassStep& step = trial.record.candidate.pipeline(static_cast<int>(trial.record.step));
+    record.parameters = CanonicalParameters(step.parameters());
+    record.input_id = BundleId(trial.record.model);
+    record.requester = own;
+    record.step = trial.record.step;
+    TRY(store_.SaveBuild(record));
+  }
+  if (build.waiting.empty()) {
+    build.step = trial.record.candidate.pipeline(static_cast<int>(trial.record.step));
+    build.version = pass.version();
+    build.input = trial.record.model;
+    TRY_ASSIGN(const auto ended, store_.EndedBuilds(key, job.record.id));
+    for (const auto& one : ended) build.history.Add(one.worker, one.outcome);
+  }
+  build.waiting.insert(own);
+  trial.build = key;
+  return SetTrialState(trial, build.lease != 0 ? proto::TRIAL_RUNNING : proto::TRIAL_WAITING);
+}
+
+Result<> Scheduler::EnterFinalists(ActiveJob& job, ActiveStudy& study) {
+  study.record.phase = StudyPhase::kFinalists;
+  TRY(store_.UpdateStudy(study.record));
+  const proto::Measure& measure = job.record.recipe.measure();
+  const size_t finalists = measure.finalists() != 0 ? measure.finalists() : options_.finalists;
+  const size_t count = std::min(finalists, study.Contenders().size());
+  if (count == 0) return {};
+  return Event({job.record.id, study.record.study, 0}, "study.finalists",
+               fmt::format("{}: {} trials searched, the best {} are measured again", StudyText(study.record), study.observations.size(), count));
+}
+
+// The best few by what the first look said. One whose second measurement fails is replaced by the next, at most as often as there are
+// finalists.
+Result<> Scheduler::ChooseFinalists(ActiveJob& job, ActiveStudy& study) {
+  const proto::Measure& measure = job.record.recipe.measure();
+  const size_t finalists = measure.finalists() != 0 ? measure.finalists() : options_.finalists;
+  const uint32_t pairs = measure.final_pairs() != 0 ? measure.final_pairs() : options_.final_pairs;
+  size_t chosen = 0, failed = 0;
+  for (const auto& [trial, state] : study.finals) {
+    chosen += state == FinalState::kWanted || state == FinalState::kDone ? 1 : 0;
+    failed += state == FinalState::kFailed ? 1 : 0;
+  }
+  for (const uint64_t number : Ranked(job.objectives, study.Contenders(), study.BaselineMeasured())) {
+    if (chosen >= finalists || chosen + failed >= 2 * finalists) return {};
+    if (study.finals.at(number) != FinalState::kNone) continue;
+    TRY_ASSIGN(auto record, store_.FindTrial({job.record.id, study.record.study, number}));
+    CHECK_THAT(record.has_value());
+    // The first look may have had as many pairs already.
+    record->final_state = record->pairs >= pairs ? FinalState::kDone : FinalState::kWanted;
+    TRY(store_.UpdateTrial(*record));
+    study.finals[number] = record->final_state;
+    ++chosen;
+    if (record->final_state == FinalState::kDone) continue;
+    ActiveTrial trial;
+    trial.kind = AttemptKind::kFinal;
+    trial.record = std::move(*record);
+    study.active.emplace(number, std::move(trial));
+  }
+  return {};
+}
+
+Result<> Scheduler::EndStudy(ActiveJob& job, ActiveStudy& study, const std::string& error) {
+  study.record.phase = StudyPhase::kDone;
+  study.record.error = error;
+  study.record.best = Best(job.objectives, study.Contenders(), study.BaselineMeasured());
+  TRY(store_.UpdateStudy(study.record));
+  const TrialKey about{job.record.id, study.record.study, study.record.best.value_or(0)};
+  if (!error.empty()) return Event(about, "study.failed", fmt::format("{} ended: {}", StudyText(study.record), error));
+  if (!study.record.best) return Event(about, "study.done", fmt::format("{} done: nothing feasible was found", StudyText(study.record)));
+  TRY_ASSIGN(const auto best, store_.FindTrial(about));
+  CHECK_THAT(best.has_value());
+  return Event(about, "study.done",
+               fmt::format("{} done: the best is trial {}: {}: {}", StudyText(study.record), about.trial,
+                           ResultText(job.record.recipe, study.measured.at(about.trial)), CandidateText(best->candidate)));
+}
+
+Result<> Scheduler::EndJob(ActiveJob& job) {
+  const uint64_t id = job.record.id;
+  std::vector<std::string> errors;
+  size_t broken = 0, measured = 0, failed = 0;
+  for (const auto& [number, study] : job.studies) {
+    TRY_ASSIGN(const proto::Counts counts, store_.CountTrials(id, number));
+    measured += counts.complete() + counts.infeasible();
+    failed += counts.failed();
+    if (study.record.error.empty()) continue;
+    ++broken;
+    errors.push_back(fmt::format("{}: {}", StudyText(study.record), study.record.error));
+  }
+  bool is_failed = measured == 0 && broken == job.studies.size();
+  if (!is_failed && measured == 0 && failed > 0) {
+    TRY_ASSIGN(const std::string reason, store_.FirstFailure(id));
+    errors.push_back(fmt::format("all {} trials failed; the first: {}", failed, reason));
+    is_failed = true;
+  }
+  const std::string error = Join(errors, "; ");
+  const auto state = is_failed ? proto::JOB_FAILED : proto::JOB_COMPLETE;
+  TRY(store_.EndJob(id, state, error, clock_.UnixMs(), job.ElapsedMs(clock_.SteadyMs())));
+  const std::string why = error.empty() ? std::string() : ": " + error;
+  TRY(Event({id, 0, 0}, fmt::format("job.{}", NameOf(state)), fmt::format("job {} {}{}", id, NameOf(state), why)));
+  jobs_.erase(id);
+  return {};
+}
+
+Result<> Scheduler::NoticeStall(ActiveJob& job, ActiveStudy& study) {
+  bool can_work = study.active.empty() && Slots(study) > 0;
+  std::string what = "its trials";
+  for (const auto& [number, trial] : study.active) {
+    const auto build = builds_.find(trial.build);
+    const bool leased = trial.lease != 0 || (build != builds_.end() && build->second.lease != 0);
+    const Piece piece = build != builds_.end() ? BuildPiece(build->second) : MeasurePiece(job, study, trial);
+    can_work = can_work || leased || LiveFor(piece.need) > 0;
+    what = fmt::format("{} of trial {}", Phase(trial.record.key), number);
+  }
+  if (can_work) {
+    study.stalled_since_ms.reset();
+    study.stall_told = false;
+    return {};
+  }
+  const int64_t now = clock_.SteadyMs();
+  if (!study.stalled_since_ms) study.stalled_since_ms = now;
+  if (study.stall_told || now - *study.stalled_since_ms < options_.stall_ms) return {};
+  study.stall_told = true;
+  const auto live = fleet_.Live();
+  return Event({job.record.id, study.record.study, 0}, "study.waiting",
+               fmt::format("{} waits: no live worker can do {} ({})", StudyText(study.record), what,
+                           live.empty() ? "no worker is connected" : TagsText(live)));
+}
+
+size_t Scheduler::Slots(const ActiveStudy& study) const {
+  size_t slots = 0;
+  for (const Worker* worker : fleet_.Matching(study.record.tags)) slots += worker->TakesWork() ? worker->record.slots : 0;
+  return slots;
+}
+
+}  // namespace hone

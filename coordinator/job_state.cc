@@ -1,0 +1,148 @@
+#include "coordinator/job_state.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <limits>
+
+#include "coordinator/measurement.h"
+
+namespace hone {
+namespace {
+
+bool IsOver(proto::TrialState state) { return state != proto::TRIAL_WAITING && state != proto::TRIAL_RUNNING; }
+
+// Rows of one query; a study may have many trials.
+constexpr uint32_t kRowsPerQuery = 10'000;
+
+Result<> LoadTrials(Store& store, const ActiveJob& job, ActiveStudy& study) {
+  TRY_ASSIGN(const auto metrics, store.StudyMetrics(study.record.job, study.record.study));
+  for (const auto& [trial, of_trial] : metrics) study.measured[trial] = MeasuredOf(of_trial);
+  while (true) {
+    TRY_ASSIGN(auto rows, store.Trials(study.record.job, study.record.study, study.trials, kRowsPerQuery));
+    for (TrialRecord& row : rows) {
+      ++study.trials;
+      const bool is_baseline = row.key.trial == 0;
+      if (is_baseline && IsOver(row.state)) {
+        study.baseline = row.state;
+        study.baseline_reason = row.reason;
+      }
+      if (!is_baseline) study.observations.push_back(ObservationOf(job, study, row));
+      if (!is_baseline && row.state == proto::TRIAL_COMPLETE) study.finals[row.key.trial] = row.final_state;
+      const bool is_final = row.final_state == FinalState::kWanted;
+      if (IsOver(row.state) && !is_final) continue;
+      ActiveTrial active;
+      active.kind = is_final ? AttemptKind::kFinal : AttemptKind::kMeasure;
+      TRY_ASSIGN(const auto ended, store.EndedMeasures(row.key, active.kind));
+      for (const auto& one : ended) active.history.Add(one.worker, one.outcome);
+      const uint64_t number = row.key.trial;
+      active.record = std::move(row);
+      study.active.emplace(number, std::move(active));
+    }
+    if (rows.size() < kRowsPerQuery) return {};
+  }
+}
+
+}  // namespace
+
+void AttemptHistory::Add(const std::string& worker, Outcome outcome) {
+  if (hone::IsBlamed(outcome)) {
+    blamed.push_back(worker);
+  } else if (outcome == Outcome::kWorkerLost || outcome == Outcome::kReturned) {
+    ++unblamed;
+  }
+}
+
+bool AttemptHistory::IsBlamed(const std::string& worker) const { return std::find(blamed.begin(), blamed.end(), worker) != blamed.end(); }
+
+bool AttemptHistory::GivenUp(const CoordinatorOptions& options, size_t workers) const {
+  const size_t different = std::set<std::string>(blamed.begin(), blamed.end()).size();
+  const uint32_t limit = workers <= 1 ? options.blamed_attempts_alone : options.blamed_attempts;
+  return different >= options.blamed_workers || blamed.size() >= limit || unblamed >= options.unblamed_attempts;
+}
+
+const Measured* ActiveStudy::BaselineMeasured() const {
+  const auto found = measured.find(0);
+  return found == measured.end() ? nullptr : &found->second;
+}
+
+std::vector<Contender> ActiveStudy::Contenders() const {
+  std::vector<Contender> contenders;
+  for (const auto& [trial, final_state] : finals) {
+    const auto found = measured.find(trial);
+    if (final_state == FinalState::kFailed || found == measured.end()) continue;
+    contenders.push_back({trial, found->second, final_state == FinalState::kDone});
+  }
+  return contenders;
+}
+
+Result<ActiveJob> LoadJob(Store& store, uint64_t id, int64_t now_ms) {
+  TRY_ASSIGN(auto found, store.FindJob(id));
+  if (!found) return Fail(ErrorCode::kNotFound, fmt::format("there is no job {}", id));
+  ActiveJob job;
+  job.record = std::move(*found);
+  job.objectives = ObjectivesOf(job.record.recipe);
+  job.calibration_digest = DataDigest(job.record.calibration);
+  job.resumed_ms = job.saved_ms = now_ms;
+  TRY_ASSIGN(auto studies, store.Studies(id));
+  for (StudyRecord& record : studies) {
+    ActiveStudy& study = job.studies[record.study];
+    study.record = std::move(record);
+    if (study.record.phase == StudyPhase::kDone) continue;
+    SpaceInputs inputs;
+    inputs.model_format = job.record.model.format();
+    inputs.has_calibration = job.record.calibration.has_value();
+    inputs.has_evaluation = job.record.evaluation.has_value();
+    inputs.tags = study.record.tags;
+    TRY_ASSIGN(Space space, Space::Build(job.record.recipe, study.record.catalogue, inputs));
+    study.space.emplace(std::move(space));
+    const std::string& sampler = job.record.recipe.search().sampler();
+    TRY_ASSIGN(study.sampler, MakeSampler(sampler.empty() ? "auto" : sampler));
+    TRY(LoadTrials(store, job, study));
+  }
+  return job;
+}
+
+Observation ObservationOf(const ActiveJob& job, const ActiveStudy& study, const TrialRecord& trial) {
+  Observation observation;
+  observation.trial = trial.key.trial;
+  observation.state = trial.state;
+  if (auto assignment = study.space->FromCandidate(trial.candidate)) observation.assignment = std::move(*assignment);
+  const auto found = study.measured.find(trial.key.trial);
+  const bool is_measured = found != study.measured.end();
+  if (trial.state == proto::TRIAL_COMPLETE && is_measured) {
+    auto values = ObjectiveValues(job.objectives, found->second, study.BaselineMeasured());
+    if (values) observation.values = std::move(*values);
+  } else if (trial.state == proto::TRIAL_INFEASIBLE) {
+    const double violation = is_measured ? Violation(job.record.recipe, found->second) : 0;
+    // A worker may call a candidate infeasible for a reason that is no metric's excess.
+    observation.violation = violation > 0 ? violation : 1;
+  } else if (trial.state == proto::TRIAL_FAILED || trial.state == proto::TRIAL_PRUNED) {
+    observation.violation = std::numeric_limits<double>::infinity();
+  }
+  return observation;
+}
+
+const proto::PassInfo* FindPass(const proto::Catalogue& catalogue, const std::string& name) {
+  for (const auto& pass : catalogue.passes()) {
+    if (pass.name() == name) return &pass;
+  }
+  return nullptr;
+}
+
+const proto::BackendInfo* ReferenceBackend(const proto::Catalogue& catalogue) {
+  for (const auto& backend : catalogue.backends()) {
+    if (backend.reference()) return &backend;
+  }
+  return nullptr;
+}
+
+uint64_t StudySeed(uint64_t job_seed, uint32_t study) {
+  // splitmix64 (Steele, Lea, Flood 2014), so that studies of one job search independently.
+  uint64_t state = job_seed + 0x9e3779b97f4a7c15ULL * (uint64_t{study} + 1);
+  state = (state ^ (state >> 30)) * 0xbf58476d1ce4e5b9ULL;
+  state = (state ^ (state >> 27)) * 0x94d049bb133111ebULL;
+  return state ^ (state >> 31);
+}
+
+}  // namespace hone

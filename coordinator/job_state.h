@@ -1,0 +1,100 @@
+// The running jobs as the scheduler sees them: everything here is derived from the database and can be thrown away and read again.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <optional>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "common/base/result.h"
+#include "coordinator/options.h"
+#include "coordinator/ranking.h"
+#include "coordinator/records.h"
+#include "coordinator/search/sampler.h"
+#include "coordinator/search/space.h"
+#include "coordinator/store.h"
+
+namespace hone {
+
+// How attempts at one piece of work ended so far.
+struct AttemptHistory {
+  std::vector<std::string> blamed;     // The worker of each blamed attempt.
+  uint32_t unblamed = 0;               // Lost or returned.
+
+  void Add(const std::string& worker, Outcome outcome);
+  bool IsBlamed(const std::string& worker) const;
+  // Whether the work is given up, where `workers` live workers could do it.
+  bool GivenUp(const CoordinatorOptions& options, size_t workers) const;
+};
+
+// A trial that has work left: its builds, its measurement, or its final measurement.
+struct ActiveTrial {
+  TrialRecord record;
+  AttemptKind kind = AttemptKind::kMeasure;   // kFinal: a complete trial that is measured again.
+  std::string build;                          // The key of the build it waits for; "" = none.
+  uint64_t lease = 0;                         // Of its measurement; 0 = none.
+  AttemptHistory history;                     // Of its measurement.
+};
+
+// A build that trials wait for, maybe of several jobs.
+struct ActiveBuild {
+  std::string key;
+  TrialKey requester;                         // The trial it is leased for.
+  uint32_t step_index = 0;
+  proto::PassStep step;
+  uint32_t version = 0;
+  proto::Bundle input;
+  uint64_t lease = 0;
+  AttemptHistory history;
+  std::set<TrialKey> waiting;
+};
+
+struct ActiveStudy {
+  StudyRecord record;
+  std::optional<Space> space;
+  std::unique_ptr<Sampler> sampler;
+  std::vector<Observation> observations;      // Trials from 1 on.
+  std::map<uint64_t, Measured> measured;      // Of trials that have a result, the baseline (0) included.
+  std::map<uint64_t, FinalState> finals;      // Of complete trials from 1 on.
+  std::map<uint64_t, ActiveTrial> active;
+  uint64_t trials = 0;                        // How many exist, the baseline included.
+  std::optional<proto::TrialState> baseline;
+  std::string baseline_reason;
+  bool nothing_left = false;                  // The sampler has nothing to propose.
+  std::optional<int64_t> stalled_since_ms;    // No live worker can do what is waiting.
+  bool stall_told = false;
+
+  const Measured* BaselineMeasured() const;
+  std::vector<Contender> Contenders() const;  // Complete trials whose final measurement did not fail.
+};
+
+struct ActiveJob {
+  JobRecord record;
+  std::vector<proto::Objective> objectives;
+  std::string calibration_digest;
+  std::map<uint32_t, ActiveStudy> studies;
+  int64_t resumed_ms = 0;                     // Steady clock when record.elapsed_ms was read.
+  int64_t saved_ms = 0;                       // Steady clock when it was saved last.
+
+  int64_t ElapsedMs(int64_t now_ms) const { return record.elapsed_ms + (now_ms - resumed_ms); }
+};
+
+// Reads a running job. An error about the space or sampler means that this program cannot go on with the job (kRejected); others are the
+// database's.
+Result<ActiveJob> LoadJob(Store& store, uint64_t job, int64_t now_ms);
+
+// The observation of a trial as samplers want it.
+Observation ObservationOf(const ActiveJob& job, const ActiveStudy& study, const TrialRecord& trial);
+
+// The PassInfo of the study's catalogue; nullptr if there is none.
+const proto::PassInfo* FindPass(const proto::Catalogue& catalogue, const std::string& name);
+// The backend that baselines run on; nullptr if the catalogue has none.
+const proto::BackendInfo* ReferenceBackend(const proto::Catalogue& catalogue);
+
+// The seed of study number `study` of a job (splitmix64 of both).
+uint64_t StudySeed(uint64_t job_seed, uint32_t study);
+
+}  // namespace hone

@@ -1,0 +1,51 @@
+// hone-coordinator: keeps jobs, hands out work, stores results.
+#include <sys/stat.h>
+
+#include <CLI/CLI.hpp>
+#include <algorithm>
+#include <cstdio>
+#include <spdlog/sinks/stdout_color_sinks.h>
+#include <spdlog/spdlog.h>
+
+#include "coordinator/server.h"
+
+namespace {
+
+constexpr int kUsage = 2;
+
+int Run(int argc, char** argv) {
+  hone::ServerOptions options;
+  options.listen = "tcp://127.0.0.1:5710";
+  std::string level = "info";
+  CLI::App app("Keeps jobs, hands out work to workers, stores results.", "hone-coordinator");
+  app.set_version_flag("--version", HONE_VERSION);
+  app.add_option("--listen", options.listen, "Where to listen: tcp://host:port (port 0: a free one) or ipc://path")->capture_default_str();
+  app.add_option("--data", options.coordinator.data, "Folder for the database and the artifacts")->required();
+  app.add_option("--ready-file", options.ready_file, "Written once requests are served: {\"endpoint\": ..., \"pid\": ...}");
+  app.add_option("--lease-ms", options.coordinator.lease_ms, "A worker silent for this long has lost its work")
+      ->check(CLI::Range(200u, 3'600'000u))
+      ->capture_default_str();
+  app.add_option("--log-level", level, "What is logged to stderr")
+      ->check(CLI::IsMember({"debug", "info", "warn", "error", "off"}))
+      ->capture_default_str();
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& error) {
+    return app.exit(error) == 0 ? 0 : kUsage;
+  }
+  options.coordinator.heartbeat_ms = std::min(options.coordinator.heartbeat_ms, options.coordinator.lease_ms / 4);
+  spdlog::set_default_logger(spdlog::stderr_color_mt("hone-coordinator"));
+  spdlog::set_level(spdlog::level::from_str(level));
+  // Models and data of others stay theirs.
+  ::umask(0077);
+  const auto served = hone::Serve(options, hone::SystemClock());
+  if (served) return 0;
+  const hone::Error& error = served.error();
+  std::fprintf(stderr, "hone-coordinator: %s\n", error.message.c_str());
+  if (!error.remedy.empty()) std::fprintf(stderr, "  %s\n", error.remedy.c_str());
+  return hone::ExitCode(error.code);
+}
+
+}  // namespace
+
+int main(int argc, char** argv) { return Run(argc, argv); }

@@ -1,0 +1,108 @@
+// Questions about jobs; nothing here writes.
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cstdint>
+
+#include "coordinator/coordinator.h"
+#include "coordinator/summaries.h"
+
+namespace hone {
+namespace {
+
+// SQLite's integers are signed; no sequence number or trial is beyond.
+uint64_t Bounded(uint64_t number) { return std::min<uint64_t>(number, INT64_MAX); }
+
+Result<JobRecord> RequireJob(Store& store, uint64_t id) {
+  TRY_ASSIGN(auto job, store.FindJob(Bounded(id)));
+  if (!job) return Fail(ErrorCode::kNotFound, fmt::format("there is no job {}", id), "`hone jobs` lists them.");
+  return std::move(*job);
+}
+
+}  // namespace
+
+Result<Coordinator::Answer> Coordinator::HandleGetJob(const Request& request, proto::Frame* reply) {
+  TRY_ASSIGN(const JobRecord job, RequireJob(store_, request.frame.get_job().job()));
+  TRY_ASSIGN(*reply->mutable_get_job_reply()->mutable_job(), SummarizeJob(store_, scheduler_, job, Detail::full, options_.page_bytes));
+  return Answer::kNow;
+}
+
+Result<Coordinator::Answer> Coordinator::HandleListJobs(const Request& request, proto::Frame* reply) {
+  const proto::ListJobs& list = request.frame.list_jobs();
+  const uint32_t limit = list.limit() == 0 ? options_.page_jobs : std::min(list.limit(), options_.page_jobs);
+  TRY_ASSIGN(const auto ids, store_.JobIds(Bounded(list.before()), limit));
+  proto::ListJobsReply& answer = *reply->mutable_list_jobs_reply();
+  uint64_t bytes = 0;
+  for (const uint64_t id : ids) {
+    TRY_ASSIGN(const JobRecord job, RequireJob(store_, id));
+    TRY_ASSIGN(auto summary, SummarizeJob(store_, scheduler_, job, Detail::brief, options_.page_bytes));
+    bytes += summary.ByteSizeLong();
+    if (bytes > options_.page_bytes && answer.jobs_size() > 0) break;
+    *answer.add_jobs() = std::move(summary);
+  }
+  return Answer::kNow;
+}
+
+Result<Coordinator::Answer> Coordinator::HandleListTrials(const Request& request, proto::Frame* reply) {
+  const proto::ListTrials& list = request.frame.list_trials();
+  TRY_ASSIGN(const JobRecord job, RequireJob(store_, list.job()));
+  const uint32_t limit = list.limit() == 0 ? options_.page_trials : std::min(list.limit(), options_.page_trials);
+  const uint64_t from = Bounded(list.from());
+  // One more row tells whether there are more.
+  TRY_ASSIGN(const auto trials, list.has_study() ? store_.Trials(job.id, list.study(), from, limit + 1)
+                                                 : store_.AllTrials(job.id, from, limit + 1));
+  proto::ListTrialsReply& answer = *reply->mutable_list_trials_reply();
+  uint64_t bytes = 0;
+  for (const TrialRecord& trial : trials) {
+    TRY_ASSIGN(auto summary, SummarizeTrial(store_, scheduler_, trial, Detail::full));
+    bytes += summary.ByteSizeLong();
+    const bool full = static_cast<uint32_t>(answer.trials_size()) == limit || (bytes > options_.page_bytes && answer.trials_size() > 0);
+    if (full) {
+      answer.set_more(true);
+      break;
+    }
+    *answer.add_trials() = std::move(summary);
+  }
+  return Answer::kNow;
+}
+
+Result<Coordinator::Answer> Coordinator::HandleGetSamples(const Request& request, proto::Frame* reply) {
+  const proto::GetSamples& get = request.frame.get_samples();
+  TRY_ASSIGN(const JobRecord job, RequireJob(store_, get.job()));
+  TRY_ASSIGN(const auto trial, store_.FindTrial({job.id, get.study(), Bounded(get.trial())}));
+  if (!trial) return Fail(ErrorCode::kNotFound, fmt::format("job {} has no trial {} in study {}", job.id, get.trial(), get.study()));
+  proto::GetSamplesReply& answer = *reply->mutable_get_samples_reply();
+  if (!trial->result) return Answer::kNow;
+  TRY_ASSIGN(auto samples, store_.ReadSamples(*trial->result));
+  for (auto& series : samples) *answer.add_samples() = std::move(series);
+  TRY_ASSIGN(const auto metrics, store_.Metrics(*trial->result));
+  for (const auto& metric : metrics.baseline) *answer.add_baseline_metrics() = metric;
+  return Answer::kNow;
+}
+
+Result<bool> Coordinator::FillWatch(const proto::WatchEvents& watch, proto::WatchEventsReply* reply) {
+  proto::JobState state = proto::JOB_STATE_UNSPECIFIED;
+  if (watch.job() != 0) {
+    TRY_ASSIGN(const JobRecord job, RequireJob(store_, watch.job()));
+    state = job.state;
+  }
+  const uint32_t limit = watch.limit() == 0 ? options_.page_events : std::min(watch.limit(), options_.page_events);
+  TRY_ASSIGN(auto events, store_.Events(Bounded(watch.job()), Bounded(watch.after()), limit));
+  TRY_ASSIGN(const uint64_t last, store_.LastEvent(Bounded(watch.job())));
+  for (auto& event : events) *reply->add_events() = std::move(event);
+  reply->set_state(state);
+  reply->set_last(last);
+  // Nothing more will happen to a job that has ended.
+  return reply->events_size() > 0 || (watch.job() != 0 && state != proto::JOB_RUNNING);
+}
+
+Result<Coordinator::Answer> Coordinator::HandleWatchEvents(const Request& request, proto::Frame* reply) {
+  const proto::WatchEvents& watch = request.frame.watch_events();
+  TRY_ASSIGN(const bool news, FillWatch(watch, reply->mutable_watch_events_reply()));
+  const uint32_t wait = std::min(watch.wait_ms(), options_.watch_wait_ms);
+  if (news || wait == 0 || watches_.size() >= options_.parked_watchers) return Answer::kNow;
+  watches_.push_back({request.peer, request.frame.request(), clock_.SteadyMs() + wait, watch});
+  return Answer::kLater;
+}
+
+}  // namespace hone

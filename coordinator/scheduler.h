@@ -1,0 +1,155 @@
+// Decides what happens next: which trials exist, which builds they need, who measures what, when a study ends. Every decision is written to
+// the database in the transaction that the caller has open; the state in memory is derived from it and read again after a failure.
+//
+//   trial:  builds, step by step (shared between trials by build key)  ->  measure  ->  complete | infeasible | failed
+//   study:  baseline (trial 0)  ->  searching  ->  finalists (the best few measured again with more pairs)  ->  done
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "common/artifact/file_store.h"
+#include "common/base/clock.h"
+#include "common/base/result.h"
+#include "coordinator/fleet.h"
+#include "coordinator/job_state.h"
+#include "coordinator/lease_table.h"
+#include "coordinator/options.h"
+#include "coordinator/store.h"
+
+namespace hone {
+
+// One thread at a time. An error of any call leaves memory and database apart: roll back and call Load.
+class Scheduler {
+ public:
+  // All must outlive the scheduler.
+  Scheduler(const CoordinatorOptions& options, Store& store, Fleet& fleet, const FileStore& artifacts, const Clock& clock);
+
+  // Reads all running jobs and open leases; only reads. The leases get a full lease time from now.
+  Result<> Load();
+
+  // A job that is in the database with its studies.
+  Result<> AddJob(uint64_t job);
+  // Ends the job: its open leases are dropped, its unfinished trials pruned. False where it does not run.
+  Result<bool> Cancel(uint64_t job, const std::string& reason);
+
+  // The end of a lease as its worker tells it. A report under a lease that is not open, or under another token or session, is counted and
+  // changes nothing.
+  Result<> TakeReport(const std::string& session, const proto::Report& report);
+  // The leases of a session that no longer holds them, or of a worker's earlier sessions, go back to the queue.
+  Result<> LoseLease(uint64_t lease);
+  Result<> LoseOtherSessions(const std::string& worker, const std::string& session);
+  // Leases whose deadline has passed.
+  Result<> ExpireDue();
+
+  // Moves every study as far as it goes without a worker.
+  Result<> Advance();
+
+  // Hands out what waits. Each grant is an open attempt in the database.
+  struct Idle {
+    const Worker* worker = nullptr;
+    uint32_t free_slots = 0;
+  };
+  struct Grant {
+    std::string session;
+    uint64_t lease = 0;
+  };
+  Result<std::vector<Grant>> Assign(std::vector<Idle> idle);
+
+  // Whether Advance left something for the next call.
+  bool more() const { return more_; }
+
+  // The message for an open lease; the same each time.
+  Result<proto::Lease> LeaseMessage(uint64_t lease) const;
+
+  LeaseTable& leases() { return leases_; }
+  const LeaseTable& leases() const { return leases_; }
+  bool IsActive(uint64_t job) const { return jobs_.count(job) > 0; }
+  // "build static_int8", "measure", "final measure"; "" where the trial has no work left.
+  std::string Phase(const TrialKey& key) const;
+  // "measure trial 7 of job 3".
+  std::string WorkText(const OpenLease& lease) const;
+
+ private:
+  // A piece of work that waits for a worker.
+  struct Piece {
+    AttemptKind kind = AttemptKind::kMeasure;
+    TrialKey trial;
+    std::string build;
+    Need need;
+    std::vector<std::string> preferred_tags;
+    const AttemptHistory* history = nullptr;
+    uint64_t turn = 0;               // Pieces of one job take turns with those of others.
+  };
+
+  // advance.cc
+  Result<> AdvanceJob(ActiveJob& job);
+  Result<> AdvanceStudy(ActiveJob& job, ActiveStudy& study);
+  Result<> Search(ActiveJob& job, ActiveStudy& study);
+  Result<> EnterFinalists(ActiveJob& job, ActiveStudy& study);
+  Result<> ChooseFinalists(ActiveJob& job, ActiveStudy& study);
+  Result<> EndStudy(ActiveJob& job, ActiveStudy& study, const std::string& error);
+  Result<> EndJob(ActiveJob& job);
+  Result<> CreateTrial(ActiveJob& job, ActiveStudy& study, proto::Candidate candidate);
+  Result<> ResolveBuilds(ActiveJob& job, ActiveStudy& study, ActiveTrial& trial);
+  // True: the step is done or the trial has ended; false: the trial waits for a build.
+  Result<bool> ResolveStep(ActiveJob& job, ActiveStudy& study, ActiveTrial& trial);
+  Result<> TakeBuilt(ActiveStudy& study, ActiveTrial& trial, const BuildRecord& build);
+  Result<> WaitForBuild(ActiveJob& job, ActiveTrial& trial, const std::string& key, const proto::PassInfo& pass);
+  Result<> CloseOrphans();
+  Result<> NoticeStall(ActiveJob& job, ActiveStudy& study);
+  size_t Slots(const ActiveStudy& study) const;
+
+  // assignment.cc
+  std::vector<Piece> Pending() const;
+  Piece MeasurePiece(const ActiveJob& job, const ActiveStudy& study, const ActiveTrial& trial) const;
+  Piece BuildPiece(const ActiveBuild& build) const;
+  const Worker* Choose(const Piece& piece, const std::vector<Idle>& idle) const;
+  size_t LiveFor(const Need& need) const;
+  // The trial that a build is made for now: the requester, or another one that waits where that is gone.
+  static TrialKey Owner(const ActiveBuild& build);
+  Result<uint64_t> OpenLeaseFor(const Piece& piece, const Worker& worker);
+  Result<> NoteStart(const Piece& piece, const Worker& worker);
+
+  // outcome.cc
+  Result<> EndLease(const AttemptRecord& attempt, Outcome outcome, const proto::Report& report);
+  Result<> EndBuild(const AttemptRecord& attempt, Outcome outcome, const proto::Report& report);
+  Result<> EndMeasure(const AttemptRecord& attempt, Outcome outcome, const proto::Report& report);
+  Result<> FinishBuild(BuildRecord& build, const AttemptRecord& attempt, const proto::Report& report);
+  Result<> FailBuild(BuildRecord& build, const AttemptRecord& attempt, const std::string& error, bool lasting);
+  Result<> ReleaseWaiting(const std::string& key);
+  Result<> FinishMeasure(ActiveJob& job, ActiveStudy& study, ActiveTrial& trial, const AttemptRecord& attempt, const proto::Report& report);
+  Result<> Requeued(const AttemptRecord& attempt, Outcome outcome, const std::string& why);
+  // Ends a trial's work. For a final measurement, failed leaves the trial complete with what it had.
+  Result<> EndTrial(ActiveJob& job, ActiveStudy& study, uint64_t trial, proto::TrialState state, const std::string& reason);
+  Result<> SetTrialState(ActiveTrial& trial, proto::TrialState state);
+  Outcome Judge(const AttemptRecord& attempt, const proto::Report& report, std::string* why) const;
+
+  // scheduler.cc
+  ActiveJob* FindJob(uint64_t job);
+  const ActiveJob* FindJob(uint64_t job) const;
+  ActiveTrial* FindTrial(const TrialKey& key);
+  const ActiveTrial* FindTrial(const TrialKey& key) const;
+  Result<> Event(const TrialKey& about, std::string_view kind, const std::string& text);
+  bool HasFiles(const proto::Bundle& bundle) const;
+
+  const CoordinatorOptions& options_;
+  Store& store_;
+  Fleet& fleet_;
+  const FileStore& artifacts_;
+  const Clock& clock_;
+
+  // Derived from the database.
+  std::map<uint64_t, ActiveJob> jobs_;
+  std::map<std::string, ActiveBuild> builds_;
+  LeaseTable leases_;
+  std::vector<uint64_t> orphans_;        // Open attempts that nobody waits for.
+  std::vector<std::pair<uint64_t, std::string>> broken_;   // Jobs that this version cannot continue, and why.
+  bool more_ = false;
+};
+
+}  // namespace hone

@@ -1,0 +1,104 @@
+#include "coordinator/server.h"
+
+#include <fmt/format.h>
+#include <spdlog/spdlog.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <chrono>
+#include <csignal>
+#include <nlohmann/json.hpp>
+
+#include "common/base/file.h"
+#include "coordinator/coordinator.h"
+#include "coordinator/data_folder.h"
+
+namespace hone {
+namespace {
+
+using std::chrono::milliseconds;
+
+// Messages of one round, and how long their gathering may take: replies wait for the round's commit.
+constexpr size_t kRoundMessages = 1024;
+constexpr milliseconds kGather{2};
+
+std::atomic<int> stop_signal{0};
+std::atomic<int> wake_fd{-1};
+
+void OnSignal(int signal) {
+  stop_signal = signal;
+  const uint64_t one = 1;
+  const int fd = wake_fd;
+  if (fd >= 0) {
+    const auto ignored = ::write(fd, &one, sizeof one);
+    (void)ignored;
+  }
+}
+
+void InstallSignals(int event_fd) {
+  wake_fd = event_fd;
+  struct sigaction action {};
+  action.sa_handler = OnSignal;
+  sigemptyset(&action.sa_mask);
+  sigaction(SIGTERM, &action, nullptr);
+  sigaction(SIGINT, &action, nullptr);
+  std::signal(SIGPIPE, SIG_IGN);
+}
+
+// Everything that arrives within kGather of the first message.
+std::vector<Listener::Incoming> Gather(Listener& listener, milliseconds wait) {
+  auto incoming = listener.Receive(wait, kRoundMessages);
+  const auto end = std::chrono::steady_clock::now() + kGather;
+  while (!incoming.empty() && incoming.size() < kRoundMessages && std::chrono::steady_clock::now() < end) {
+    auto more = listener.Receive(milliseconds(0), kRoundMessages - incoming.size());
+    if (more.empty()) break;
+    incoming.insert(incoming.end(), std::make_move_iterator(more.begin()), std::make_move_iterator(more.end()));
+  }
+  return incoming;
+}
+
+// What is wrong with the configuration, whatever the library called it.
+Error AsConfiguration(Error error) {
+  if (error.code != ErrorCode::kConflict) error.code = ErrorCode::kConfiguration;
+  return error;
+}
+
+Result<> WriteReady(const std::filesystem::path& file, const std::string& endpoint) {
+  if (file.empty()) return {};
+  const nlohmann::json ready = {{"endpoint", endpoint}, {"pid", ::getpid()}};
+  if (const auto written = WriteFile(file, ready.dump() + "\n"); !written) return Fail(AsConfiguration(written.error()));
+  return {};
+}
+
+Result<> Loop(Coordinator& coordinator, Listener& listener) {
+  while (stop_signal == 0) {
+    for (const Outgoing& out : coordinator.Round(Gather(listener, coordinator.NextRound()))) listener.Send(out.peer, out.frame);
+    if (coordinator.fatal()) return Fail(*coordinator.fatal());
+  }
+  return {};
+}
+
+}  // namespace
+
+Result<> Serve(const ServerOptions& options, const Clock& clock) {
+  TRY_ASSIGN(const DataFolder folder, DataFolder::Acquire(options.coordinator.data));
+  auto coordinator = Coordinator::Open(options.coordinator, clock);
+  if (!coordinator) return Fail(AsConfiguration(coordinator.error()));
+  auto listener = Listener::Bind(options.listen);
+  if (!listener) return Fail(AsConfiguration(listener.error()));
+  InstallSignals((*listener)->EventFd());
+  // Moves on what an earlier life left, before anybody asks.
+  (void)(*coordinator)->Round({});
+  TRY(WriteReady(options.ready_file, (*listener)->endpoint()));
+  spdlog::info("serving at {}, data in {}", (*listener)->endpoint(), options.coordinator.data.string());
+  const auto result = Loop(**coordinator, **listener);
+  wake_fd = -1;
+  if (!options.ready_file.empty()) {
+    std::error_code ignored;
+    std::filesystem::remove(options.ready_file, ignored);
+  }
+  if (result) spdlog::info("ended by signal {}", stop_signal.load());
+  return result;
+}
+
+}  // namespace hone

@@ -1,0 +1,238 @@
+// Builds, attempts and what attempts measured, in the database.
+#include <fmt/format.h>
+
+#include <cstring>
+
+#include "common/artifact/bundle.h"
+#include "coordinator/store.h"
+
+namespace hone {
+namespace {
+
+// An unset case of a bound is NULL.
+std::optional<double> Low(const proto::Metric& metric) {
+  return metric.has_low() ? std::optional<double>(metric.low()) : std::nullopt;
+}
+std::optional<double> High(const proto::Metric& metric) {
+  return metric.has_high() ? std::optional<double>(metric.high()) : std::nullopt;
+}
+
+proto::Metric ReadMetric(const Row& row, int column) {
+  proto::Metric metric;
+  metric.set_name(row.Text(column));
+  metric.set_value(row.Real(column + 1));
+  if (!row.IsNull(column + 2)) metric.set_low(row.Real(column + 2));
+  if (!row.IsNull(column + 3)) metric.set_high(row.Real(column + 3));
+  metric.set_samples(row.Unsigned(column + 4));
+  return metric;
+}
+
+void AddMetric(AttemptMetrics& metrics, const std::string& subject, proto::Metric metric) {
+  if (subject == NameOf(Subject::kCandidate)) {
+    metrics.candidate.push_back(std::move(metric));
+  } else if (subject == NameOf(Subject::kBaseline)) {
+    metrics.baseline.push_back(std::move(metric));
+  } else {
+    metrics.speedup = std::move(metric);
+  }
+}
+
+}  // namespace
+
+Result<std::optional<BuildRecord>> Store::FindBuild(const std::string& key) {
+  std::optional<BuildRecord> found;
+  std::string state, output, notes;
+  TRY(database_.Each(
+      "SELECT build, state, pass, version, parameters, input_id, output, lasting, error, job, study, trial, step, worker, wall_ms, "
+      "peak_memory_bytes, notes, ended_unix_ms FROM builds WHERE build = ?",
+      [&](const Row& row) {
+        BuildRecord& build = found.emplace();
+        build.key = row.Text(0);
+        state = row.Text(1);
+        build.pass = row.Text(2);
+        build.version = static_cast<uint32_t>(row.Int(3));
+        build.parameters = row.Text(4);
+        build.input_id = row.Text(5);
+        output = row.Text(6);
+        build.lasting = row.Int(7) != 0;
+        build.error = row.Text(8);
+        build.requester = {row.Unsigned(9), static_cast<uint32_t>(row.Int(10)), row.Unsigned(11)};
+        build.step = static_cast<uint32_t>(row.Int(12));
+        build.worker = row.Text(13);
+        build.wall_ms = row.Unsigned(14);
+        build.peak_memory_bytes = row.Unsigned(15);
+        notes = row.Text(16);
+        build.ended_unix_ms = row.Int(17);
+      },
+      key));
+  if (!found) return found;
+  TRY_ASSIGN(found->state, StateOf<BuildState>(state));
+  if (!output.empty()) TRY(FromJson(output, &found->output));
+  TRY_ASSIGN(found->notes, TextsFromJson(notes));
+  return found;
+}
+
+Result<> Store::SaveBuild(const BuildRecord& build) {
+  const bool done = build.state == BuildState::kDone;
+  return database_.Run(
+      "INSERT OR REPLACE INTO builds (build, state, pass, version, parameters, input_id, output, output_id, lasting, error, job, study, "
+      "trial, step, worker, wall_ms, peak_memory_bytes, notes, ended_unix_ms) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
+      build.key, NameOf(build.state), build.pass, build.version, build.parameters, build.input_id,
+      done ? ToJson(build.output) : std::string(), done ? BundleId(build.output) : std::string(), build.lasting, build.error,
+      build.requester.job, build.requester.study, build.requester.trial, build.step, build.worker, build.wall_ms, build.peak_memory_bytes,
+      ToJson(build.notes), build.ended_unix_ms);
+}
+
+Result<AttemptRecord> Store::OpenAttempt(AttemptRecord attempt, int64_t unix_ms) {
+  TRY(database_.Run("UPDATE counters SET value = value + 1 WHERE name = 'token'"));
+  TRY(database_.Each("SELECT value FROM counters WHERE name = 'token'", [&](const Row& row) { attempt.token = row.Unsigned(0); }));
+  TRY(database_.Run(
+      "INSERT INTO attempts (token, kind, job, study, trial, build, worker, session, started_unix_ms) VALUES (?,?,?,?,?,?,?,?,?)",
+      attempt.token, NameOf(attempt.kind), attempt.trial.job, attempt.trial.study, attempt.trial.trial, attempt.build, attempt.worker,
+      attempt.session, unix_ms));
+  attempt.id = static_cast<uint64_t>(database_.LastId());
+  return attempt;
+}
+
+Result<> Store::CloseAttempt(uint64_t attempt, const AttemptEnd& end, int64_t unix_ms) {
+  return database_.Run(
+      "UPDATE attempts SET outcome=?, error=?, signal=?, exit_status=?, output_tail=?, wall_ms=?, peak_memory_bytes=?, ended_unix_ms=? "
+      "WHERE attempt=? AND outcome='open'",
+      NameOf(end.outcome), end.error, end.signal, end.exit_status, Blob{end.output_tail}, end.wall_ms, end.peak_memory_bytes, unix_ms,
+      attempt);
+}
+
+Result<std::vector<AttemptRecord>> Store::OpenAttempts() {
+  std::vector<AttemptRecord> attempts;
+  std::vector<std::string> kinds;
+  TRY(database_.Each("SELECT attempt, token, job, study, trial, build, worker, session, kind FROM attempts WHERE outcome = 'open' "
+                     "ORDER BY attempt",
+                     [&](const Row& row) {
+                       AttemptRecord& attempt = attempts.emplace_back();
+                       attempt.id = row.Unsigned(0);
+                       attempt.token = row.Unsigned(1);
+                       attempt.trial = {row.Unsigned(2), static_cast<uint32_t>(row.Int(3)), row.Unsigned(4)};
+                       attempt.build = row.Text(5);
+                       attempt.worker = row.Text(6);
+                       attempt.session = row.Text(7);
+                       kinds.push_back(row.Text(8));
+                     }));
+  for (size_t i = 0; i < attempts.size(); ++i) {
+    TRY_ASSIGN(attempts[i].kind, StateOf<AttemptKind>(kinds[i]));
+  }
+  return attempts;
+}
+
+Result<std::vector<Store::Ended>> Store::EndedMeasures(const TrialKey& trial, AttemptKind kind) {
+  std::vector<std::pair<std::string, std::string>> rows;
+  TRY(database_.Each("SELECT worker, outcome FROM attempts WHERE job = ? AND study = ? AND trial = ? AND kind = ? AND outcome <> 'open' "
+                     "ORDER BY attempt",
+                     [&](const Row& row) { rows.emplace_back(row.Text(0), row.Text(1)); }, trial.job, trial.study, trial.trial,
+                     NameOf(kind)));
+  std::vector<Ended> ended;
+  for (auto& [worker, name] : rows) {
+    TRY_ASSIGN(const Outcome outcome, StateOf<Outcome>(name));
+    ended.push_back({std::move(worker), outcome});
+  }
+  return ended;
+}
+
+Result<std::vector<Store::Ended>> Store::EndedBuilds(const std::string& build, uint64_t job) {
+  std::vector<std::pair<std::string, std::string>> rows;
+  TRY(database_.Each("SELECT worker, outcome FROM attempts WHERE build = ? AND job = ? AND kind = 'build' AND outcome <> 'open' "
+                     "ORDER BY attempt",
+                     [&](const Row& row) { rows.emplace_back(row.Text(0), row.Text(1)); }, build, job));
+  std::vector<Ended> ended;
+  for (auto& [worker, name] : rows) {
+    TRY_ASSIGN(const Outcome outcome, StateOf<Outcome>(name));
+    ended.push_back({std::move(worker), outcome});
+  }
+  return ended;
+}
+
+Result<std::optional<Store::LateReport>> Store::CountLateReport(uint64_t attempt) {
+  std::optional<LateReport> late;
+  std::string outcome;
+  TRY(database_.Each("SELECT job, study, trial, worker, outcome, late_reports FROM attempts WHERE attempt = ? AND outcome <> 'open'",
+                     [&](const Row& row) {
+                       late.emplace();
+                       late->trial = {row.Unsigned(0), static_cast<uint32_t>(row.Int(1)), row.Unsigned(2)};
+                       late->worker = row.Text(3);
+                       outcome = row.Text(4);
+                       late->first = row.Int(5) == 0;
+                     },
+                     attempt));
+  if (!late) return late;
+  TRY_ASSIGN(late->outcome, StateOf<Outcome>(outcome));
+  TRY(database_.Run("UPDATE attempts SET late_reports = late_reports + 1 WHERE attempt = ?", attempt));
+  return late;
+}
+
+Result<> Store::InsertMeasurement(uint64_t attempt, const TrialKey& trial, const Measurement& measurement, int64_t unix_ms) {
+  const auto insert_metric = [&](Subject subject, const proto::Metric& metric) {
+    return database_.Run("INSERT OR REPLACE INTO metrics (attempt, subject, name, job, study, trial, value, low, high, samples) "
+                         "VALUES (?,?,?,?,?,?,?,?,?,?)",
+                         attempt, NameOf(subject), metric.name(), trial.job, trial.study, trial.trial, metric.value(), Low(metric),
+                         High(metric), metric.samples());
+  };
+  for (const auto& metric : measurement.metrics) TRY(insert_metric(Subject::kCandidate, metric));
+  for (const auto& metric : measurement.baseline_metrics) TRY(insert_metric(Subject::kBaseline, metric));
+  if (measurement.speedup) TRY(insert_metric(Subject::kPaired, *measurement.speedup));
+  for (const auto& series : measurement.samples) {
+    std::string bytes(static_cast<size_t>(series.values_size()) * sizeof(double), '\0');
+    std::memcpy(bytes.data(), series.values().data(), bytes.size());
+    TRY(database_.Run("INSERT OR REPLACE INTO samples (attempt, series, job, study, trial, count, doubles) VALUES (?,?,?,?,?,?,?)", attempt,
+                      series.series(), trial.job, trial.study, trial.trial, series.values_size(), Blob{bytes}));
+  }
+  const auto insert_execution = [&](Subject subject, const proto::Execution& execution) -> Result<> {
+    if (execution.backend().empty()) return {};
+    return database_.Run("INSERT OR REPLACE INTO executions (attempt, subject, job, study, trial, backend, version, detail) "
+                         "VALUES (?,?,?,?,?,?,?,?)",
+                         attempt, NameOf(subject), trial.job, trial.study, trial.trial, execution.backend(), execution.version(),
+                         ToJson(execution));
+  };
+  TRY(insert_execution(Subject::kCandidate, measurement.execution));
+  TRY(insert_execution(Subject::kBaseline, measurement.baseline_execution));
+  return SaveFingerprint(measurement.fingerprint, unix_ms);
+}
+
+Result<AttemptMetrics> Store::Metrics(uint64_t attempt) {
+  AttemptMetrics metrics;
+  TRY(database_.Each("SELECT subject, name, value, low, high, samples FROM metrics WHERE attempt = ? ORDER BY subject, name",
+                     [&](const Row& row) { AddMetric(metrics, row.Text(0), ReadMetric(row, 1)); }, attempt));
+  return metrics;
+}
+
+Result<std::map<uint64_t, AttemptMetrics>> Store::StudyMetrics(uint64_t job, uint32_t study) {
+  std::map<uint64_t, AttemptMetrics> trials;
+  TRY(database_.Each("SELECT t.trial, m.subject, m.name, m.value, m.low, m.high, m.samples FROM trials t JOIN metrics m "
+                     "ON m.attempt = t.result WHERE t.job = ? AND t.study = ? ORDER BY t.trial, m.subject, m.name",
+                     [&](const Row& row) { AddMetric(trials[row.Unsigned(0)], row.Text(1), ReadMetric(row, 2)); }, job, study));
+  return trials;
+}
+
+Result<std::optional<proto::Execution>> Store::FindExecution(uint64_t attempt) {
+  std::optional<std::string> text;
+  TRY(database_.Each("SELECT detail FROM executions WHERE attempt = ? AND subject = 'candidate'",
+                     [&](const Row& row) { text = row.Text(0); }, attempt));
+  if (!text) return std::nullopt;
+  proto::Execution execution;
+  TRY(FromJson(*text, &execution));
+  return execution;
+}
+
+Result<std::vector<proto::Samples>> Store::ReadSamples(uint64_t attempt) {
+  std::vector<proto::Samples> all;
+  TRY(database_.Each("SELECT series, doubles FROM samples WHERE attempt = ? ORDER BY series",
+                     [&](const Row& row) {
+                       proto::Samples& series = all.emplace_back();
+                       series.set_series(row.Text(0));
+                       const std::string bytes = row.Text(1);
+                       series.mutable_values()->Resize(static_cast<int>(bytes.size() / sizeof(double)), 0);
+                       std::memcpy(series.mutable_values()->mutable_data(), bytes.data(), bytes.size() / sizeof(double) * sizeof(double));
+                     },
+                     attempt));
+  return all;
+}
+
+}  // namespace hone
