@@ -169,7 +169,8 @@ Result<proto::Lease> Scheduler::LeaseMessage(uint64_t id) const {
   work.set_is_baseline(key.trial == 0);
   *work.mutable_inputs() = recipe.inputs();
   if (job->record.evaluation) *work.mutable_evaluation() = *job->record.evaluation;
-  if (recipe.has_accuracy()) *work.mutable_accuracy() = recipe.accuracy();
+  // Accuracy is always evaluated: a figure of speed without it means nothing. An empty wish lets the worker choose the metric.
+  *work.mutable_accuracy() = recipe.accuracy();
   // The baseline need not satisfy what is asked of candidates.
   if (key.trial != 0) *work.mutable_constraints() = recipe.constraints();
   const uint32_t pairs = recipe.measure().pairs() != 0 ? recipe.measure().pairs() : options_.pairs;

@@ -99,7 +99,7 @@ TEST_F(OptimizeTest, SameSeedGivesSameCandidatesAndSameArtifacts) {
 }
 
 TEST_F(OptimizeTest, NothingFeasibleIsExitOneWithNoBest) {
-  std::ofstream(folder_ / "recipe.yaml") << "passes: [dynamic_int8]\nbackends: {onnxruntime: {}}\nconstraints: {cosine: {min: 1.5}}\n";
+  std::ofstream(folder_ / "recipe.yaml") << "passes: [dynamic_int8]\nbackends: {onnxruntime: {}}\nconstraints: {cosine: {min: 1}}\n";
   const Ran ran = Optimize("out");
   EXPECT_EQ(ran.code, 1) << ran.err;
   EXPECT_TRUE(ran.json().at("best").is_null());

@@ -1,7 +1,9 @@
 // Every ready recipe runs on a small model of its kind.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cstdlib>
+#include <random>
 
 #include "tests/support/programs.h"
 #include "tests/support/tiny_models.h"
@@ -20,14 +22,55 @@ std::vector<std::string> ReadyRecipes() {
 
 class RecipeTest : public testing::TestWithParam<std::string> {};
 
+// Embedding, one attention-free mixing layer, one output: what a text encoder's recipe needs to hold on to.
+ModelBuilder Encoder() {
+  ModelBuilder b;
+  for (const char* input : {"input_ids", "attention_mask", "token_type_ids"}) b.Input(input, {1, 64}, onnx::TensorProto::INT64);
+  b.Output("last_hidden_state", {1, 64, 32});
+  b.Weight("words", {100, 32}, 1).Weight("types", {2, 32}, 1).Weight("w1", {32, 128}, 0.18F).Weight("b1", {128}, 0.1F).Weight("w2", {128, 32}, 0.09F);
+  b.ConstantInt64("last", {-1});
+  b.Node("Gather", {"words", "input_ids"}, {"word"});
+  b.Node("Gather", {"types", "token_type_ids"}, {"type"});
+  b.Node("Add", {"word", "type"}, {"sum"});
+  auto* cast = b.Node("Cast", {"attention_mask"}, {"mask"});
+  auto* to = cast->add_attribute();
+  to->set_name("to");
+  to->set_type(onnx::AttributeProto::INT);
+  to->set_i(onnx::TensorProto::FLOAT);
+  b.Node("Unsqueeze", {"mask", "last"}, {"column"});
+  b.Node("Mul", {"sum", "column"}, {"masked"});
+  b.Node("MatMul", {"masked", "w1"}, {"up"});
+  b.Node("Add", {"up", "b1"}, {"biased"});
+  b.Node("Relu", {"biased"}, {"active"});
+  b.Node("MatMul", {"active", "w2"}, {"down"});
+  b.Node("Add", {"down", "masked"}, {"last_hidden_state"});
+  return b;
+}
+
 TEST_P(RecipeTest, FindsACandidateOnASmallModel) {
   TempFolder folder;
   std::vector<std::string> arguments = {"optimize"};
-  if (GetParam() == "image_classifier") {
-    // Its preprocessing block belongs to the text-angle classifier and pictures of text.
+  if (GetParam() == "text_encoder") {
+    Encoder().Save(folder / "model.onnx");
+    std::mt19937 random(5);
+    std::vector<int64_t> ids(48 * 64);
+    for (int64_t& id : ids) id = static_cast<int64_t>(random() % 100);
+    WriteNpz(folder / "data.npz", {{"input_ids", Int64Array({48, 64}, ids)},
+                                   {"attention_mask", Int64Array({48, 64}, std::vector<int64_t>(ids.size(), 1))},
+                                   {"token_type_ids", Int64Array({48, 64}, std::vector<int64_t>(ids.size(), 0))}});
+    arguments.insert(arguments.end(), {(folder / "model.onnx").string(), "--data", (folder / "data.npz").string()});
+  } else if (GetParam() == "text_angle" || GetParam() == "image_classifier") {
     const char* models = std::getenv("HONE_MODELS");
     ASSERT_TRUE(models != nullptr && fs::exists(fs::path(models) / "text_images")) << "HONE_MODELS is not set up: run ops/setup --models";
-    arguments.insert(arguments.end(), {(fs::path(models) / "text_angle.onnx").string(), "--data", (fs::path(models) / "text_images").string()});
+    // A few pictures of each class; the recipes part one set.
+    for (const char* label : {"0", "1"}) {
+      fs::create_directories(folder.path() / "images" / label);
+      size_t count = 0;
+      for (const auto& entry : fs::directory_iterator(fs::path(models) / "text_images" / label)) {
+        if (count++ < 48) fs::copy(entry.path(), folder.path() / "images" / label / entry.path().filename());
+      }
+    }
+    arguments.insert(arguments.end(), {(fs::path(models) / "text_angle.onnx").string(), "--data", (folder / "images").string()});
   } else {
     ConvNet(16, 8).Save(folder / "model.onnx");
     WriteNpz(folder / "data.npz", {{"image", NormalArray({48, 3, 16, 16}, 5)}});

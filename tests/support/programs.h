@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 #include <sqlite3.h>
 
+#include <algorithm>
 #include <chrono>
 #include <filesystem>
 #include <fstream>
@@ -176,9 +177,10 @@ inline bool WorkersReady(const std::string& endpoint, size_t count) {
       [&] {
         const Ran ran = Hone({"workers", "--coordinator", endpoint, "--json"});
         if (ran.code != 0) return false;
-        size_t ready = 0;
-        for (const auto& worker : ran.json().at("workers")) ready += worker.at("state") == "ready" || worker.at("state") == "busy" ? 1 : 0;
-        return ready >= count;
+        const nlohmann::json workers = ran.json().at("workers");
+        const auto ready = std::count_if(workers.begin(), workers.end(),
+                                         [](const auto& worker) { return worker.at("state") == "ready" || worker.at("state") == "busy"; });
+        return static_cast<size_t>(ready) >= count;
       },
       Deadline(60));
 }
