@@ -70,7 +70,8 @@ void BM_FloatToHalf(benchmark::State& state) {
 BENCHMARK(BM_FloatToHalf)->Arg(4096)->Arg(1 << 22);
 
 void BM_QuantizeBlocks(benchmark::State& state) {
-  const BlockLayout layout{1024, 1024, static_cast<size_t>(state.range(1)), static_cast<int>(state.range(0)), true, ScaleFormat::f32};
+  const BlockLayout layout{
+      1024, 1024, static_cast<size_t>(state.range(1)), static_cast<int>(state.range(0)), true, ScaleFormat::f32};
   const auto weights = Weights(layout.rows * layout.columns);
   std::vector<uint8_t> codes(layout.CodeBytes());
   std::vector<float> scales(layout.ScaleCount());

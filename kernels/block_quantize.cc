@@ -1,5 +1,5 @@
-// One lane a column: the matrix is row-major, so a vector of columns is contiguous and a block is a run of rows. Codes go to a small tile
-// [block, lanes] first and are then packed column by column.
+// One lane a column: the matrix is row-major, so a vector of columns is contiguous and a block is a run of rows. Codes
+// go to a small tile [block, lanes] first and are then packed column by column.
 #include "kernels/block_quantize.h"
 
 #include <vector>
@@ -24,8 +24,8 @@ HWY_INLINE V RoundAway(D d, V value) {
   return hn::IfThenElse(far, hn::Add(whole, hn::CopySign(hn::Set(d, 1.0f), value)), whole);
 }
 
-void QuantizeColumnBlocks(const float* weights, const BlockLayout& layout, size_t first, size_t last, uint8_t* codes, float* scales,
-                          uint8_t* zero_points) {
+void QuantizeColumnBlocks(const float* weights, const BlockLayout& layout, size_t first, size_t last, uint8_t* codes,
+                          float* scales, uint8_t* zero_points) {
   const hn::ScalableTag<float> d;
   const hn::RebindToSigned<decltype(d)> di;
   const hn::Rebind<uint8_t, decltype(d)> db;
@@ -76,7 +76,8 @@ void QuantizeColumnBlocks(const float* weights, const BlockLayout& layout, size_
         const reference::BlockPlace place{column + lane, block, rows};
         scales[(column + lane) * layout.BlocksPerColumn() + block] = lane_scales[lane];
         reference::PackBlock(tile.data() + lane, lanes, layout, place, codes);
-        if (zero_points != nullptr) reference::PackZeroPoint(static_cast<uint8_t>(lane_zeros[lane]), layout, place, zero_points);
+        if (zero_points != nullptr)
+          reference::PackZeroPoint(static_cast<uint8_t>(lane_zeros[lane]), layout, place, zero_points);
       }
     }
   }
@@ -91,9 +92,10 @@ namespace hone::kernels {
 
 HWY_EXPORT(QuantizeColumnBlocks);
 
-void QuantizeBlocks(const float* weights, const BlockLayout& layout, size_t first, size_t last, uint8_t* codes, float* scales,
-                    uint8_t* zero_points) {
-  HWY_DYNAMIC_DISPATCH(QuantizeColumnBlocks)(weights, layout, first, last, codes, scales, layout.symmetric ? nullptr : zero_points);
+void QuantizeBlocks(const float* weights, const BlockLayout& layout, size_t first, size_t last, uint8_t* codes,
+                    float* scales, uint8_t* zero_points) {
+  HWY_DYNAMIC_DISPATCH(QuantizeColumnBlocks)
+  (weights, layout, first, last, codes, scales, layout.symmetric ? nullptr : zero_points);
 }
 
 }  // namespace hone::kernels

@@ -1,5 +1,5 @@
-// Weight-only quantization of a matrix in blocks along its rows, in the layout of ONNX Runtime's MatMulNBits, by the rules of MLAS's
-// default quantizer bit for bit:
+// Weight-only quantization of a matrix in blocks along its rows, in the layout of ONNX Runtime's MatMulNBits, by the
+// rules of MLAS's default quantizer bit for bit:
 //   symmetric   m = the value of largest magnitude with its sign (0 joins the range; a tie is the negative one)
 //               scale = m / -2^(bits-1), zero point 2^(bits-1)
 //   asymmetric  scale = (high - low) / (2^bits - 1) over a range that holds 0, zero point = round(-low / scale)
@@ -16,10 +16,10 @@ namespace hone::kernels {
 enum class ScaleFormat { f32, f16, bf16 };
 
 struct BlockLayout {
-  size_t rows = 0;         // K, the dimension that is summed over.
-  size_t columns = 0;      // N.
-  size_t block = 32;       // A multiple of 2.
-  int bits = 4;            // 4 or 8.
+  size_t rows = 0;     // K, the dimension that is summed over.
+  size_t columns = 0;  // N.
+  size_t block = 32;   // A multiple of 2.
+  int bits = 4;        // 4 or 8.
   bool symmetric = true;
   ScaleFormat scale_format = ScaleFormat::f32;
 
@@ -31,11 +31,12 @@ struct BlockLayout {
 };
 
 // Quantizes columns [first, last) of a row-major matrix [rows, columns] of finite values.
-// - codes[CodeBytes()]: [columns, blocks, block bytes], low nibble first; codes past the last row are 0.
+// - codes[CodeBytes()]: [columns, blocks, block bytes], low nibble first; codes past the last row are 0 (MLAS leaves
+//   chance bits in the last nibble of an odd number of rows; no kernel reads them).
 // - scales[ScaleCount()]: [columns, blocks], values that are exact in scale_format.
 // - zero_points[columns * ZeroPointBytesPerColumn()], low nibble first, an unused nibble is 8; nullptr where symmetric.
 // Disjoint ranges of columns may be done by several threads.
-void QuantizeBlocks(const float* weights, const BlockLayout& layout, size_t first, size_t last, uint8_t* codes, float* scales,
-                    uint8_t* zero_points);
+void QuantizeBlocks(const float* weights, const BlockLayout& layout, size_t first, size_t last, uint8_t* codes,
+                    float* scales, uint8_t* zero_points);
 
 }  // namespace hone::kernels

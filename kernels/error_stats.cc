@@ -15,8 +15,8 @@ namespace hone::kernels::HWY_NAMESPACE {
 
 namespace hn = hwy::HWY_NAMESPACE;
 
-// Values that are looked at before it is asked whether all were finite; a multiple of the eight parts. Small enough to stay in the first
-// cache, which a narrow instruction set reads once for each group of parts.
+// Values that are looked at before it is asked whether all were finite; a multiple of the eight parts. Small enough to
+// stay in the first cache, which a narrow instruction set reads once for each group of parts.
 constexpr size_t kErrorBlock = 1024;
 
 bool AllFinite(const float* a, const float* b, size_t count) {

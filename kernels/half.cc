@@ -1,6 +1,7 @@
 // float32 -> float16: three ranges of the magnitude's bits.
 // - At least 2^16: infinity, or a quiet NaN with the top of its payload.
-// - Below 2^-14 (a subnormal): adding 0.5 puts the value's last kept bit at the last bit of the sum, so the processor's addition rounds.
+// - Below 2^-14 (a subnormal): adding 0.5 puts the value's last kept bit at the last bit of the sum, so the processor's
+//   addition rounds.
 // - Between: rebias the exponent and round by adding half of the last place, less one where the kept part is even.
 // float16 -> float32 is the way back; a subnormal is renormalized by subtracting 2^-14.
 #include "kernels/half.h"
@@ -21,7 +22,8 @@ namespace hn = hwy::HWY_NAMESPACE;
 template <class D, class V>
 HWY_INLINE V Saturate(D d, V value, float largest) {
   const auto magnitude = hn::Abs(value);
-  const auto beyond = hn::And(hn::Gt(magnitude, hn::Set(d, largest)), hn::Lt(magnitude, hn::Set(d, reference::kInfinity)));
+  const auto beyond =
+      hn::And(hn::Gt(magnitude, hn::Set(d, largest)), hn::Lt(magnitude, hn::Set(d, reference::kInfinity)));
   return hn::IfThenElse(beyond, hn::CopySign(hn::Set(d, largest), value), value);
 }
 
@@ -136,7 +138,9 @@ HWY_EXPORT(FloatOfBfloat);
 void FloatToHalf(const float* values, size_t count, Clamp clamp, uint16_t* halves) {
   HWY_DYNAMIC_DISPATCH(HalfOf)(values, count, clamp, halves);
 }
-void HalfToFloat(const uint16_t* halves, size_t count, float* values) { HWY_DYNAMIC_DISPATCH(FloatOfHalf)(halves, count, values); }
+void HalfToFloat(const uint16_t* halves, size_t count, float* values) {
+  HWY_DYNAMIC_DISPATCH(FloatOfHalf)(halves, count, values);
+}
 void FloatToBfloat(const float* values, size_t count, Clamp clamp, uint16_t* bfloats) {
   HWY_DYNAMIC_DISPATCH(BfloatOf)(values, count, clamp, bfloats);
 }

@@ -41,7 +41,8 @@ void QuantizeLoop(const float* values, size_t count, float scale, int32_t zero_p
 }
 
 template <class T>
-void QuantizeColumnsLoop(const float* values, size_t rows, size_t channels, const float* scales, const float* zero_points, T* codes) {
+void QuantizeColumnsLoop(const float* values, size_t rows, size_t channels, const float* scales,
+                         const float* zero_points, T* codes) {
   const hn::ScalableTag<float> d;
   const hn::RebindToSigned<decltype(d)> di;
   const hn::Rebind<T, decltype(d)> dt;
@@ -54,7 +55,8 @@ void QuantizeColumnsLoop(const float* values, size_t rows, size_t channels, cons
       const auto code = CodesOf<T>(d, hn::LoadU(d, line + c), hn::LoadU(d, scales + c), hn::LoadU(d, zero_points + c));
       hn::StoreU(hn::DemoteTo(dt, hn::ConvertTo(di, code)), dt, out + c);
     }
-    for (; c < channels; ++c) reference::Quantize(line + c, 1, scales[c], static_cast<int32_t>(zero_points[c]), out + c);
+    for (; c < channels; ++c)
+      reference::Quantize(line + c, 1, scales[c], static_cast<int32_t>(zero_points[c]), out + c);
   }
 }
 
@@ -124,7 +126,8 @@ void QuantizeColumns(const float* values, size_t rows, size_t channels, const fl
   const std::vector<float> zeros(zero_points, zero_points + channels);
   HWY_DYNAMIC_DISPATCH(QuantizeColumnsU8)(values, rows, channels, scales, zeros.data(), codes);
 }
-void QuantizeColumns(const float* values, size_t rows, size_t channels, const float* scales, const int32_t* zero_points, int8_t* codes) {
+void QuantizeColumns(const float* values, size_t rows, size_t channels, const float* scales, const int32_t* zero_points,
+                     int8_t* codes) {
   const std::vector<float> zeros(zero_points, zero_points + channels);
   HWY_DYNAMIC_DISPATCH(QuantizeColumnsS8)(values, rows, channels, scales, zeros.data(), codes);
 }

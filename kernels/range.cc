@@ -15,7 +15,8 @@ namespace hone::kernels::HWY_NAMESPACE {
 
 namespace hn = hwy::HWY_NAMESPACE;
 
-// Values that are looked at before it is asked whether all were finite; a block with others is done again by the plain loop.
+// Values that are looked at before it is asked whether all were finite; a block with others is done again by the plain
+// loop.
 constexpr size_t kRangeBlock = 1024;
 
 FloatRange RangeOf(const float* data, size_t count) {
@@ -41,7 +42,7 @@ FloatRange RangeOf(const float* data, size_t count) {
       finite = hn::And(finite, hn::Le(hn::Abs(value), largest));
     };
     for (; i + lanes <= size; i += lanes) take(i);
-    if (i < size) take(size - lanes);   // Overlaps: a value seen twice changes no range.
+    if (i < size) take(size - lanes);  // Overlaps: a value seen twice changes no range.
     if (!hn::AllTrue(d, finite)) {
       total.Merge(reference::Range(block, size));
       continue;
@@ -106,7 +107,8 @@ void ChannelRanges(const float* data, size_t outer, size_t channels, size_t inne
   std::vector<float> highs(channels, -std::numeric_limits<float>::infinity());
   std::vector<uint64_t> non_finite(channels, 0);
   HWY_DYNAMIC_DISPATCH(ColumnRanges)(data, outer, channels, lows.data(), highs.data(), non_finite.data());
-  for (size_t c = 0; c < channels; ++c) ranges[c] = {lows[c] + 0.0f, highs[c] + 0.0f, outer - non_finite[c], non_finite[c]};
+  for (size_t c = 0; c < channels; ++c)
+    ranges[c] = {lows[c] + 0.0f, highs[c] + 0.0f, outer - non_finite[c], non_finite[c]};
 }
 
 }  // namespace hone::kernels

@@ -1,4 +1,5 @@
-// Plain loops that say what each kernel computes. They do the ends of arrays, and tests hold every instruction set to their bits.
+// Plain loops that say what each kernel computes. They do the ends of arrays, and tests hold every instruction set to
+// their bits.
 #pragma once
 
 #include <cmath>
@@ -45,7 +46,8 @@ void Quantize(const float* values, size_t count, float scale, int32_t zero_point
 
 template <class T>
 void Dequantize(const T* codes, size_t count, float scale, int32_t zero_point, float* values) {
-  for (size_t i = 0; i < count; ++i) values[i] = static_cast<float>(static_cast<int32_t>(codes[i]) - zero_point) * scale;
+  for (size_t i = 0; i < count; ++i)
+    values[i] = static_cast<float>(static_cast<int32_t>(codes[i]) - zero_point) * scale;
 }
 
 inline uint32_t Bits(float value) {
@@ -79,8 +81,9 @@ inline float HalfValue(uint16_t half) {
   const uint32_t exponent = (half >> 10) & 0x1fu;
   const uint32_t fraction = half & 0x3ffu;
   if (exponent == 31) return FromBits(sign | 0x7f800000u | (fraction << 13));
-  const float magnitude = exponent == 0 ? std::ldexp(static_cast<float>(fraction), -24)
-                                        : std::ldexp(static_cast<float>(fraction | 0x400u), static_cast<int>(exponent) - 25);
+  const float magnitude = exponent == 0
+                              ? std::ldexp(static_cast<float>(fraction), -24)
+                              : std::ldexp(static_cast<float>(fraction | 0x400u), static_cast<int>(exponent) - 25);
   return FromBits(sign | Bits(magnitude));
 }
 inline uint16_t BfloatBits(float value) {
@@ -99,7 +102,8 @@ inline void HalfToFloat(const uint16_t* halves, size_t count, float* values) {
   for (size_t i = 0; i < count; ++i) values[i] = HalfValue(halves[i]);
 }
 inline void FloatToBfloat(const float* values, size_t count, Clamp clamp, uint16_t* bfloats) {
-  for (size_t i = 0; i < count; ++i) bfloats[i] = BfloatBits(clamp == Clamp::yes ? Saturate(values[i], kLargestBfloat) : values[i]);
+  for (size_t i = 0; i < count; ++i)
+    bfloats[i] = BfloatBits(clamp == Clamp::yes ? Saturate(values[i], kLargestBfloat) : values[i]);
 }
 inline void BfloatToFloat(const uint16_t* bfloats, size_t count, float* values) {
   for (size_t i = 0; i < count; ++i) values[i] = BfloatValue(bfloats[i]);
@@ -107,9 +111,12 @@ inline void BfloatToFloat(const uint16_t* bfloats, size_t count, float* values) 
 
 inline float RoundScale(float scale, ScaleFormat format) {
   switch (format) {
-    case ScaleFormat::f16: return HalfValue(HalfBits(scale));
-    case ScaleFormat::bf16: return BfloatValue(BfloatBits(scale));
-    case ScaleFormat::f32: break;
+    case ScaleFormat::f16:
+      return HalfValue(HalfBits(scale));
+    case ScaleFormat::bf16:
+      return BfloatValue(BfloatBits(scale));
+    case ScaleFormat::f32:
+      break;
   }
   return scale;
 }
@@ -117,11 +124,12 @@ inline float RoundScale(float scale, ScaleFormat format) {
 struct BlockPlace {
   size_t column = 0;
   size_t block = 0;
-  size_t rows = 0;      // Of this block.
+  size_t rows = 0;  // Of this block.
 };
 
 // Packs the codes of one block, which lie `stride` bytes apart.
-inline void PackBlock(const uint8_t* block_codes, size_t stride, const BlockLayout& layout, const BlockPlace& place, uint8_t* codes) {
+inline void PackBlock(const uint8_t* block_codes, size_t stride, const BlockLayout& layout, const BlockPlace& place,
+                      uint8_t* codes) {
   uint8_t* out = codes + (place.column * layout.BlocksPerColumn() + place.block) * layout.BlockBytes();
   std::memset(out, 0, layout.BlockBytes());
   for (size_t row = 0; row < place.rows; ++row) {
@@ -135,7 +143,8 @@ inline void PackBlock(const uint8_t* block_codes, size_t stride, const BlockLayo
 }
 
 // Blocks of a column come in order; the first of a byte sets the unused nibble to 8.
-inline void PackZeroPoint(uint8_t zero_point, const BlockLayout& layout, const BlockPlace& place, uint8_t* zero_points) {
+inline void PackZeroPoint(uint8_t zero_point, const BlockLayout& layout, const BlockPlace& place,
+                          uint8_t* zero_points) {
   uint8_t* column = zero_points + place.column * layout.ZeroPointBytesPerColumn();
   if (layout.bits == 8) {
     column[place.block] = zero_point;
@@ -146,8 +155,8 @@ inline void PackZeroPoint(uint8_t zero_point, const BlockLayout& layout, const B
   }
 }
 
-inline void QuantizeBlocks(const float* weights, const BlockLayout& layout, size_t first, size_t last, uint8_t* codes, float* scales,
-                           uint8_t* zero_points) {
+inline void QuantizeBlocks(const float* weights, const BlockLayout& layout, size_t first, size_t last, uint8_t* codes,
+                           float* scales, uint8_t* zero_points) {
   const float top = layout.bits == 4 ? 15.0f : 255.0f;
   const float middle = layout.bits == 4 ? 8.0f : 128.0f;
   for (size_t column = first; column < last; ++column) {
@@ -222,7 +231,9 @@ inline void AddErrorParts(const float* reference, const float* value, size_t cou
   }
 }
 
-inline double Sum(const double (&p)[kErrorParts]) { return ((p[0] + p[1]) + (p[2] + p[3])) + ((p[4] + p[5]) + (p[6] + p[7])); }
+inline double Sum(const double (&p)[kErrorParts]) {
+  return ((p[0] + p[1]) + (p[2] + p[3])) + ((p[4] + p[5]) + (p[6] + p[7]));
+}
 
 inline ErrorStats Sum(const ErrorParts& parts) {
   ErrorStats stats;

@@ -1,4 +1,5 @@
-// Every instruction set that this processor runs gives the bits of the plain loops, over odd sizes and misaligned arrays.
+// Every instruction set that this processor runs gives the bits of the plain loops, over odd sizes and misaligned
+// arrays.
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -38,7 +39,8 @@ std::vector<uint32_t> BitsOf(const std::vector<float>& values) {
 }
 
 // Sizes around vector widths and blocks, each at a misaligned start.
-const std::vector<size_t> kSizes = {0, 1, 2, 3, 7, 8, 15, 16, 17, 31, 33, 63, 65, 127, 1000, 1023, 1024, 1025, 2049, 5000};
+const std::vector<size_t> kSizes = {0,  1,  2,  3,   7,    8,    15,   16,   17,   31,
+                                    33, 63, 65, 127, 1000, 1023, 1024, 1025, 2049, 5000};
 
 class KernelTest : public testing::TestWithParam<std::string> {
  protected:
@@ -95,7 +97,8 @@ TEST_P(KernelTest, RangeDoesNotDependOnHowDataIsCut) {
 }
 
 TEST_P(KernelTest, ChannelRangesEqualRangeOfEachChannel) {
-  const std::vector<std::vector<size_t>> shapes = {{1, 5, 9}, {3, 17, 1}, {4, 33, 1}, {2, 3, 50}, {1, 70, 1}, {6, 1, 1}};
+  const std::vector<std::vector<size_t>> shapes = {{1, 5, 9},  {3, 17, 1}, {4, 33, 1},
+                                                   {2, 3, 50}, {1, 70, 1}, {6, 1, 1}};
   for (const auto& shape : shapes) {
     auto values = RandomFloats(shape[0] * shape[1] * shape[2], 11);
     values[values.size() / 2] = kInf;
@@ -168,8 +171,8 @@ TEST_P(KernelTest, QuantizeColumnsEqualsQuantizeChannels) {
 std::vector<float> EveryKindOfFloat() {
   std::vector<float> values;
   for (uint32_t exponent = 0; exponent < 256; ++exponent) {
-    for (const uint32_t fraction : {0x0u, 0x1u, 0xfffu, 0x1000u, 0x1001u, 0x2fffu, 0x3000u, 0x7fffu, 0x8000u, 0x8001u, 0x18000u, 0x7fe000u,
-                                    0x7fefffu, 0x7ff000u, 0x7fffffu, 0x400000u, 0x123456u}) {
+    for (const uint32_t fraction : {0x0u, 0x1u, 0xfffu, 0x1000u, 0x1001u, 0x2fffu, 0x3000u, 0x7fffu, 0x8000u, 0x8001u,
+                                    0x18000u, 0x7fe000u, 0x7fefffu, 0x7ff000u, 0x7fffffu, 0x400000u, 0x123456u}) {
       values.push_back(reference::FromBits((exponent << 23) | fraction));
       values.push_back(reference::FromBits(0x80000000u | (exponent << 23) | fraction));
     }
@@ -241,7 +244,8 @@ TEST_P(KernelTest, BlockQuantizationEqualsPlainLoop) {
   struct Case {
     size_t rows, columns, block;
   };
-  for (const Case& shape : {Case{64, 8, 32}, Case{70, 5, 32}, Case{96, 37, 16}, Case{40, 19, 128}, Case{1, 1, 16}, Case{513, 33, 256}}) {
+  for (const Case& shape :
+       {Case{64, 8, 32}, Case{70, 5, 32}, Case{96, 37, 16}, Case{40, 19, 128}, Case{1, 1, 16}, Case{513, 33, 256}}) {
     for (const int bits : {4, 8}) {
       for (const bool symmetric : {true, false}) {
         for (const ScaleFormat format : {ScaleFormat::f32, ScaleFormat::f16, ScaleFormat::bf16}) {

@@ -1,8 +1,9 @@
-// The named tensors are made outputs of the model, unoptimized (a fused operator would hide its inside and round differently), and every
-// sample's values are folded into a range as soon as they exist, so memory holds one sample a worker, however many samples there are.
+// The named tensors are made outputs of the model, unoptimized (a fused operator would hide its inside and round
+// differently), and every sample's values are folded into a range as soon as they exist, so memory holds one sample a
+// worker, however many samples there are.
 //
-// Samples are spread over sessions of one thread each. A sample's values do not depend on the session that computes it, and ranges are
-// merged by operations that commute exactly, so the result depends on nothing but the samples.
+// Samples are spread over sessions of one thread each. A sample's values do not depend on the session that computes it,
+// and ranges are merged by operations that commute exactly, so the result depends on nothing but the samples.
 #include "worker/calibration/calibrator.h"
 
 #include <fmt/format.h>
@@ -82,18 +83,23 @@ class SessionSource {
 };
 
 kernels::FloatRange RangeOf(const Tensor& tensor) {
-  if (tensor.type == onnx::TensorProto::FLOAT) return kernels::Range(tensor.data<float>(), static_cast<size_t>(tensor.Elements()));
+  if (tensor.type == onnx::TensorProto::FLOAT)
+    return kernels::Range(tensor.data<float>(), static_cast<size_t>(tensor.Elements()));
   const std::vector<float> values = ToFloats(tensor);
   return kernels::Range(values.data(), values.size());
 }
 
-// Puts a sample's tensors into the order of the session's inputs; a sample whose tensors have no names is in order already.
+// Puts a sample's tensors into the order of the session's inputs; a sample whose tensors have no names is in order
+// already.
 Result<std::vector<Tensor>> Arrange(std::vector<Tensor> sample, const std::vector<InputSignature>& inputs) {
   std::vector<Tensor> arranged;
   for (size_t i = 0; i < inputs.size(); ++i) {
-    auto found = std::find_if(sample.begin(), sample.end(), [&](const Tensor& tensor) { return tensor.name == inputs[i].name; });
-    if (found == sample.end() && i < sample.size() && sample[i].name.empty()) found = sample.begin() + static_cast<std::ptrdiff_t>(i);
-    if (found == sample.end()) return Fail(ErrorCode::kRejected, fmt::format("calibration data has no input '{}'", inputs[i].name));
+    auto found =
+        std::find_if(sample.begin(), sample.end(), [&](const Tensor& tensor) { return tensor.name == inputs[i].name; });
+    if (found == sample.end() && i < sample.size() && sample[i].name.empty())
+      found = sample.begin() + static_cast<std::ptrdiff_t>(i);
+    if (found == sample.end())
+      return Fail(ErrorCode::kRejected, fmt::format("calibration data has no input '{}'", inputs[i].name));
     arranged.push_back(std::move(*found));
     arranged.back().name = inputs[i].name;
   }
@@ -101,8 +107,8 @@ Result<std::vector<Tensor>> Arrange(std::vector<Tensor> sample, const std::vecto
 }
 
 // Runs one sample and folds what it gives into the ranges.
-Result<> Observe(Session& session, const DataSet& data, size_t index, const std::set<std::string>& fed, const std::set<std::string>& computed,
-                 Ranges& ranges) try {
+Result<> Observe(Session& session, const DataSet& data, size_t index, const std::set<std::string>& fed,
+                 const std::set<std::string>& computed, Ranges& ranges) try {
   TRY_ASSIGN(std::vector<Tensor> sample, data.Get(index));
   TRY_ASSIGN(const std::vector<Tensor> inputs, Arrange(std::move(sample), session.inputs()));
   for (const Tensor& input : inputs) {
@@ -121,7 +127,7 @@ Result<> Observe(Session& session, const DataSet& data, size_t index, const std:
 // The failure of the first sample that failed, whichever thread came upon it first.
 struct FirstFailure {
   std::mutex mutex;
-  size_t index = 0;                   // Guarded by mutex, as error is.
+  size_t index = 0;  // Guarded by mutex, as error is.
   std::optional<Error> error;
 
   void Report(size_t at, Error what) {
@@ -134,8 +140,9 @@ struct FirstFailure {
 
 }  // namespace
 
-Result<std::map<std::string, TensorRange>> CollectRanges(const onnx::ModelProto& model, const std::vector<std::string>& tensors,
-                                                         const DataSet& data, int threads) {
+Result<std::map<std::string, TensorRange>> CollectRanges(const onnx::ModelProto& model,
+                                                         const std::vector<std::string>& tensors, const DataSet& data,
+                                                         int threads) {
   if (data.size() == 0) return Fail(ErrorCode::kRejected, "the calibration data is empty");
   const std::set<std::string> available = ComputedNames(model.graph());
   std::set<std::string> inputs;

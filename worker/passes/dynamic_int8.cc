@@ -2,9 +2,11 @@
 // After:  Aq, sa, za = DynamicQuantizeLinear(A)      one for every consumer of A
 //         Y = Cast(MatMulInteger(Aq, Bq, za, zb)) * (sa * sb)
 //
-// A Gemm becomes a MatMul and an Add first. A Conv (asked for by `conv`) becomes ConvInteger in the same way, its bias added afterwards. A table
-// of a Gather keeps uint8 codes and is dequantized after the look-up. Codes, scales and zero points are those of ONNX Runtime's
-// quantize_dynamic: weights int8 symmetric or uint8 asymmetric, MatMul by the last dimension where per_channel is set.
+// A Gemm becomes a MatMul and an Add first. A Conv (asked for by `conv`) becomes ConvInteger in the same way, its bias
+// added afterwards. A table of a Gather keeps uint8 codes and is dequantized after the look-up; a MatMul of what was
+// looked up takes the codes as they are. Codes, scales and zero points are those of ONNX Runtime's quantize_dynamic:
+// weights int8 symmetric or uint8 asymmetric, a matrix by its columns where per_channel is set (a batch of matrices
+// never: quantize_dynamic's result does not run).
 #include "worker/passes/dynamic_int8.h"
 
 #include <fmt/format.h>
@@ -48,13 +50,13 @@ class DynamicQuantizer {
   // An empty name where the weight holds non-finite values.
   Result<QuantizedInput> Weight(const std::string& name, const WeightScheme& scheme);
   // Codes with their scales, a scale for each index of the last dimension or one; the float result goes to `output`.
-  void Rescale(const std::string& node_name, const std::string& product, const std::string& input_scale, const std::string& weight_scale,
-               const std::string& output);
+  void Rescale(const std::string& node_name, const std::string& product, const std::string& input_scale,
+               const std::string& weight_scale, const std::string& output);
 
   QuantizationGraph& graph_;
   const DynamicOptions options_;
   std::map<std::string, QuantizedInput> activations_;
-  std::map<std::pair<std::string, bool>, QuantizedInput> weights_;   // By name and whether asymmetric uint8.
+  std::map<std::pair<std::string, bool>, QuantizedInput> weights_;  // By name and whether asymmetric uint8.
 };
 
 const char* const kNoWeight = "no constant float32 weight";
@@ -65,7 +67,8 @@ const QuantizedInput& DynamicQuantizer::Activation(const std::string& name) {
   if (known != activations_.end()) return known->second;
   const QuantizedInput names = {graph_.FreshName(name + "_quantized"), graph_.FreshName(name + "_scale"),
                                 graph_.FreshName(name + "_zero_point")};
-  graph_.AddNode("DynamicQuantizeLinear", name + "_QuantizeLinear", {name}, {names.codes, names.scale, names.zero_point});
+  graph_.AddNode("DynamicQuantizeLinear", name + "_QuantizeLinear", {name},
+                 {names.codes, names.scale, names.zero_point});
   return activations_[name] = names;
 }
 
@@ -107,7 +110,8 @@ Result<std::string> DynamicQuantizer::MatMul(int index) {
   if (std::string reason = WhyNotProduct(graph_.Node(index)); !reason.empty()) return reason;
   const onnx::NodeProto matmul = graph_.Node(index);
   WeightScheme scheme = {options_.weights, options_.weights == CodeType::s8, options_.reduce_range, std::nullopt};
-  if (options_.per_channel) scheme.axis = graph_.FloatWeight(matmul.input(1))->dims_size() - 1;
+  // ONNX Runtime has no kernel for a batch of matrices with several scales.
+  if (options_.per_channel && graph_.FloatWeight(matmul.input(1))->dims_size() == 2) scheme.axis = 1;
   TRY_ASSIGN(const QuantizedInput weight, Weight(matmul.input(1), scheme));
   if (weight.codes.empty()) return std::string(kNonFinite);
   const QuantizedInput& activation = Activation(matmul.input(0));
@@ -117,7 +121,8 @@ Result<std::string> DynamicQuantizer::MatMul(int index) {
   node.Clear();
   node.set_op_type("MatMulInteger");
   node.set_name(graph_.FreshName(name));
-  for (const auto& input : {activation.codes, weight.codes, activation.zero_point, weight.zero_point}) node.add_input(input);
+  for (const auto& input : {activation.codes, weight.codes, activation.zero_point, weight.zero_point})
+    node.add_input(input);
   node.add_output(product);
   Rescale(name, product, activation.scale, weight.scale, matmul.output(0));
   return std::string();
@@ -140,7 +145,8 @@ Result<std::string> DynamicQuantizer::Conv(int index) {
   const onnx::TensorProto* bias = has_bias ? graph_.FloatWeight(conv.input(2)) : nullptr;
   if (has_bias && bias == nullptr) return std::string("the bias is no constant");
   // ConvInteger of ONNX Runtime takes uint8 weights alone.
-  TRY_ASSIGN(const QuantizedInput weight, Weight(conv.input(1), {CodeType::u8, false, options_.reduce_range, std::nullopt}));
+  TRY_ASSIGN(const QuantizedInput weight,
+             Weight(conv.input(1), {CodeType::u8, false, options_.reduce_range, std::nullopt}));
   if (weight.codes.empty()) return std::string(kNonFinite);
   const QuantizedInput& activation = Activation(conv.input(0));
   const std::string name = (conv.name().empty() ? conv.output(0) : conv.name()) + "_quant";
@@ -149,7 +155,8 @@ Result<std::string> DynamicQuantizer::Conv(int index) {
   node.set_op_type("ConvInteger");
   node.set_name(graph_.FreshName(name));
   node.clear_input();
-  for (const auto& input : {activation.codes, weight.codes, activation.zero_point, weight.zero_point}) node.add_input(input);
+  for (const auto& input : {activation.codes, weight.codes, activation.zero_point, weight.zero_point})
+    node.add_input(input);
   node.set_output(0, product);
   const std::string scaled = has_bias ? graph_.FreshName(conv.output(0) + "quant_scaled_output") : conv.output(0);
   Rescale(name, product, activation.scale, weight.scale, scaled);
@@ -171,7 +178,9 @@ Result<std::string> DynamicQuantizer::Gather(int index) {
   const std::string codes = graph_.FreshName(gather.output(0) + "_quantized");
   graph_.Node(index).set_input(0, table.codes);
   graph_.Node(index).set_output(0, codes);
-  graph_.AddNode("DequantizeLinear", gather.output(0) + "_DequantizeLinear", {codes, table.scale, table.zero_point}, {gather.output(0)});
+  graph_.AddNode("DequantizeLinear", gather.output(0) + "_DequantizeLinear", {codes, table.scale, table.zero_point},
+                 {gather.output(0)});
+  activations_[gather.output(0)] = {codes, table.scale, table.zero_point};
   return std::string();
 }
 
@@ -184,11 +193,15 @@ proto::PassInfo DynamicInt8Info() {
   info.set_summary("Int8 weights and activations, the activations quantized at run time; needs no data");
   info.add_accepts("onnx");
   info.add_precisions("int8");
-  *info.add_parameters() = BoolParameter("per_channel", false, "One scale for each output column of a MatMul instead of one for all.");
-  *info.add_parameters() = TextParameter("weights", "int8", {"int8", "uint8"}, "Type of the weights: int8 symmetric or uint8 asymmetric.");
-  *info.add_parameters() = BoolParameter("reduce_range", false, "7-bit weights, against saturation on processors without VNNI.");
+  *info.add_parameters() =
+      BoolParameter("per_channel", false, "One scale for each output column of a MatMul instead of one for all.");
+  *info.add_parameters() =
+      TextParameter("weights", "int8", {"int8", "uint8"}, "Type of the weights: int8 symmetric or uint8 asymmetric.");
+  *info.add_parameters() =
+      BoolParameter("reduce_range", false, "7-bit weights, against saturation on processors without VNNI.");
   *info.add_parameters() = BoolParameter("embeddings", true, "Also keep constant tables of Gather in 8 bits.");
-  *info.add_parameters() = BoolParameter("conv", false, "Also quantize Conv; usually slower than float, static_int8 serves convolutions.");
+  *info.add_parameters() =
+      BoolParameter("conv", false, "Also quantize Conv; usually slower than float, static_int8 serves convolutions.");
   *info.add_parameters() = OpTypesParameter();
   *info.add_parameters() = ExcludeParameter();
   return info;
@@ -196,7 +209,7 @@ proto::PassInfo DynamicInt8Info() {
 
 Result<> DynamicInt8(onnx::ModelProto& model, PassContext& context) {
   TRY_ASSIGN(const NodeFilter filter, NodeFilter::Make(context));
-  TRY(RequireOpset(model, 11, context));   // DynamicQuantizeLinear.
+  TRY(RequireOpset(model, 11, context));  // DynamicQuantizeLinear.
   QuantizationGraph graph(model);
   DynamicOptions options;
   options.per_channel = context.Bool("per_channel");
@@ -205,7 +218,8 @@ Result<> DynamicInt8(onnx::ModelProto& model, PassContext& context) {
   options.embeddings = context.Bool("embeddings");
   options.weights = context.Text("weights") == "uint8" ? CodeType::u8 : CodeType::s8;
 
-  std::map<std::string, DynamicQuantizer::Quantize> operators = {{"MatMul", &DynamicQuantizer::MatMul}, {"Gemm", &DynamicQuantizer::Gemm}};
+  std::map<std::string, DynamicQuantizer::Quantize> operators = {{"MatMul", &DynamicQuantizer::MatMul},
+                                                                 {"Gemm", &DynamicQuantizer::Gemm}};
   if (options.conv) operators["Conv"] = &DynamicQuantizer::Conv;
   if (options.embeddings) operators["Gather"] = &DynamicQuantizer::Gather;
 

@@ -8,18 +8,20 @@
 namespace hone {
 namespace {
 
-constexpr float kNoNumber = 1e30f;       // No activation is that large; masks are.
-constexpr float kMaskNumber = 1000;      // exp(-1000) is 0 in float32.
-constexpr float kSoftmaxSpan = 255;      // Codes a step of 1 apart.
+constexpr float kNoNumber = 1e30f;   // No activation is that large; masks are.
+constexpr float kMaskNumber = 1000;  // exp(-1000) is 0 in float32.
+constexpr float kSoftmaxSpan = 255;  // Codes a step of 1 apart.
 
 // Operators whose results hold the values of their inputs, moved or combined element by element.
-const std::set<std::string> kCarriers = {"Add",     "Sub",       "Mul",       "Div",   "Neg",    "Where", "Max",      "Min",
-                                         "Reshape", "Unsqueeze", "Squeeze",   "Slice", "Concat", "Expand", "Tile",    "Split",
-                                         "Cast",    "Transpose", "Identity",  "Gather", "Flatten", "Pad",  "ScatterND"};
+const std::set<std::string> kCarriers = {"Add",      "Sub",    "Mul",     "Div",       "Neg",      "Where",
+                                         "Max",      "Min",    "Reshape", "Unsqueeze", "Squeeze",  "Slice",
+                                         "Concat",   "Expand", "Tile",    "Split",     "Cast",     "Transpose",
+                                         "Identity", "Gather", "Flatten", "Pad",       "ScatterND"};
 
 class MaskFinder {
  public:
-  MaskFinder(const QuantizationGraph& graph, const std::map<std::string, TensorRange>& ranges) : graph_(graph), ranges_(ranges) {}
+  MaskFinder(const QuantizationGraph& graph, const std::map<std::string, TensorRange>& ranges)
+      : graph_(graph), ranges_(ranges) {}
 
   Result<MaskValues> Find() {
     CollectSoftmaxPaths();
@@ -36,7 +38,8 @@ class MaskFinder {
     std::vector<std::string> open;
     for (int i = 0; i < graph_.NodeCount(); ++i) {
       const auto& node = graph_.Node(i);
-      if (IsStandard(node) && (node.op_type() == "Softmax" || node.op_type() == "LogSoftmax")) open.push_back(node.input(0));
+      if (IsStandard(node) && (node.op_type() == "Softmax" || node.op_type() == "LogSoftmax"))
+        open.push_back(node.input(0));
     }
     softmax_inputs_.insert(open.begin(), open.end());
     while (!open.empty()) {
@@ -93,7 +96,8 @@ class MaskFinder {
         TRY_ASSIGN(const kernels::FloatRange range, RangeOf(*tensor));
         const bool absurd = range.non_finite > 0 || range.AbsMax() >= kNoNumber;
         if (!absurd && !(range.AbsMax() >= kMaskNumber && ReachesSoftmax(node))) continue;
-        Mark(input, absurd ? "a constant that is not finite or has no real magnitude" : "a mask constant on the way to a Softmax");
+        Mark(input, absurd ? "a constant that is not finite or has no real magnitude"
+                           : "a mask constant on the way to a Softmax");
       }
     }
     return {};
@@ -102,7 +106,8 @@ class MaskFinder {
   void LookAtRanges() {
     for (const auto& [name, range] : ranges_) {
       const bool absurd = range.low <= -kNoNumber || range.high >= kNoNumber;
-      if (range.non_finite > 0) Mark(name, fmt::format("{} of {} values were not finite", range.non_finite, range.values));
+      if (range.non_finite > 0)
+        Mark(name, fmt::format("{} of {} values were not finite", range.non_finite, range.values));
       if (absurd) Mark(name, fmt::format("its range is [{:.4g}, {:.4g}]", range.low, range.high));
       const bool wide = range.high - range.low > kSoftmaxSpan;
       if (!absurd && wide && (softmax_inputs_.contains(name) || IsOperandOfWideSoftmax(name))) {

@@ -1,8 +1,8 @@
 // Before: Y = MatMul(A, B)                    B a float constant [K, N]
 // After:  Y = com.microsoft.MatMulNBits(A, B_Q4, B_scales[, B_zero_points])
 //
-// The bytes are those of ONNX Runtime's default quantizer (kernels/block_quantize.h). It is the one 4-bit form that ONNX Runtime and
-// OpenVINO both run without unpacking. A Gemm becomes a MatMul and an Add first.
+// The bytes are those of ONNX Runtime's default quantizer (kernels/block_quantize.h). It is the one 4-bit form that
+// ONNX Runtime and OpenVINO both run without unpacking. A Gemm becomes a MatMul and an Add first.
 #include "worker/passes/nbits.h"
 
 #include <fmt/format.h>
@@ -30,7 +30,8 @@ std::string NBitsQuantizer::WhyNot(const onnx::NodeProto& node) const {
   for (int i = 0; i < weight->dims_size() - 2; ++i) {
     if (weight->dims(i) != 1) return "the weight is a batch of matrices";
   }
-  if (weight->dims(weight->dims_size() - 2) == 0 || weight->dims(weight->dims_size() - 1) == 0) return "the weight is empty";
+  if (weight->dims(weight->dims_size() - 2) == 0 || weight->dims(weight->dims_size() - 1) == 0)
+    return "the weight is empty";
   const auto shape = graph_.ShapeOf(node.input(0));
   // MatMul gives the result the larger rank of its inputs, MatMulNBits that of A.
   if (weight->dims_size() > 2 && (!shape || static_cast<int>(shape->size()) < weight->dims_size())) {
@@ -60,8 +61,8 @@ Result<NBitsQuantizer::Names> NBitsQuantizer::Weight(const std::string& name) {
   std::vector<uint8_t> zero_points(options_.symmetric ? 0 : layout.columns * layout.ZeroPointBytesPerColumn());
   ParallelFor(options_.threads, (layout.columns + kColumnsAtOnce - 1) / kColumnsAtOnce, [&](size_t part) {
     const size_t first = part * kColumnsAtOnce;
-    kernels::QuantizeBlocks(values.data(), layout, first, std::min(layout.columns, first + kColumnsAtOnce), codes.data(), scales.data(),
-                            options_.symmetric ? nullptr : zero_points.data());
+    kernels::QuantizeBlocks(values.data(), layout, first, std::min(layout.columns, first + kColumnsAtOnce),
+                            codes.data(), scales.data(), options_.symmetric ? nullptr : zero_points.data());
   });
 
   const int64_t rows = static_cast<int64_t>(layout.rows);
@@ -80,8 +81,9 @@ Result<NBitsQuantizer::Names> NBitsQuantizer::Weight(const std::string& name) {
     names.scales = graph_.AddConstant(name + "_scales", onnx::TensorProto::FLOAT, {columns, blocks}, scales);
   }
   if (!options_.symmetric) {
-    names.zero_points = graph_.AddConstant(name + "_zero_points", onnx::TensorProto::UINT8,
-                                           {columns, static_cast<int64_t>(layout.ZeroPointBytesPerColumn())}, zero_points);
+    names.zero_points =
+        graph_.AddConstant(name + "_zero_points", onnx::TensorProto::UINT8,
+                           {columns, static_cast<int64_t>(layout.ZeroPointBytesPerColumn())}, zero_points);
   }
   return weights_[name] = names;
 }
@@ -103,7 +105,8 @@ Result<std::string> NBitsQuantizer::Quantize(int index) {
   onnx::NodeProto& node = graph_.Node(index);
   node.set_op_type("MatMulNBits");
   node.set_domain("com.microsoft");
-  node.set_name(graph_.FreshName(fmt::format("{}_Q{}", node.name().empty() ? node.output(0) : node.name(), options_.bits)));
+  node.set_name(
+      graph_.FreshName(fmt::format("{}_Q{}", node.name().empty() ? node.output(0) : node.name(), options_.bits)));
   node.set_input(1, weight.codes);
   node.add_input(weight.scales);
   if (!options_.symmetric) node.add_input(weight.zero_points);

@@ -14,7 +14,7 @@ struct NBitsOptions {
   int bits = 4;
   int64_t group_size = 32;
   bool symmetric = true;
-  int64_t accuracy_level = 0;   // 0: not written, the runtime decides.
+  int64_t accuracy_level = 0;  // 0: not written, the runtime decides.
   int threads = 1;
 };
 

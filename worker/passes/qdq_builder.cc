@@ -3,8 +3,8 @@
 // Constant w:              w_quantized -> DequantizeLinear -> consumers
 // Bias b of one node:      b_quantized (int32) -> DequantizeLinear -> that node
 //
-// Ranges are edited before scales are computed: what feeds a Relu or Clip alone needs no codes for what that cuts off, and a Softmax gives
-// [0, 1]. Weight scales are raised where the bias would not fit int32.
+// Ranges are edited before scales are computed: what feeds a Relu or Clip alone needs no codes for what that cuts off,
+// and a Softmax gives [0, 1]. Weight scales are raised where the bias would not fit int32.
 #include "worker/passes/qdq_builder.h"
 
 #include <fmt/format.h>
@@ -19,7 +19,8 @@ namespace {
 
 class Builder {
  public:
-  Builder(QuantizationGraph& graph, const QdqPlan& plan, const QdqOptions& options, const std::map<std::string, TensorRange>& ranges)
+  Builder(QuantizationGraph& graph, const QdqPlan& plan, const QdqOptions& options,
+          const std::map<std::string, TensorRange>& ranges)
       : graph_(graph), plan_(plan), options_(options), ranges_(ranges) {}
 
   Result<QdqReport> Build(const NodeFilter& filter) {
@@ -56,13 +57,15 @@ class Builder {
       if (node.op_type() != "Relu" && node.op_type() != "Clip") continue;
       const auto input = ranges_.find(node.input(0));
       const auto output = ranges_.find(node.output(0));
-      if (graph_.index().Consumers(node.input(0)).size() != 1 || input == ranges_.end() || output == ranges_.end()) continue;
+      if (graph_.index().Consumers(node.input(0)).size() != 1 || input == ranges_.end() || output == ranges_.end())
+        continue;
       input->second = output->second;
     }
   }
 
   WeightScheme SchemeOf(const QdqTensor& tensor) const {
-    if (!tensor.weight) return {options_.activations, options_.symmetric_activations, options_.reduce_range, std::nullopt};
+    if (!tensor.weight)
+      return {options_.activations, options_.symmetric_activations, options_.reduce_range, std::nullopt};
     const bool symmetric = tensor.axis.has_value() || options_.weights == CodeType::s8;
     return {options_.weights, symmetric, options_.reduce_range, tensor.axis};
   }
@@ -80,7 +83,8 @@ class Builder {
           constants_[tensor.name] = std::move(constant);
         }
       } else if (const auto range = ranges_.find(tensor.name); range != ranges_.end()) {
-        own_scales_[tensor.name] = ComputeScale(range->second.low, range->second.high, codes, options_.symmetric_activations);
+        own_scales_[tensor.name] =
+            ComputeScale(range->second.low, range->second.high, codes, options_.symmetric_activations);
       }
     }
     return {};
@@ -99,11 +103,13 @@ class Builder {
       const auto weight = constants_.find(bias.weight);
       if (input == own_scales_.end() || weight == constants_.end()) continue;
       Constant& constant = weight->second;
-      const bool zeros = std::all_of(constant.scales.begin(), constant.scales.end(), [](const ScaleZero& s) { return s.zero_point == 0; });
+      const bool zeros = std::all_of(constant.scales.begin(), constant.scales.end(),
+                                     [](const ScaleZero& s) { return s.zero_point == 0; });
       if (constant.scheme.type != CodeType::s8 || !zeros) continue;
       TRY_ASSIGN(std::vector<float> magnitudes, BiasValues(bias));
       for (float& value : magnitudes) value = std::fabs(value);
-      if (!std::all_of(magnitudes.begin(), magnitudes.end(), [](float value) { return std::isfinite(value); })) continue;
+      if (!std::all_of(magnitudes.begin(), magnitudes.end(), [](float value) { return std::isfinite(value); }))
+        continue;
       if (constant.scheme.axis && magnitudes.size() != constant.scales.size()) continue;
       if (!constant.scheme.axis) {
         const float largest = magnitudes.empty() ? 0 : *std::max_element(magnitudes.begin(), magnitudes.end());
@@ -132,10 +138,12 @@ class Builder {
   Result<> AddConstant(const std::string& name, const Constant& constant) {
     TRY_ASSIGN(const Tensor values, ReadTensor(*graph_.FloatWeight(name)));
     const auto codes = WeightCodes(values.data<float>(), values.dims, constant.scheme, constant.scales);
-    const std::string code_name = graph_.AddConstant(name + "_quantized", CodeElementType(constant.scheme.type), values.dims, codes);
+    const std::string code_name =
+        graph_.AddConstant(name + "_quantized", CodeElementType(constant.scheme.type), values.dims, codes);
     const auto names = graph_.AddScales(name, constant.scheme.type, constant.scales, constant.scheme.axis.has_value());
     const std::string result = graph_.FreshName(name + "_DequantizeLinear_Output");
-    auto* node = graph_.AddNode("DequantizeLinear", name + "_DequantizeLinear", {code_name, names.scale, names.zero_point}, {result});
+    auto* node = graph_.AddNode("DequantizeLinear", name + "_DequantizeLinear",
+                                {code_name, names.scale, names.zero_point}, {result});
     if (constant.scheme.axis) SetIntAttribute(*node, "axis", *constant.scheme.axis);
     new_inputs_[name] = result;
     parameters_[name] = {constant.scales, names};
@@ -157,8 +165,8 @@ class Builder {
     return {};
   }
 
-  // Scales are handed on along chains, so it goes round until nothing more can be given one. What is left then follows a tensor that stayed
-  // in float and stays so too.
+  // Scales are handed on along chains, so it goes round until nothing more can be given one. What is left then follows
+  // a tensor that stayed in float and stays so too.
   void AddTensorsThatShare() {
     bool progress = true;
     while (progress) {
@@ -177,7 +185,7 @@ class Builder {
 
   Result<> AddBiases() {
     for (const QdqBias& bias : plan_.biases) {
-      if (new_inputs_.contains(bias.bias)) continue;   // A quantized constant of another operator too.
+      if (new_inputs_.contains(bias.bias)) continue;  // A quantized constant of another operator too.
       const auto input = parameters_.find(bias.input);
       const auto weight = parameters_.find(bias.weight);
       if (input == parameters_.end() || weight == parameters_.end() || input->second.scales.size() != 1) continue;
@@ -191,15 +199,18 @@ class Builder {
     const auto& dims = graph_.FloatWeight(bias.bias)->dims();
     const bool per_channel = weight.size() > 1;
     if (per_channel && (dims.empty() || dims[dims.size() - 1] != static_cast<int64_t>(weight.size()))) {
-      report_.left.push_back(fmt::format("bias '{}' left in float: its shape does not fit the scales of '{}'", bias.bias, bias.weight));
+      report_.left.push_back(
+          fmt::format("bias '{}' left in float: its shape does not fit the scales of '{}'", bias.bias, bias.weight));
       return {};
     }
     std::vector<float> weight_scales;
     for (const ScaleZero& entry : weight) weight_scales.push_back(entry.scale);
     const bool finite = std::all_of(values.begin(), values.end(), [](float value) { return std::isfinite(value); });
-    const bool positive = std::all_of(weight_scales.begin(), weight_scales.end(), [&](float scale) { return input_scale * scale > 0; });
+    const bool positive =
+        std::all_of(weight_scales.begin(), weight_scales.end(), [&](float scale) { return input_scale * scale > 0; });
     if (!finite || !positive) {
-      report_.left.push_back(fmt::format("bias '{}' left in float: {}", bias.bias, finite ? "its scale vanishes" : "it is not finite"));
+      report_.left.push_back(
+          fmt::format("bias '{}' left in float: {}", bias.bias, finite ? "its scale vanishes" : "it is not finite"));
       return {};
     }
     const BiasCodes codes = QuantizeBias(values, input_scale, weight_scales);
@@ -213,7 +224,8 @@ class Builder {
     const std::vector<int32_t> zeros(codes.scales.size(), 0);
     const std::string zero = graph_.AddConstant(base + "_zero_point", onnx::TensorProto::INT32, scale_dims, zeros);
     const std::string result = graph_.FreshName(bias.bias + "_DequantizeLinear_Output");
-    auto* dequantize = graph_.AddNode("DequantizeLinear", bias.bias + "_DequantizeLinear", {code_name, scale, zero}, {result});
+    auto* dequantize =
+        graph_.AddNode("DequantizeLinear", bias.bias + "_DequantizeLinear", {code_name, scale, zero}, {result});
     if (per_channel) SetIntAttribute(*dequantize, "axis", dims.size() - 1);
     onnx::NodeProto& node = graph_.Node(bias.node);
     node.set_input(bias.input_index, result);
@@ -224,8 +236,8 @@ class Builder {
     return {};
   }
 
-  // Gives consumers the dequantized values, graph outputs a new source and producers the names of what absorbed nodes gave; then takes those
-  // nodes out.
+  // Gives consumers the dequantized values, graph outputs a new source and producers the names of what absorbed nodes
+  // gave; then takes those nodes out.
   void Rewire() {
     std::unordered_map<std::string, std::string> absorbed_outputs;
     for (const int index : plan_.absorbed) absorbed_outputs[graph_.Node(index).input(0)] = graph_.Node(index).output(0);
@@ -238,23 +250,25 @@ class Builder {
         if (found != new_inputs_.end()) input = found->second;
       }
       for (auto& output : *node.mutable_output()) {
-        for (auto next = absorbed_outputs.find(output); next != absorbed_outputs.end(); next = absorbed_outputs.find(output)) {
+        for (auto next = absorbed_outputs.find(output); next != absorbed_outputs.end();
+             next = absorbed_outputs.find(output)) {
           output = next->second;
         }
         const auto found = new_outputs_.find(output);
         if (found != new_outputs_.end()) output = found->second;
       }
     }
-    for (auto index = absorbed.rbegin(); index != absorbed.rend(); ++index) graph_.graph().mutable_node()->DeleteSubrange(*index, 1);
+    for (auto index = absorbed.rbegin(); index != absorbed.rend(); ++index)
+      graph_.graph().mutable_node()->DeleteSubrange(*index, 1);
   }
 
   QuantizationGraph& graph_;
   const QdqPlan& plan_;
   const QdqOptions& options_;
-  std::map<std::string, TensorRange> ranges_;                      // Edited copy.
+  std::map<std::string, TensorRange> ranges_;  // Edited copy.
   std::unordered_map<std::string, Constant> constants_;
-  std::unordered_map<std::string, ScaleZero> own_scales_;          // Of activations, before any is shared.
-  std::unordered_map<std::string, Parameters> parameters_;         // Of everything quantized so far.
+  std::unordered_map<std::string, ScaleZero> own_scales_;   // Of activations, before any is shared.
+  std::unordered_map<std::string, Parameters> parameters_;  // Of everything quantized so far.
   std::unordered_map<std::string, std::string> new_inputs_;
   std::unordered_map<std::string, std::string> new_outputs_;
   QdqReport report_;
@@ -262,8 +276,8 @@ class Builder {
 
 }  // namespace
 
-Result<QdqReport> BuildQdq(QuantizationGraph& graph, const QdqPlan& plan, const QdqOptions& options, const NodeFilter& filter,
-                           const std::map<std::string, TensorRange>& ranges) {
+Result<QdqReport> BuildQdq(QuantizationGraph& graph, const QdqPlan& plan, const QdqOptions& options,
+                           const NodeFilter& filter, const std::map<std::string, TensorRange>& ranges) {
   return Builder(graph, plan, options, ranges).Build(filter);
 }
 

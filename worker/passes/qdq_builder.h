@@ -1,4 +1,5 @@
-// Carries out a QdqPlan: computes scales, zero points and codes and puts the QuantizeLinear and DequantizeLinear nodes in.
+// Carries out a QdqPlan: computes scales, zero points and codes and puts the QuantizeLinear and DequantizeLinear nodes
+// in.
 #pragma once
 
 #include <map>
@@ -10,14 +11,14 @@
 namespace hone {
 
 struct QdqReport {
-  int activations = 0;                   // Pairs.
+  int activations = 0;  // Pairs.
   int weights = 0;
   int biases = 0;
-  std::vector<std::string> left;         // Constants and biases that stayed in float, with the reason.
+  std::vector<std::string> left;  // Constants and biases that stayed in float, with the reason.
 };
 
 // The last thing done to the graph: nodes that saturation replaces are taken out, so node indices are no longer valid.
-Result<QdqReport> BuildQdq(QuantizationGraph& graph, const QdqPlan& plan, const QdqOptions& options, const NodeFilter& filter,
-                           const std::map<std::string, TensorRange>& ranges);
+Result<QdqReport> BuildQdq(QuantizationGraph& graph, const QdqPlan& plan, const QdqOptions& options,
+                           const NodeFilter& filter, const std::map<std::string, TensorRange>& ranges);
 
 }  // namespace hone

@@ -1,19 +1,21 @@
-// The placement of layout `onnxruntime` is that of ONNX Runtime 1.31's QDQ quantizer, operator by operator (the table at the end), so that
-// its fusions apply. What differs, and why:
+// The placement of layout `onnxruntime` is that of ONNX Runtime 1.31's QDQ quantizer, operator by operator (the table
+// at the end), so that its fusions apply. What differs, and why:
 // - Constant nodes are weights (quantization_graph.h).
 // - Masks stay in float (mask_values.h), and so does an operator whose main input must.
-// - Per-channel scales of a MatMul with a batch of matrices are by the last dimension (ORT: always dimension 1), those of a constant A per
-//   tensor.
-// - A Relu or Clip is absorbed only where the codes really saturate where it does: not where all calibration values were zero.
-// - A bias whose shape per-channel scales do not fit stays in float (ORT fails), and Gemm's beta is multiplied into the bias (ORT loses it).
+// - A MatMul with a batch of matrices or a constant A has one scale even where per-channel scales are asked for: ORT
+//   writes scales along dimension 1, whatever that is, and its kernels then refuse the batch.
+// - A Relu or Clip is absorbed only where the codes really saturate where it does: not where all calibration values
+//   were zero.
+// - A bias whose shape per-channel scales do not fit stays in float (ORT fails), and Gemm's beta is multiplied into the
+//   bias (ORT loses it).
 //
-// Layout `openvino` quantizes what OpenVINO's low-precision transformations execute in integers: activations before and weights of Conv,
-// ConvTranspose, Gemm and MatMul with a constant matrix. Pairs are moved up through operators that only move values, so that those run on
-// codes too. Everything else is left to OpenVINO: it fuses additions and activations into the convolution in float, biases stay float, and
-// products of two activations keep the form that its attention fusion knows.
+// Layout `openvino` quantizes what OpenVINO's low-precision transformations execute in integers: activations before and
+// weights of Conv, ConvTranspose, Gemm and MatMul with a constant matrix. Pairs are moved up through operators that
+// only move values, so that those run on codes too. Everything else is left to OpenVINO: it fuses additions and
+// activations into the convolution in float, biases stay float, and products of two activations keep the form that its
+// attention fusion knows.
 #include "worker/passes/qdq_plan.h"
 
-#include <algorithm>
 #include <unordered_map>
 
 namespace hone {
@@ -80,8 +82,8 @@ class Planner {
   const QdqOptions& options_;
   const MaskValues& masks_;
   const std::map<std::string, TensorRange>* ranges_;
-  std::set<std::string> dequantized_;                       // Quantized already, by whoever made the model.
-  std::unordered_map<std::string, size_t> positions_;       // In plan_.tensors.
+  std::set<std::string> dequantized_;                  // Quantized already, by whoever made the model.
+  std::unordered_map<std::string, size_t> positions_;  // In plan_.tensors.
   std::set<std::string> biases_;
   QdqPlan plan_;
 };
@@ -129,10 +131,13 @@ const std::vector<OperatorRow> kOpenvino = {
     {"MatMul", &Planner::OpenvinoProduct},
 };
 
-const std::vector<OperatorRow>& RowsOf(QdqLayout layout) { return layout == QdqLayout::openvino ? kOpenvino : kOnnxruntime; }
+const std::vector<OperatorRow>& RowsOf(QdqLayout layout) {
+  return layout == QdqLayout::openvino ? kOpenvino : kOnnxruntime;
+}
 
 bool Planner::CanQuantize(const std::string& name) const {
-  if (name.empty() || !graph_.IsFloat(name) || masks_.values.contains(name) || dequantized_.contains(name)) return false;
+  if (name.empty() || !graph_.IsFloat(name) || masks_.values.contains(name) || dequantized_.contains(name))
+    return false;
   if (graph_.FloatWeight(name) != nullptr || ranges_ == nullptr) return true;
   const auto range = ranges_->find(name);
   return range != ranges_->end() && range->second.values > range->second.non_finite;
@@ -161,7 +166,8 @@ void Planner::AddWeight(const std::string& name, int axis) {
 
 void Planner::AddBias(int index, const std::string& weight, float beta) {
   const auto& node = Node(index);
-  if (node.input_size() < 3 || graph_.FloatWeight(node.input(2)) == nullptr || masks_.values.contains(node.input(2))) return;
+  if (node.input_size() < 3 || graph_.FloatWeight(node.input(2)) == nullptr || masks_.values.contains(node.input(2)))
+    return;
   plan_.biases.push_back({index, 2, node.input(2), node.input(0), weight, beta});
   biases_.insert(node.input(2));
 }
@@ -192,14 +198,15 @@ void Planner::MatMul(int index) {
   if (!CanQuantize(node.input(0)) || !CanQuantize(node.input(1))) return Left(index, kInputInFloat);
   AddWeight(node.input(0), -1);
   const onnx::TensorProto* weight = graph_.FloatWeight(node.input(1));
-  AddWeight(node.input(1), weight != nullptr && weight->dims_size() > 1 ? weight->dims_size() - 1 : -1);
+  AddWeight(node.input(1), weight != nullptr && weight->dims_size() == 2 ? 1 : -1);
   AddActivation(node.output(0));
   Done(index);
 }
 
 void Planner::Normalization(int index) {
   const auto& node = Node(index);
-  if (!CanQuantize(node.input(0)) || node.input_size() < 2 || !CanQuantize(node.input(1))) return Left(index, kInputInFloat);
+  if (!CanQuantize(node.input(0)) || node.input_size() < 2 || !CanQuantize(node.input(1)))
+    return Left(index, kInputInFloat);
   AddActivation(node.input(0));
   AddWeight(node.input(1), 1);
   AddBias(index, node.input(1), 1);
@@ -270,7 +277,8 @@ void Planner::Pad(int index) {
   const std::string mode = attribute == nullptr ? "constant" : attribute->s();
   if (!CanQuantize(node.input(0))) return Left(index, kInputInFloat);
   for (const auto& input : node.input()) AddActivation(input);
-  const bool keeps_values = mode == "reflect" || mode == "edge" || mode == "wrap" || (mode == "constant" && PadsWithZero(node));
+  const bool keeps_values =
+      mode == "reflect" || mode == "edge" || mode == "wrap" || (mode == "constant" && PadsWithZero(node));
   if (keeps_values) {
     AddSameScale(node.output(0), node.input(0));
   } else {
@@ -319,7 +327,8 @@ void Planner::EveryTensor(int index) {
 
 // Follows a value up through operators that only move values, as long as nothing else reads it on the way.
 std::string Planner::Root(const std::string& value) const {
-  static const std::set<std::string> kMovers = {"MaxPool", "Reshape", "Transpose", "Squeeze", "Unsqueeze", "Flatten", "Identity"};
+  static const std::set<std::string> kMovers = {"MaxPool",   "Reshape", "Transpose", "Squeeze",
+                                                "Unsqueeze", "Flatten", "Identity"};
   const GraphIndex& names = graph_.index();
   std::string root = value;
   while (true) {
@@ -327,8 +336,10 @@ std::string Planner::Root(const std::string& value) const {
     if (producer < 0 || names.IsGraphOutput(root) || names.Consumers(root).size() != 1) return root;
     const auto& node = Node(producer);
     if (!IsStandard(node) || !kMovers.contains(node.op_type()) || node.output_size() != 1) return root;
-    if (!CanQuantize(node.input(0)) || graph_.FloatWeight(node.input(0)) != nullptr) return root;
-    root = node.input(0);
+    const std::string& next = node.input(0);
+    // Ranges are not asked for: only the root is measured, and the way to it must be the same before and after.
+    if (!graph_.IsFloat(next) || masks_.values.contains(next) || graph_.FloatWeight(next) != nullptr) return root;
+    root = next;
   }
 }
 
@@ -337,11 +348,14 @@ void Planner::OpenvinoProduct(int index) {
   const onnx::TensorProto* weight = node.input_size() > 1 ? graph_.FloatWeight(node.input(1)) : nullptr;
   if (weight == nullptr) return Left(index, "no constant weight");
   if (weight->dims_size() < 2) return Left(index, "the weight is a vector");
-  if (!CanQuantize(node.input(0)) || !CanQuantize(node.input(1))) return Left(index, kInputInFloat);
-  const std::map<std::string, int> axes = {
-      {"Conv", 0}, {"ConvTranspose", 1}, {"Gemm", IntAttribute(node, "transB", 0) != 0 ? 0 : 1}, {"MatMul", weight->dims_size() - 1}};
-  AddActivation(Root(node.input(0)));
-  AddWeight(node.input(1), axes.at(node.op_type()));
+  const std::string root = Root(node.input(0));
+  if (!CanQuantize(root) || !CanQuantize(node.input(1))) return Left(index, kInputInFloat);
+  const std::map<std::string, int> axes = {{"Conv", 0},
+                                           {"ConvTranspose", 1},
+                                           {"Gemm", IntAttribute(node, "transB", 0) != 0 ? 0 : 1},
+                                           {"MatMul", weight->dims_size() - 1}};
+  AddActivation(root);
+  AddWeight(node.input(1), weight->dims_size() > 2 && node.op_type() == "MatMul" ? -1 : axes.at(node.op_type()));
   Done(index);
 }
 
@@ -350,7 +364,8 @@ QdqPlan Planner::Run() {
   for (const OperatorRow& row : RowsOf(options_.layout)) operators[row.op_type] = row.plan;
   for (int i = 0; i < graph_.NodeCount(); ++i) {
     const auto row = operators.find(Node(i).op_type());
-    if (row == operators.end() || !IsStandard(Node(i)) || Node(i).input_size() == 0 || Node(i).output_size() == 0) continue;
+    if (row == operators.end() || !IsStandard(Node(i)) || Node(i).input_size() == 0 || Node(i).output_size() == 0)
+      continue;
     if (!filter_.Wanted(Node(i))) {
       Left(i, "excluded");
     } else if (masks_.nodes.contains(i)) {
@@ -365,11 +380,6 @@ QdqPlan Planner::Run() {
 
 }  // namespace
 
-const QdqTensor* QdqPlan::Find(const std::string& name) const {
-  const auto found = std::find_if(tensors.begin(), tensors.end(), [&](const QdqTensor& tensor) { return tensor.name == name; });
-  return found == tensors.end() ? nullptr : &*found;
-}
-
 const std::set<std::string>& QdqOperators(QdqLayout layout) {
   static const auto names_of = [](QdqLayout which) {
     std::set<std::string> names;
@@ -380,8 +390,8 @@ const std::set<std::string>& QdqOperators(QdqLayout layout) {
   return kNames[layout == QdqLayout::openvino ? 1 : 0];
 }
 
-QdqPlan PlanQdq(const QuantizationGraph& graph, const NodeFilter& filter, const QdqOptions& options, const MaskValues& masks,
-                const std::map<std::string, TensorRange>* ranges) {
+QdqPlan PlanQdq(const QuantizationGraph& graph, const NodeFilter& filter, const QdqOptions& options,
+                const MaskValues& masks, const std::map<std::string, TensorRange>* ranges) {
   return Planner(graph, filter, options, masks, ranges).Run();
 }
 

@@ -1,4 +1,5 @@
-// Which tensors get QuantizeLinear and DequantizeLinear, decided before anything is changed. Two layouts, for two runtimes.
+// Which tensors get QuantizeLinear and DequantizeLinear, decided before anything is changed. Two layouts, for two
+// runtimes.
 #pragma once
 
 #include <map>
@@ -13,8 +14,8 @@
 namespace hone {
 
 enum class QdqLayout {
-  onnxruntime,   // The placement of ONNX Runtime's quantize_static: most operators read and write codes.
-  openvino,      // Inputs and weights of convolutions and matrix products alone, which OpenVINO fuses around.
+  onnxruntime,  // The placement of ONNX Runtime's quantize_static: most operators read and write codes.
+  openvino,     // Inputs and weights of convolutions and matrix products alone, which OpenVINO fuses around.
 };
 
 struct QdqOptions {
@@ -29,9 +30,9 @@ struct QdqOptions {
 // A tensor to be quantized.
 struct QdqTensor {
   std::string name;
-  bool weight = false;                  // A constant of a Conv, Gemm ...: weight type; other constants have the activation type.
-  std::optional<int> axis;              // Weights: one scale for each index of this dimension.
-  std::string scale_of;                 // Not "": shares scale and zero point with this tensor.
+  bool weight = false;      // A constant of a Conv, Gemm ...: weight type; other constants have the activation type.
+  std::optional<int> axis;  // Weights: one scale for each index of this dimension.
+  std::string scale_of;     // Not "": shares scale and zero point with this tensor.
 };
 
 // A bias that becomes int32 at the scale of input times weight.
@@ -41,24 +42,22 @@ struct QdqBias {
   std::string bias;
   std::string input;
   std::string weight;
-  float beta = 1;                       // Multiplied into the bias (Gemm); the attribute becomes 1.
+  float beta = 1;  // Multiplied into the bias (Gemm); the attribute becomes 1.
 };
 
 struct QdqPlan {
-  std::vector<QdqTensor> tensors;       // In the order in which they were found.
+  std::vector<QdqTensor> tensors;  // In the order in which they were found.
   std::vector<QdqBias> biases;
   // Relu and Clip that saturation replaces: the node, whose input takes the name of its output.
   std::vector<int> absorbed;
   QuantizationTally tally;
-
-  const QdqTensor* Find(const std::string& name) const;
 };
 
 // Operators that a layout knows.
 const std::set<std::string>& QdqOperators(QdqLayout layout);
 
 // ranges: nullptr before calibration (every float tensor is taken to have one), to learn which tensors are needed.
-QdqPlan PlanQdq(const QuantizationGraph& graph, const NodeFilter& filter, const QdqOptions& options, const MaskValues& masks,
-                const std::map<std::string, TensorRange>* ranges);
+QdqPlan PlanQdq(const QuantizationGraph& graph, const NodeFilter& filter, const QdqOptions& options,
+                const MaskValues& masks, const std::map<std::string, TensorRange>* ranges);
 
 }  // namespace hone

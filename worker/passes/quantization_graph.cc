@@ -25,7 +25,8 @@ void LiftConstants(onnx::GraphProto& graph) {
   int kept = 0;
   for (int i = 0; i < graph.node_size(); ++i) {
     onnx::NodeProto& node = *graph.mutable_node(i);
-    const bool constant = node.op_type() == "Constant" && IsStandard(node) && node.attribute_size() == 1 && node.attribute(0).has_t();
+    const bool constant =
+        node.op_type() == "Constant" && IsStandard(node) && node.attribute_size() == 1 && node.attribute(0).has_t();
     if (constant && node.output_size() == 1 && !outputs.contains(node.output(0))) {
       onnx::TensorProto& tensor = *graph.add_initializer();
       tensor.Swap(node.mutable_attribute(0)->mutable_t());
@@ -44,7 +45,8 @@ onnx::ModelProto& Prepared(onnx::ModelProto& model) {
   return model;
 }
 
-// Shape inference writes into the model; what it wrote is taken out again, so that a pass changes only what it means to.
+// Shape inference writes into the model; what it wrote is taken out again, so that a pass changes only what it means
+// to.
 class InferenceScope {
  public:
   explicit InferenceScope(onnx::ModelProto& model)
@@ -112,7 +114,8 @@ const onnx::TensorProto* QuantizationGraph::FloatWeight(const std::string& name)
   return tensor != nullptr && tensor->data_type() == onnx::TensorProto::FLOAT ? tensor : nullptr;
 }
 
-onnx::NodeProto* QuantizationGraph::AddNode(const std::string& type, const std::string& name, const std::vector<std::string>& inputs,
+onnx::NodeProto* QuantizationGraph::AddNode(const std::string& type, const std::string& name,
+                                            const std::vector<std::string>& inputs,
                                             const std::vector<std::string>& outputs, const std::string& domain) {
   onnx::NodeProto* node = graph().add_node();
   node->set_op_type(type);
@@ -143,21 +146,22 @@ Result<std::string> QuantizationGraph::Transposed(const std::string& weight) {
   std::vector<std::byte> turned(values.bytes.size());
   for (size_t row = 0; row < rows; ++row) {
     for (size_t column = 0; column < columns; ++column) {
-      std::memcpy(turned.data() + (column * rows + row) * size, values.bytes.data() + (row * columns + column) * size, size);
+      std::memcpy(turned.data() + (column * rows + row) * size, values.bytes.data() + (row * columns + column) * size,
+                  size);
     }
   }
   return transposed_[weight] = AddConstant(weight + "_transposed", values.type, dims, turned);
 }
 
-QuantizationGraph::ScaleNames QuantizationGraph::AddScales(const std::string& base, CodeType type, const std::vector<ScaleZero>& scales,
-                                                           bool per_channel) {
+QuantizationGraph::ScaleNames QuantizationGraph::AddScales(const std::string& base, CodeType type,
+                                                           const std::vector<ScaleZero>& scales, bool per_channel) {
   std::vector<int64_t> dims;
   if (per_channel) dims.push_back(static_cast<int64_t>(scales.size()));
   std::vector<float> values;
   std::vector<uint8_t> zero_points;
   for (const ScaleZero& entry : scales) {
     values.push_back(entry.scale);
-    zero_points.push_back(static_cast<uint8_t>(entry.zero_point));   // The bits of an int8 are kept.
+    zero_points.push_back(static_cast<uint8_t>(entry.zero_point));  // The bits of an int8 are kept.
   }
   return {AddConstant(base + "_scale", onnx::TensorProto::FLOAT, dims, values),
           AddConstant(base + "_zero_point", CodeElementType(type), dims, zero_points)};
@@ -169,8 +173,10 @@ Result<NodeFilter> NodeFilter::Make(const PassContext& context) {
     try {
       filter.excluded_.emplace_back(word);
     } catch (const std::regex_error& error) {
-      return Fail(ErrorCode::kRejected, fmt::format("parameter 'exclude': '{}' is no regular expression: {}", Printable(word, 200), error.what()),
-                  "Escape the characters .+*?()[]{}|^$\\ of a literal name with a backslash.");
+      return Fail(
+          ErrorCode::kRejected,
+          fmt::format("parameter 'exclude': '{}' is no regular expression: {}", Printable(word, 200), error.what()),
+          "Escape the characters .+*?()[]{}|^$\\ of a literal name with a backslash.");
     }
   }
   if (context.Has("op_types")) filter.types_ = WordsOf(context.Text("op_types"));
@@ -180,15 +186,18 @@ Result<NodeFilter> NodeFilter::Make(const PassContext& context) {
 bool NodeFilter::Wanted(const onnx::NodeProto& node) const {
   if (!WantedType(node.op_type())) return false;
   const std::string name = node.name().substr(0, kMaxNameBytes);
-  return std::none_of(excluded_.begin(), excluded_.end(), [&](const std::regex& pattern) { return std::regex_match(name, pattern); });
+  return std::none_of(excluded_.begin(), excluded_.end(),
+                      [&](const std::regex& pattern) { return std::regex_match(name, pattern); });
 }
 
 proto::ParameterInfo ExcludeParameter() {
-  return TextParameter("exclude", "", {}, "Nodes to leave alone: regular expressions for whole node names, separated by commas.");
+  return TextParameter("exclude", "", {},
+                       "Nodes to leave alone: regular expressions for whole node names, separated by commas.");
 }
 
 proto::ParameterInfo OpTypesParameter() {
-  return TextParameter("op_types", "", {}, "Operators to quantize, separated by commas; empty: all that the pass knows.");
+  return TextParameter("op_types", "", {},
+                       "Operators to quantize, separated by commas; empty: all that the pass knows.");
 }
 
 int QuantizationTally::QuantizedNodes() const {
@@ -200,7 +209,8 @@ int QuantizationTally::QuantizedNodes() const {
 std::vector<std::string> QuantizationTally::Reasons() const {
   std::vector<std::string> reasons;
   for (const auto& [type, count] : counts_) {
-    for (const auto& [reason, nodes] : count.left) reasons.push_back(fmt::format("{} {} left in float: {}", nodes, type, reason));
+    for (const auto& [reason, nodes] : count.left)
+      reasons.push_back(fmt::format("{} {} left in float: {}", nodes, type, reason));
   }
   return reasons;
 }
@@ -240,7 +250,8 @@ Result<> RequireOpset(onnx::ModelProto& model, int64_t version, PassContext& con
   parameter->set_name("version");
   *parameter->mutable_value() = IntValue(version);
   PassContext inner{&info, &task, context.threads, {}};
-  if (auto done = ConvertOpset(model, inner); !done) return FailWith(fmt::format("opset {} is needed", version), std::move(done.error()));
+  if (auto done = ConvertOpset(model, inner); !done)
+    return FailWith(fmt::format("opset {} is needed", version), std::move(done.error()));
   context.notes.insert(context.notes.end(), inner.notes.begin(), inner.notes.end());
   return {};
 }

@@ -1,5 +1,5 @@
-// What every quantizing pass asks of a graph and does to it: types of values, constant weights, fresh names, which nodes are wanted, and
-// what is told to people at the end.
+// What every quantizing pass asks of a graph and does to it: types of values, constant weights, fresh names, which
+// nodes are wanted, and what is told to people at the end.
 #pragma once
 
 #include <onnx/onnx_pb.h>
@@ -20,8 +20,9 @@
 
 namespace hone {
 
-// Edits the main graph of a model; graphs inside nodes are left as they are. Made once at the start of a pass: it turns Constant nodes into
-// initializers (a weight is a weight, however it was exported) and looks at types and shapes, which it does not write into the model.
+// Edits the main graph of a model; graphs inside nodes are left as they are. Made once at the start of a pass: it turns
+// Constant nodes into initializers (a weight is a weight, however it was exported) and looks at types and shapes, which
+// it does not write into the model.
 //
 // Nodes and initializers may be added while it lives, none removed: RunPass drops what is no longer needed.
 class QuantizationGraph {
@@ -55,14 +56,16 @@ class QuantizationGraph {
   // Under its name, which must be fresh.
   void AddInitializer(onnx::TensorProto tensor);
   template <class T>
-  std::string AddConstant(const std::string& wish, ElementType type, const std::vector<int64_t>& dims, const std::vector<T>& values) {
+  std::string AddConstant(const std::string& wish, ElementType type, const std::vector<int64_t>& dims,
+                          const std::vector<T>& values) {
     std::string name = FreshName(wish);
     AddInitializer(MakeTensor(name, type, dims, values));
     return name;
   }
   // The name of a transposed copy of a weight of rank 2; one copy, however often it is asked for.
   Result<std::string> Transposed(const std::string& weight);
-  // Scales and zero points as initializers "<base>_scale" and "<base>_zero_point": scalars, or vectors with `per_channel`.
+  // Scales and zero points as initializers "<base>_scale" and "<base>_zero_point": scalars, or vectors with
+  // `per_channel`.
   struct ScaleNames {
     std::string scale;
     std::string zero_point;
@@ -79,8 +82,9 @@ class QuantizationGraph {
   std::unordered_map<std::string, std::vector<int64_t>> shapes_;
 };
 
-// Which nodes a pass may touch, from its parameters: "exclude" (regular expressions, comma-separated, each matched against the whole node
-// name) and, where the pass has it, "op_types" (comma-separated operator names; empty: all that the pass knows).
+// Which nodes a pass may touch, from its parameters: "exclude" (regular expressions, comma-separated, each matched
+// against the whole node name) and, where the pass has it, "op_types" (comma-separated operator names; empty: all that
+// the pass knows).
 class NodeFilter {
  public:
   // kRejected for a broken expression.
@@ -121,13 +125,14 @@ bool IsStandard(const onnx::NodeProto& node);
 // Adds a note if graphs inside nodes hold operators that a pass would have quantized.
 void TellOfSubgraphs(const onnx::GraphProto& graph, const std::set<std::string>& op_types, PassContext& context);
 
-// Raises the default opset to at least `version` by the version converter, with a note. Does nothing where it is there already.
+// Raises the default opset to at least `version` by the version converter, with a note. Does nothing where it is there
+// already.
 Result<> RequireOpset(onnx::ModelProto& model, int64_t version, PassContext& context);
 
 // Gemm with alpha 1, beta 1 (or no C) and an untransposed A is a MatMul and an Add. nullptr where it is, else why not.
 const char* WhyNotMatMul(const onnx::NodeProto& gemm);
-// Turns such a Gemm into MatMul "<name>_MatMul" and Add in place; a constant B is transposed where transB says so. The node at `index` becomes
-// the MatMul.
+// Turns such a Gemm into MatMul "<name>_MatMul" and Add in place; a constant B is transposed where transB says so. The
+// node at `index` becomes the MatMul.
 Result<> GemmToMatMul(QuantizationGraph& graph, int index);
 
 // Runs work(0) ... work(count - 1) on up to `threads` threads.

@@ -68,7 +68,8 @@ void QuantizeShape(const float* values, const ChannelShape& shape, const std::ve
   if (shape.inner == 1) {
     kernels::QuantizeColumns(values, shape.outer, shape.channels, scale_values.data(), zero_points.data(), codes);
   } else {
-    kernels::QuantizeChannels(values, shape.outer, shape.channels, shape.inner, scale_values.data(), zero_points.data(), codes);
+    kernels::QuantizeChannels(values, shape.outer, shape.channels, shape.inner, scale_values.data(), zero_points.data(),
+                              codes);
   }
 }
 
@@ -134,7 +135,8 @@ BiasCodes QuantizeBias(const std::vector<float>& bias, float input_scale, const 
   return result;
 }
 
-bool RaiseScalesForBias(const std::vector<float>& bias_magnitudes, float input_scale, std::vector<ScaleZero>& weight_scales) {
+bool RaiseScalesForBias(const std::vector<float>& bias_magnitudes, float input_scale,
+                        std::vector<ScaleZero>& weight_scales) {
   CHECK_THAT(bias_magnitudes.size() == weight_scales.size());
   // The margin of ONNX Runtime over the 2^32 - 2 codes of a symmetric int32.
   constexpr double kMargin = 1.0001;

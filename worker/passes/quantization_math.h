@@ -1,8 +1,10 @@
-// The numbers of linear quantization, bit for bit those of ONNX Runtime's quantizer: real = (code - zero_point) * scale.
+// The numbers of linear quantization, bit for bit those of ONNX Runtime's quantizer: real = (code - zero_point) *
+// scale.
 //
-// A range is widened to hold zero; scale = (high - low) / (top - bottom) is computed in float64 and then rounded to float32; the zero point is
-// round_half_to_even(bottom - low / scale) with the scale before rounding. A symmetric range is [-m, m] with m the larger magnitude, and
-// its zero point the middle of the codes. A scale below the smallest normal float32 becomes 1 with zero point 0.
+// A range is widened to hold zero; scale = (high - low) / (top - bottom) is computed in float64 and then rounded to
+// float32; the zero point is round_half_to_even(bottom - low / scale) with the scale before rounding. A symmetric range
+// is [-m, m] with m the larger magnitude, and its zero point the middle of the codes. A scale below the smallest normal
+// float32 becomes 1 with zero point 0.
 #pragma once
 
 #include <cstdint>
@@ -25,8 +27,8 @@ struct CodeRange {
 };
 // What the type holds; codes saturate here.
 CodeRange FullCodes(CodeType type);
-// What the scale is computed for: symmetric leaves out the code that has no positive partner (signed types), reduced keeps one bit free
-// against the saturation of processors without VNNI and goes before symmetric.
+// What the scale is computed for: symmetric leaves out the code that has no positive partner (signed types), reduced
+// keeps one bit free against the saturation of processors without VNNI and goes before symmetric.
 CodeRange ScaleCodes(CodeType type, bool reduced, bool symmetric);
 
 struct ScaleZero {
@@ -53,16 +55,17 @@ std::vector<ScaleZero> WeightScales(const float* values, const std::vector<int64
 std::vector<uint8_t> WeightCodes(const float* values, const std::vector<int64_t>& dims, const WeightScheme& scheme,
                                  const std::vector<ScaleZero>& scales);
 
-// A bias in int32 at scale input_scale * weight_scale (a float32 product). weight_scales: one, or one an element along the last dimension
-// of the bias, whose size it must divide.
+// A bias in int32 at scale input_scale * weight_scale (a float32 product). weight_scales: one, or one an element along
+// the last dimension of the bias, whose size it must divide.
 struct BiasCodes {
   std::vector<int32_t> codes;
   std::vector<float> scales;
 };
 BiasCodes QuantizeBias(const std::vector<float>& bias, float input_scale, const std::vector<float>& weight_scales);
 
-// Raises symmetric weight scales where a bias would not fit int32 at scale input_scale * weight_scale. bias_magnitudes: the largest |bias|
-// for each weight scale. Returns whether one changed.
-bool RaiseScalesForBias(const std::vector<float>& bias_magnitudes, float input_scale, std::vector<ScaleZero>& weight_scales);
+// Raises symmetric weight scales where a bias would not fit int32 at scale input_scale * weight_scale. bias_magnitudes:
+// the largest |bias| for each weight scale. Returns whether one changed.
+bool RaiseScalesForBias(const std::vector<float>& bias_magnitudes, float input_scale,
+                        std::vector<ScaleZero>& weight_scales);
 
 }  // namespace hone

@@ -1,5 +1,5 @@
-// Every MatMul and Gemm with a constant matrix becomes MatMulNBits (nbits.h); nothing else changes. Tables of Gather stay in float, because
-// OpenVINO does not read GatherBlockQuantized.
+// Every MatMul and Gemm with a constant matrix becomes MatMulNBits (nbits.h); nothing else changes. Tables of Gather
+// stay in float, because OpenVINO does not read GatherBlockQuantized.
 #include "worker/passes/weights_int4.h"
 
 #include "worker/passes/nbits.h"
@@ -14,10 +14,12 @@ proto::PassInfo WeightsInt4Info() {
   info.set_summary("4-bit weights in blocks (MatMulNBits); activations stay in float");
   info.add_accepts("onnx");
   info.add_precisions("int4");
-  *info.add_parameters() = IntParameter("group_size", 32, {16, 32, 64, 128, 256}, "Weights that share a scale, along the summed dimension.");
+  *info.add_parameters() =
+      IntParameter("group_size", 32, {16, 32, 64, 128, 256}, "Weights that share a scale, along the summed dimension.");
   *info.add_parameters() = BoolParameter("symmetric", true, "Without zero points; off: each block has one.");
-  *info.add_parameters() = IntParameter("accuracy_level", 0, {0, 1, 2, 3, 4},
-                                        "What ONNX Runtime may compute in: 0 its choice, 1 f32, 2 f16, 3 bf16, 4 int8 activations.");
+  *info.add_parameters() =
+      IntParameter("accuracy_level", 0, {0, 1, 2, 3, 4},
+                   "What ONNX Runtime may compute in: 0 its choice, 1 f32, 2 f16, 3 bf16, 4 int8 activations.");
   *info.add_parameters() = ExcludeParameter();
   return info;
 }
@@ -25,7 +27,8 @@ proto::PassInfo WeightsInt4Info() {
 Result<> WeightsInt4(onnx::ModelProto& model, PassContext& context) {
   TRY_ASSIGN(const NodeFilter filter, NodeFilter::Make(context));
   QuantizationGraph graph(model);
-  NBitsQuantizer quantizer(graph, {4, context.Int("group_size"), context.Bool("symmetric"), context.Int("accuracy_level"), context.threads});
+  NBitsQuantizer quantizer(
+      graph, {4, context.Int("group_size"), context.Bool("symmetric"), context.Int("accuracy_level"), context.threads});
   QuantizationTally tally;
   for (int i = 0; i < graph.NodeCount(); ++i) {
     const onnx::NodeProto node = graph.Node(i);

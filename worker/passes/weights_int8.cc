@@ -3,10 +3,11 @@
 //   After:  Y = MatMul(A, DequantizeLinear(Bq, scale, zero))   one scale an output channel
 //   Before: Y = Gather(T, i)                                   T a float table, axis 0
 //   After:  Y = Cast(Gather(Tq, i)) * Gather(scales, i)        one scale a row; only the rows looked up are dequantized
-// The file is a quarter of the size and both runtimes read it. OpenVINO keeps the weights of matrix products in 8 bits in memory; ONNX Runtime
-// dequantizes them in each run, so there it saves space and rarely time.
+// The file is a quarter of the size and both runtimes read it. OpenVINO keeps the weights of matrix products in 8 bits
+// in memory; ONNX Runtime dequantizes them in each run, so there it saves space and rarely time.
 //
-// form "matmulnbits", for MatMul and Gemm alone: blocks of 8-bit codes (nbits.h), which ONNX Runtime multiplies without dequantizing first.
+// form "matmulnbits", for MatMul and Gemm alone: blocks of 8-bit codes (nbits.h), which ONNX Runtime multiplies without
+// dequantizing first.
 #include "worker/passes/weights_int8.h"
 
 #include <fmt/format.h>
@@ -61,7 +62,8 @@ class WeightQuantizer {
 
   QuantizationGraph& graph_;
   const WeightOptions options_;
-  std::map<std::pair<std::string, int>, std::string> dequantized_;   // By weight and axis (-1: none); "" where it holds non-finite values.
+  std::map<std::pair<std::string, int>, std::string>
+      dequantized_;  // By weight and axis (-1: none); "" where it holds non-finite values.
   struct TableNames {
     std::string codes;
     std::string scales;
@@ -78,10 +80,12 @@ Result<std::string> WeightQuantizer::Dequantized(const std::string& name, std::o
   const auto scales = WeightScales(tensor.data<float>(), tensor.dims, scheme);
   if (scales.empty()) return dequantized_[key] = "";
   const auto codes = WeightCodes(tensor.data<float>(), tensor.dims, scheme, scales);
-  const std::string code_name = graph_.AddConstant(name + "_quantized", CodeElementType(scheme.type), tensor.dims, codes);
+  const std::string code_name =
+      graph_.AddConstant(name + "_quantized", CodeElementType(scheme.type), tensor.dims, codes);
   const auto names = graph_.AddScales(name, scheme.type, scales, axis.has_value());
   const std::string output = graph_.FreshName(name + "_DequantizeLinear_Output");
-  onnx::NodeProto* node = graph_.AddNode("DequantizeLinear", name + "_DequantizeLinear", {code_name, names.scale, names.zero_point}, {output});
+  onnx::NodeProto* node = graph_.AddNode("DequantizeLinear", name + "_DequantizeLinear",
+                                         {code_name, names.scale, names.zero_point}, {output});
   if (axis) SetIntAttribute(*node, "axis", *axis);
   return dequantized_[key] = output;
 }
@@ -114,7 +118,8 @@ Result<std::string> WeightQuantizer::Table(int index) {
   const std::string scales = graph_.FreshName(result + "_row_scales");
   graph_.Node(index).set_input(0, table.codes);
   graph_.Node(index).set_output(0, codes);
-  SetIntAttribute(*graph_.AddNode("Gather", result + "_row_scales_gather", {table.scales, gather.input(1)}, {scales}), "axis", 0);
+  SetIntAttribute(*graph_.AddNode("Gather", result + "_row_scales_gather", {table.scales, gather.input(1)}, {scales}),
+                  "axis", 0);
   SetIntAttribute(*graph_.AddNode("Cast", result + "_cast", {codes}, {as_float}), "to", onnx::TensorProto::FLOAT);
   graph_.AddNode("Mul", result + "_dequantize", {as_float, scales}, {result});
   return std::string();
@@ -129,7 +134,8 @@ Result<std::string> WeightQuantizer::Quantize(int index, const WeightRow& row) {
     if (IntAttribute(node, "axis", 0) != 0) return std::string("the table is not looked up by rows");
     return Table(index);
   }
-  const std::optional<int> axis = options_.per_channel ? std::optional<int>(row.axis(node, weight->dims_size())) : std::nullopt;
+  const std::optional<int> axis =
+      options_.per_channel ? std::optional<int>(row.axis(node, weight->dims_size())) : std::nullopt;
   TRY_ASSIGN(const std::string dequantized, Dequantized(node.input(row.input), axis));
   if (dequantized.empty()) return std::string("the weight holds NaN or infinities");
   graph_.Node(index).set_input(row.input, dequantized);
@@ -145,11 +151,13 @@ proto::PassInfo WeightsInt8Info() {
   info.set_summary("8-bit weights; activations stay in float");
   info.add_accepts("onnx");
   info.add_precisions("int8");
-  *info.add_parameters() = TextParameter("form", "dequantize", {"dequantize", "matmulnbits"},
-                                         "DequantizeLinear before every kind of operator, or blocks in MatMulNBits for matrix products.");
+  *info.add_parameters() =
+      TextParameter("form", "dequantize", {"dequantize", "matmulnbits"},
+                    "DequantizeLinear before every kind of operator, or blocks in MatMulNBits for matrix products.");
   *info.add_parameters() = BoolParameter("symmetric", true, "Without zero points.");
   *info.add_parameters() = BoolParameter("per_channel", true, "One scale for each output channel (form dequantize).");
-  *info.add_parameters() = IntParameter("group_size", 128, {16, 32, 64, 128, 256}, "Weights that share a scale (form matmulnbits).");
+  *info.add_parameters() =
+      IntParameter("group_size", 128, {16, 32, 64, 128, 256}, "Weights that share a scale (form matmulnbits).");
   *info.add_parameters() = OpTypesParameter();
   *info.add_parameters() = ExcludeParameter();
   return info;
