@@ -125,7 +125,7 @@ class Coordinator {
   // worker_handlers.cc
   Result<Answer> HandleWorkerHello(const Request& request, proto::Frame* reply);
   Result<Answer> HandleSynchronize(const Request& request, proto::Frame* reply);
-  Result<> TakeHolding(const proto::Synchronize& message, ParkedSynchronize& parked);
+  void TakeHolding(const proto::Synchronize& message, ParkedSynchronize& parked);
   Result<Answer> HandleListWorkers(const Request& request, proto::Frame* reply);
   Result<Answer> HandleDrainWorker(const Request& request, proto::Frame* reply);
   Result<Answer> HandleGetCatalogue(const Request& request, proto::Frame* reply);

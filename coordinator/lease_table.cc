@@ -43,7 +43,10 @@ void LeaseTable::SetDeadline(OpenLease& lease, int64_t deadline_ms) {
 void LeaseTable::Extend(const std::string& session, int64_t deadline_ms) {
   const auto found = sessions_.find(session);
   if (found == sessions_.end()) return;
-  for (const uint64_t id : found->second) SetDeadline(leases_.at(id), deadline_ms);
+  for (const uint64_t id : found->second) {
+    OpenLease& lease = leases_.at(id);
+    if (!lease.missing) SetDeadline(lease, deadline_ms);
+  }
 }
 
 std::vector<uint64_t> LeaseTable::OfSession(const std::string& session) const {

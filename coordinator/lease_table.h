@@ -16,6 +16,7 @@ namespace hone {
 struct OpenLease {
   AttemptRecord attempt;
   bool confirmed = false;       // Its worker said that it holds it.
+  bool missing = false;         // It was confirmed, and its worker's last word neither held nor reported it.
   std::string phase;            // As the worker told it.
   int64_t deadline_ms = 0;      // Steady clock.
 };
@@ -28,7 +29,7 @@ class LeaseTable {
   OpenLease* Find(uint64_t lease);
   const OpenLease* Find(uint64_t lease) const;
 
-  // Every lease of the session lives until deadline_ms.
+  // Every lease of the session that is not missing lives until deadline_ms.
   void Extend(const std::string& session, int64_t deadline_ms);
   std::vector<uint64_t> OfSession(const std::string& session) const;
   // Of the worker's name under any session but this one.

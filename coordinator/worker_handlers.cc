@@ -96,7 +96,8 @@ Result<Coordinator::Answer> Coordinator::HandleSynchronize(const Request& reques
     for (const uint64_t lease : parked.acknowledged) answer.add_acknowledged(lease);
     return Answer::kNow;
   }
-  TRY(TakeHolding(message, parked));
+  TakeHolding(message, parked);
+  scheduler_.leases().Extend(message.session(), LeaseDeadline());
   parked.deadline_ms = clock_.SteadyMs() + std::min(message.wait_ms(), options_.heartbeat_ms);
   const auto redelivered = static_cast<uint32_t>(parked.grants.size());
   parked.free_slots = message.stopping() || message.free_slots() <= redelivered ? 0 : message.free_slots() - redelivered;
@@ -113,28 +114,26 @@ Result<Coordinator::Answer> Coordinator::HandleSynchronize(const Request& reques
   return Answer::kLater;
 }
 
-// Compares what the worker holds with what it should. A lease that it never confirmed is sent again (the reply was lost); one that it had and
-// neither holds nor reports is lost.
-Result<> Coordinator::TakeHolding(const proto::Synchronize& message, ParkedSynchronize& parked) {
+// Compares what the worker holds with what it should. A lease that it never confirmed is sent again (the reply was lost). One that it had and
+// neither holds nor reports may still be named by its next word (reports have a bound per message); if not, it is no longer extended and expires.
+void Coordinator::TakeHolding(const proto::Synchronize& message, ParkedSynchronize& parked) {
   std::set<uint64_t> held;
   for (const proto::Holding& holding : message.holding()) {
     parked.holding.push_back(holding);
-    held.insert(holding.lease());
     OpenLease* lease = scheduler_.leases().Find(holding.lease());
     if (lease == nullptr || lease->attempt.token != holding.token() || lease->attempt.session != message.session()) continue;
+    held.insert(holding.lease());
     lease->confirmed = true;
     lease->phase = Printable(holding.phase(), kMaxPhaseBytes);
   }
   for (const uint64_t id : scheduler_.leases().OfSession(message.session())) {
-    if (held.count(id) > 0) continue;
-    if (!scheduler_.leases().Find(id)->confirmed) {
-      parked.grants.push_back(id);
-      continue;
-    }
-    spdlog::warn("lease={} worker={} no longer holds what it confirmed", id, message.session());
-    TRY(scheduler_.LoseLease(id));
+    OpenLease* lease = scheduler_.leases().Find(id);
+    const bool is_held = held.count(id) > 0;
+    if (!is_held && !lease->confirmed) parked.grants.push_back(id);
+    const bool missing = !is_held && lease->confirmed;
+    if (missing && !lease->missing) spdlog::warn("lease={} session={} no longer holds what it confirmed", id, message.session());
+    lease->missing = missing;
   }
-  return {};
 }
 
 Result<Coordinator::Answer> Coordinator::HandleListWorkers(const Request&, proto::Frame* reply) {

@@ -129,12 +129,30 @@ TEST(LeaseTest, LeaseWhoseReplyWasLostIsSentAgain) {
   ASSERT_TRUE(again);
   EXPECT_EQ(again->id(), lease->id());
   EXPECT_EQ(again->token(), lease->token());
-  // Once it was confirmed, a worker that has it no more has lost it.
+}
+
+TEST(LeaseTest, ConfirmedLeaseThatItsWorkerNoLongerNamesExpires) {
+  Harness harness;
+  auto one = harness.Worker("one");
+  const uint64_t job = harness.Submit();
+  const auto lease = one.Take();
+  ASSERT_TRUE(lease);
   ASSERT_TRUE(one.Sync(0));
   one.held.clear();
-  const auto next = one.Take();
+  // Named again in time it is as before: a message takes only so many reports.
+  EXPECT_FALSE(one.Take());
+  harness.Advance(3000);
+  one.held[lease->id()] = *lease;
+  ASSERT_TRUE(one.Sync(0));
+  one.held.clear();
+  std::optional<proto::Lease> next;
+  for (int i = 0; i < 6 && !next; ++i) {
+    harness.Advance(1000);
+    next = one.Take();
+  }
   ASSERT_TRUE(next);
-  EXPECT_NE(next->id(), lease->id());
+  EXPECT_GT(next->id(), lease->id());
+  EXPECT_THAT(harness.EventTexts(job, "attempt.worker_lost"), SizeIs(1));
 }
 
 TEST(LeaseTest, NewSessionOfAWorkerGivesUpWhatTheOldOneHeld) {
