@@ -92,14 +92,14 @@ bool Holds(const Slot& slot, uint64_t value) {
   return slot.present && (slot.all ? value < slot.count : std::binary_search(slot.values.begin(), slot.values.end(), static_cast<uint32_t>(value)));
 }
 
-Count CountOf(std::span<const Slot> slots) {
-  Count count = CountOf(uint64_t{1});
-  for (const Slot& slot : slots) {
-    Count values = CountOf(slot.count);
-    values.infinite = slot.present && slot.continuous;
-    count = count * values;
-  }
+Count CountOf(const Slot& slot) {
+  Count count = CountOf(slot.count);
+  count.infinite = slot.present && slot.continuous;
   return count;
+}
+
+CountedBox::CountedBox(Box slots) : box(std::move(slots)), from(box.size() + 1, CountOf(uint64_t{1})) {
+  for (size_t p = box.size(); p-- > 0;) from[p] = CountOf(box[p]) * from[p + 1];
 }
 
 Result<SplitResult> SplitByConditions(const std::vector<ParameterPlan>& parameters, const std::string& owner) {

@@ -4,7 +4,6 @@
 
 #include <cstdint>
 #include <optional>
-#include <span>
 #include <vector>
 
 #include "common/base/result.h"
@@ -33,7 +32,15 @@ struct Slot {
 using Box = std::vector<Slot>;      // One slot a parameter.
 
 bool Holds(const Slot& slot, uint64_t value);
-Count CountOf(std::span<const Slot> slots);   // Of a box, or of the end of one.
+Count CountOf(const Slot& slot);
+
+// A box with its counts at hand.
+struct CountedBox {
+  CountedBox() = default;
+  explicit CountedBox(Box slots);
+  Box box;
+  std::vector<Count> from;          // [p]: of the slots from p on; [0] is the whole box, the last is 1.
+};
 
 // Values of one parameter that are told one by one.
 constexpr uint64_t kMaxListedValues = 65536;

@@ -402,7 +402,10 @@ class PlanBuilder {
     TRY(CutIntoParts(*plan_));
     for (BackendPlan& backend : plan_->backends) {
       TRY_ASSIGN(SplitResult split, SplitByConditions(backend.parameters, fmt::format("backend '{}'", backend.name)));
-      backend.boxes = std::move(split.boxes);
+      for (Box& box : split.boxes) {
+        backend.boxes.emplace_back(std::move(box));
+        backend.count = backend.count + backend.boxes.back().from[0];
+      }
     }
     return {};
   }
@@ -432,6 +435,8 @@ class PlanBuilder {
     }
     return reach;
   }
+
+  bool CanRun(const BackendPlan& backend, std::optional<OptionPlace> demanded) const { return ReachOf(backend, demanded)[0][0]; }
 
   static int NextFormat(const OptionPlan& option, int format) { return option.pass.empty() ? format : option.next_format[static_cast<size_t>(format)]; }
 
@@ -500,7 +505,7 @@ class PlanBuilder {
   // What the recipe lists and no candidate can have.
   void NoteUnusable() {
     for (size_t b = 0; b < plan_->backends.size(); ++b) {
-      if (!ReachOf(plan_->backends[b], std::nullopt)[0][0]) {
+      if (!CanRun(plan_->backends[b], std::nullopt)) {
         Note(fmt::format("{}: never used, it loads {}", plan_->backends[b].name, Join({backends_[b].info->formats().begin(), backends_[b].info->formats().end()}, ", ")));
       }
     }
@@ -510,13 +515,12 @@ class PlanBuilder {
   }
 
   void NoteUnusableOption(size_t stage, size_t index) {
-    std::vector<std::string> without;
+    std::vector<std::string> with, without;
     for (const BackendPlan& backend : plan_->backends) {
-      if (!ReachOf(backend, OptionPlace{stage, index})[0][0] && ReachOf(backend, std::nullopt)[0][0]) without.push_back(backend.name);
+      if (CanRun(backend, std::nullopt)) (CanRun(backend, OptionPlace{stage, index}) ? with : without).push_back(backend.name);
     }
     const std::string& label = plan_->stages[stage].options[index].label;
-    const auto reachable = std::count_if(plan_->backends.begin(), plan_->backends.end(), [&](const BackendPlan& backend) { return ReachOf(backend, std::nullopt)[0][0]; });
-    if (without.size() == static_cast<size_t>(reachable)) {
+    if (with.empty()) {
       Note(fmt::format("{}: never used, the model's format does not fit or no backend loads what follows", label));
     } else if (!without.empty()) {
       Note(fmt::format("{}: skipped for {}", Join(without, ", "), label));

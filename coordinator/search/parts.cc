@@ -29,6 +29,12 @@ bool IsLong(const Dimension& dimension) { return IsContinuous(dimension) || Poin
 
 std::string LongRangeText(const Dimension& dimension) { return fmt::format("{} to {} by {} {}", dimension.low, dimension.high, dimension.step, dimension.log); }
 
+// A box of common values with the options that have it.
+struct CommonPart {
+  Box box;
+  std::vector<OptionPlace> places;
+};
+
 class PassRefinement {
  public:
   PassRefinement(const std::string& pass, std::vector<OptionPlace> places, SpacePlan& plan) : pass_(pass), places_(std::move(places)), plan_(plan) {}
@@ -36,11 +42,11 @@ class PassRefinement {
   Result<> Run() {
     for (const OptionPlace& place : places_) TRY(Number(OptionAt(place)));
     for (const OptionPlace& place : places_) {
-      for (const Part& part : OptionAt(place).parts) TRY(Lay(ToCommon(OptionAt(place), part.box), place));
+      for (const Part& part : OptionAt(place).parts) TRY(Lay(ToCommon(OptionAt(place), part.steps.box), place));
     }
     for (const OptionPlace& place : places_) OptionAt(place).parts.clear();
-    for (const Part& part : parts_) {
-      for (const OptionPlace& place : part.places) OptionAt(place).parts.push_back({ToLocal(OptionAt(place), part.box), part.places});
+    for (const CommonPart& part : parts_) {
+      for (const OptionPlace& place : part.places) OptionAt(place).parts.push_back({CountedBox(ToLocal(OptionAt(place), part.box)), part.places});
     }
     return {};
   }
@@ -173,8 +179,8 @@ class PassRefinement {
   // Lays a box of one place over the parts so far.
   Result<> Lay(const Box& box, const OptionPlace& place) {
     std::vector<Box> pieces = {box};
-    std::vector<Part> refined;
-    for (Part& part : parts_) {
+    std::vector<CommonPart> refined;
+    for (CommonPart& part : parts_) {
       std::vector<Box> untouched = {part.box};
       std::vector<Box> left;
       for (Box& piece : pieces) {
@@ -216,7 +222,7 @@ class PassRefinement {
   SpacePlan& plan_;
   std::map<std::string, size_t> names_;
   std::vector<CommonValues> values_;
-  std::vector<Part> parts_;
+  std::vector<CommonPart> parts_;
 };
 
 }  // namespace
@@ -232,7 +238,7 @@ Result<> CutIntoParts(SpacePlan& plan) {
         continue;
       }
       TRY_ASSIGN(SplitResult split, SplitByConditions(option.parameters, fmt::format("pass '{}'", option.pass)));
-      for (Box& box : split.boxes) option.parts.push_back({std::move(box), {{s, o}}});
+      for (Box& box : split.boxes) option.parts.push_back({CountedBox(std::move(box)), {{s, o}}});
       places[option.pass].emplace_back(s, o);
     }
   }

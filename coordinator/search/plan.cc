@@ -27,6 +27,7 @@ bool HasNone(const StagePlan& stage, size_t options) {
 }  // namespace
 
 Rivals SpacePlan::RivalsAfter(const Rivals& rivals, size_t stage, size_t option, const Part* part) const {
+  if (!ambiguous) return rivals;
   const size_t end = stages.size();
   const auto everything = [&](size_t at) { return at == end ? uint16_t{1} : static_cast<uint16_t>(stages[at].options.size()); };
   // The options before ours at this stage are rivals too. Leave `none` behind wherever a rival may take it.
@@ -56,8 +57,7 @@ Rivals SpacePlan::RivalsAfter(const Rivals& rivals, size_t stage, size_t option,
 Count SpacePlan::BackendsFor(int format) const {
   Count count;
   for (const BackendPlan& backend : backends) {
-    if (!backend.loads[static_cast<size_t>(format)]) continue;
-    for (const Box& box : backend.boxes) count = count + CountOf(box);
+    if (backend.loads[static_cast<size_t>(format)]) count = count + backend.count;
   }
   return count;
 }
@@ -85,7 +85,7 @@ Result<Count> SpacePlan::CountCompletions(size_t stage, int format, const Rivals
       if (next < 0) continue;
       for (const Part& part : option.parts) {
         TRY_ASSIGN(const Count rest, CountCompletions(stage + 1, next, RivalsAfter(rivals, stage, i, &part)));
-        count = count + CountOf(part.box) * rest;
+        count = count + part.steps.from[0] * rest;
       }
     }
   }

@@ -28,7 +28,7 @@ using OptionPlace = std::pair<size_t, size_t>;
 
 // Steps of one option that belong to the same set of options.
 struct Part {
-  Box box;                                // In the option's own parameters and values.
+  CountedBox steps;                       // In the option's own parameters and values.
   std::vector<OptionPlace> places;        // Every option that has these steps, this one too; ordered.
 };
 
@@ -52,7 +52,8 @@ struct BackendPlan {
   std::vector<bool> loads;                // By format.
   size_t first_dimension = 0;
   std::vector<ParameterPlan> parameters;
-  std::vector<Box> boxes;
+  std::vector<CountedBox> boxes;
+  Count count;
 };
 
 // By stage, and one more for the end: how many of the stage's first options a rival may take; 0 is no rival there. A rival that stands before a
@@ -65,7 +66,7 @@ struct SpacePlan {
   std::vector<StagePlan> stages;
   size_t backend_dimension = 0;
   std::vector<BackendPlan> backends;
-  bool ambiguous = false;                 // Some candidate has several assignments.
+  bool ambiguous = false;                 // Some candidate may have several assignments. If not, there are no rivals.
   std::unordered_map<std::string, Count> completions;   // By CompletionKey; every state that an enumeration meets.
   Count total;
   std::vector<Assignment> presets;

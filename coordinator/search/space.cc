@@ -189,25 +189,27 @@ std::optional<uint64_t> Space::Size(uint64_t limit) const {
 std::optional<Assignment> Space::At(uint64_t index) const {
   if (plan_->total.infinite || index >= plan_->total.exact) return std::nullopt;
   IndexChooser chooser(index);
-  return Walk(*plan_, chooser);
+  Assignment assignment;
+  if (!Walk(*plan_, chooser, &assignment)) return std::nullopt;
+  return assignment;
 }
 
 std::optional<uint64_t> Space::IndexOf(const Assignment& assignment) const {
   if (plan_->total.infinite) return std::nullopt;
   std::optional<Assignment> first;
   if (plan_->ambiguous && Valid(assignment)) first = FromCandidate(ToCandidate(assignment));
-  AssignmentChooser chooser(*plan_, first ? *first : assignment);
-  const auto walked = Walk(*plan_, chooser);
+  const Assignment& followed = first ? *first : assignment;
+  AssignmentChooser chooser(*plan_, followed);
   // A value too many makes it another assignment.
-  if (!walked || walked->size() != (first ? *first : assignment).size()) return std::nullopt;
+  if (Walk(*plan_, chooser, nullptr) != std::optional(followed.size())) return std::nullopt;
   return chooser.before();
 }
 
 std::optional<Assignment> Space::Draw(Rng& rng) const {
   RandomChooser chooser(rng);
-  std::optional<Assignment> assignment = Walk(*plan_, chooser);
-  if (!assignment) return std::nullopt;
-  for (auto& [dimension, value] : *assignment) {
+  Assignment assignment;
+  if (!Walk(*plan_, chooser, &assignment)) return std::nullopt;
+  for (auto& [dimension, value] : assignment) {
     if (IsContinuous(plan_->dimensions[dimension])) value = RealValue(DrawWithin(plan_->dimensions[dimension], rng));
   }
   return assignment;

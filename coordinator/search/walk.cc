@@ -10,58 +10,31 @@ namespace {
 
 // A box that still holds everything decided so far, with the count of what follows behind each of its steps.
 struct LiveBox {
-  const Box* box;
+  const CountedBox* steps;
   Count behind;
   size_t index;   // In the caller's list.
 };
 
-Count CountFrom(const Box& box, size_t first) { return CountOf(std::span(box).subspan(first)); }
-
-// Decides the parameters; gives the index of the box that the decisions lie in.
-std::optional<size_t> WalkParameters(const std::vector<ParameterPlan>& parameters, size_t first_dimension, std::vector<LiveBox> live, Chooser& chooser,
-                                     Assignment& assignment) {
-  std::erase_if(live, [](const LiveBox& box) { return box.behind.exact == 0; });
-  for (size_t p = 0; p < parameters.size() && !live.empty(); ++p) {
-    // Whether a parameter takes part follows from those before it, so all live boxes agree.
-    if (!(*live.front().box)[p].present) continue;
-    const uint64_t points = PointsOf(parameters[p].dimension);
-    const bool all = std::all_of(live.begin(), live.end(), [&](const LiveBox& box) { return (*box.box)[p].all; });
-    std::optional<uint64_t> picked;
-    if (all) {
-      Count each;
-      for (const LiveBox& box : live) each = each + CountFrom(*box.box, p + 1) * box.behind;
-      picked = chooser.PickEqual(first_dimension + p, points, each);
-    } else {
-      std::vector<Count> counts(points);
-      for (const LiveBox& box : live) {
-        const Count behind = CountFrom(*box.box, p + 1) * box.behind;
-        for (uint64_t i = 0; i < points; ++i) {
-          if (Holds((*box.box)[p], i)) counts[i] = counts[i] + behind;
-        }
-      }
-      picked = chooser.Pick(first_dimension + p, counts);
-    }
-    if (!picked) return std::nullopt;
-    assignment[first_dimension + p] = ValueAt(parameters[p].dimension, *picked);
-    std::erase_if(live, [&](const LiveBox& box) { return !Holds((*box.box)[p], *picked); });
-  }
-  return live.empty() ? std::nullopt : std::optional(live.front().index);
-}
-
 // The stages in order, then the backend.
 class Walker {
  public:
-  Walker(const SpacePlan& plan, Chooser& chooser) : plan_(plan), chooser_(chooser), rivals_(plan.NoRivals()) {}
+  Walker(const SpacePlan& plan, Chooser& chooser, Assignment* assignment)
+      : plan_(plan), chooser_(chooser), assignment_(assignment), rivals_(plan.NoRivals()) {}
 
-  std::optional<Assignment> Run() {
+  std::optional<size_t> Run() {
     for (size_t stage = 0; stage < plan_.stages.size(); ++stage) {
       if (!WalkStage(stage)) return std::nullopt;
     }
     if (!WalkBackend()) return std::nullopt;
-    return std::move(assignment_);
+    return decided_;
   }
 
  private:
+  void Decide(size_t dimension, uint64_t index) {
+    ++decided_;
+    if (assignment_ != nullptr) (*assignment_)[dimension] = ValueAt(plan_.dimensions[dimension], index);
+  }
+
   Count Behind(size_t stage, size_t index, const Part* part) const {
     const OptionPlan& option = plan_.stages[stage].options[index];
     const int next = option.pass.empty() ? format_ : option.next_format[static_cast<size_t>(format_)];
@@ -69,29 +42,42 @@ class Walker {
     return plan_.Completions(stage + 1, next, plan_.RivalsAfter(rivals_, stage, index, part));
   }
 
-  Count OptionCount(size_t stage, size_t index) const {
+  // What lies behind each part of the option; one count for none.
+  std::vector<Count> BehindParts(size_t stage, size_t index) const {
     const OptionPlan& option = plan_.stages[stage].options[index];
-    if (option.pass.empty()) return Behind(stage, index, nullptr);
+    if (option.pass.empty()) return {Behind(stage, index, nullptr)};
+    if (!plan_.ambiguous) return std::vector<Count>(option.parts.size(), Behind(stage, index, nullptr));
+    std::vector<Count> behind;
+    for (const Part& part : option.parts) behind.push_back(Behind(stage, index, &part));
+    return behind;
+  }
+
+  static Count Total(const OptionPlan& option, const std::vector<Count>& behind) {
+    if (option.pass.empty()) return behind.front();
     Count count;
-    for (const Part& part : option.parts) count = count + CountOf(part.box) * Behind(stage, index, &part);
+    for (size_t p = 0; p < behind.size(); ++p) count = count + option.parts[p].steps.from[0] * behind[p];
     return count;
   }
 
   bool WalkStage(size_t stage) {
     const StagePlan& plan = plan_.stages[stage];
+    std::vector<std::vector<Count>> behind;
     std::vector<Count> counts;
-    for (size_t i = 0; i < plan.options.size(); ++i) counts.push_back(OptionCount(stage, i));
+    for (size_t i = 0; i < plan.options.size(); ++i) {
+      behind.push_back(BehindParts(stage, i));
+      counts.push_back(Total(plan.options[i], behind.back()));
+    }
     const auto picked = chooser_.Pick(plan.dimension, counts);
     if (!picked) return false;
+    Decide(plan.dimension, *picked);
     const OptionPlan& option = plan.options[*picked];
-    assignment_[plan.dimension] = plan_.dimensions[plan.dimension].choices[*picked];
     if (option.pass.empty()) {
       rivals_ = plan_.RivalsAfter(rivals_, stage, *picked, nullptr);
       return true;
     }
     std::vector<LiveBox> live;
-    for (size_t p = 0; p < option.parts.size(); ++p) live.push_back({&option.parts[p].box, Behind(stage, *picked, &option.parts[p]), p});
-    const auto part = WalkParameters(option.parameters, option.first_dimension, std::move(live), chooser_, assignment_);
+    for (size_t p = 0; p < option.parts.size(); ++p) live.push_back({&option.parts[p].steps, behind[*picked][p], p});
+    const auto part = WalkParameters(option.parameters, option.first_dimension, std::move(live));
     if (!part) return false;
     rivals_ = plan_.RivalsAfter(rivals_, stage, *picked, &option.parts[*part]);
     format_ = option.next_format[static_cast<size_t>(format_)];
@@ -100,32 +86,60 @@ class Walker {
 
   bool WalkBackend() {
     std::vector<Count> counts;
-    for (const BackendPlan& backend : plan_.backends) {
-      Count count;
-      for (const Box& box : backend.boxes) count = count + CountOf(box);
-      counts.push_back(backend.loads[static_cast<size_t>(format_)] ? count : Count{});
-    }
+    for (const BackendPlan& backend : plan_.backends) counts.push_back(backend.loads[static_cast<size_t>(format_)] ? backend.count : Count{});
     const auto picked = chooser_.Pick(plan_.backend_dimension, counts);
     if (!picked) return false;
+    Decide(plan_.backend_dimension, *picked);
     const BackendPlan& backend = plan_.backends[*picked];
-    assignment_[plan_.backend_dimension] = plan_.dimensions[plan_.backend_dimension].choices[*picked];
     std::vector<LiveBox> live;
     for (size_t b = 0; b < backend.boxes.size(); ++b) live.push_back({&backend.boxes[b], CountOf(uint64_t{1}), b});
-    return WalkParameters(backend.parameters, backend.first_dimension, std::move(live), chooser_, assignment_).has_value();
+    return WalkParameters(backend.parameters, backend.first_dimension, std::move(live)).has_value();
+  }
+
+  // Decides the parameters; gives the index of the box that the decisions lie in.
+  std::optional<size_t> WalkParameters(const std::vector<ParameterPlan>& parameters, size_t first_dimension, std::vector<LiveBox> live) {
+    std::erase_if(live, [](const LiveBox& box) { return box.behind.exact == 0; });
+    for (size_t p = 0; p < parameters.size() && !live.empty(); ++p) {
+      // Whether a parameter takes part follows from those before it, so all live boxes agree.
+      if (!live.front().steps->box[p].present) continue;
+      const auto picked = PickValue(parameters[p].dimension, first_dimension + p, p, live);
+      if (!picked) return std::nullopt;
+      Decide(first_dimension + p, *picked);
+      std::erase_if(live, [&](const LiveBox& box) { return !Holds(box.steps->box[p], *picked); });
+    }
+    return live.empty() ? std::nullopt : std::optional(live.front().index);
+  }
+
+  std::optional<uint64_t> PickValue(const Dimension& dimension, size_t number, size_t p, const std::vector<LiveBox>& live) {
+    const uint64_t points = PointsOf(dimension);
+    if (std::all_of(live.begin(), live.end(), [&](const LiveBox& box) { return box.steps->box[p].all; })) {
+      Count each;
+      for (const LiveBox& box : live) each = each + box.steps->from[p + 1] * box.behind;
+      return chooser_.PickEqual(number, points, each);
+    }
+    std::vector<Count> counts(points);
+    for (const LiveBox& box : live) {
+      const Count behind = box.steps->from[p + 1] * box.behind;
+      for (uint64_t i = 0; i < points; ++i) {
+        if (Holds(box.steps->box[p], i)) counts[i] = counts[i] + behind;
+      }
+    }
+    return chooser_.Pick(number, counts);
   }
 
   const SpacePlan& plan_;
   Chooser& chooser_;
+  Assignment* assignment_;
   Rivals rivals_;
   int format_ = 0;
-  Assignment assignment_;
+  size_t decided_ = 0;
 };
 
 }  // namespace
 
-std::optional<Assignment> Walk(const SpacePlan& plan, Chooser& chooser) {
+std::optional<size_t> Walk(const SpacePlan& plan, Chooser& chooser, Assignment* assignment) {
   if (plan.total.exact == 0) return std::nullopt;
-  return Walker(plan, chooser).Run();
+  return Walker(plan, chooser, assignment).Run();
 }
 
 std::optional<uint64_t> IndexChooser::Pick(size_t, std::span<const Count> counts) {

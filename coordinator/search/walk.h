@@ -20,8 +20,9 @@ class Chooser {
   virtual std::optional<uint64_t> PickEqual(size_t dimension, uint64_t points, const Count& each) = 0;
 };
 
-// The assignment decided, values of continuous ranges at their low end; nullopt where the chooser gave up or nothing is left.
-std::optional<Assignment> Walk(const SpacePlan& plan, Chooser& chooser);
+// The number of dimensions decided; nullopt where the chooser gave up or nothing is left. The decisions go to `assignment` (unless nullptr), values of
+// continuous ranges at their low end.
+std::optional<size_t> Walk(const SpacePlan& plan, Chooser& chooser, Assignment* assignment);
 
 // Candidate number `index`.
 class IndexChooser : public Chooser {

@@ -192,7 +192,7 @@ TEST(SamplerTest, RandomFavoursNoCandidate) {
   auto sampler = *MakeSampler("random");
   std::vector<int> counts(size);
   const std::vector<Observation> none;
-  constexpr int kDraws = 20'000;
+  constexpr int kDraws = 6000;
   for (int seed = 0; seed < kDraws; ++seed) ++counts[*space.IndexOf(**sampler->Ask({&space, &none, static_cast<uint64_t>(seed)}, 1 + seed % 5))];
   const double expected = static_cast<double>(kDraws) / static_cast<double>(size);
   double chi_square = 0;
