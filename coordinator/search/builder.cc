@@ -58,6 +58,7 @@ class PlanBuilder {
     TRY(CheckTotal());
     TRY(CheckSearch());
     NoteUnusable();
+    DropRepeatedNotes();
     ChoosePresets();
     return std::shared_ptr<const SpacePlan>(plan_);
   }
@@ -512,6 +513,12 @@ class PlanBuilder {
     for (size_t s = 0; s < plan_->stages.size(); ++s) {
       for (size_t o = 0; o < plan_->stages[s].options.size(); ++o) NoteUnusableOption(s, o);
     }
+  }
+
+  // A pass listed twice is told of once.
+  void DropRepeatedNotes() {
+    std::set<std::string> seen;
+    std::erase_if(plan_->notes, [&](const std::string& note) { return !seen.insert(note).second; });
   }
 
   void NoteUnusableOption(size_t stage, size_t index) {
