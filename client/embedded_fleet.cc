@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <csignal>
 #include <cstdlib>
 
 #include "client/interrupt.h"
@@ -22,7 +23,8 @@ using std::chrono::milliseconds;
 
 constexpr milliseconds kLook{20};
 constexpr int64_t kStartMs = 60'000;
-constexpr milliseconds kGrace{5'000};
+// What was acknowledged is durable, so a daemon that is slow to stop loses nothing by being killed.
+constexpr milliseconds kGrace{3'000};
 constexpr int kMaxRestarts = 5;
 // sun_path holds 108 bytes; a socket's name is added to the folder.
 constexpr size_t kLongestSocketFolder = 80;
@@ -174,7 +176,12 @@ Result<> EmbeddedFleet::Tend() {
 }
 
 void EmbeddedFleet::Stop() {
-  if (worker_.process) worker_.process->Stop(kGrace);
+  if (worker_.process) {
+    // The first signal lets the work in hand end, which may take seconds; the second returns it at once. They must not arrive as one.
+    worker_.process->Signal(SIGTERM);
+    const Result<std::optional<ExitStatus>> ended = worker_.process->Wait(milliseconds(100));
+    if (!ended || !*ended) worker_.process->Stop(kGrace);
+  }
   worker_.process.reset();
   if (coordinator_.process) coordinator_.process->Stop(kGrace);
   coordinator_.process.reset();

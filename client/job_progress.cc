@@ -46,6 +46,15 @@ std::string BestLine(const proto::JobSummary& job, const proto::StudySummary& st
   return fmt::format("{}  trial {}  {}", text, best.trial(), CandidateText(best.candidate()));
 }
 
+// The counts that are not 0: a line has to fit 80 columns.
+std::string HappenedText(const proto::Counts& counts) {
+  std::string text = fmt::format("{} complete", counts.complete());
+  if (counts.infeasible() > 0) text += fmt::format(", {} infeasible", counts.infeasible());
+  if (counts.pruned() > 0) text += fmt::format(", {} pruned", counts.pruned());
+  if (counts.failed() > 0) text += fmt::format(", {} failed", counts.failed());
+  return text;
+}
+
 // Redraws a block of lines in place on stderr.
 class LiveBlock {
  public:
@@ -236,7 +245,7 @@ std::vector<std::string> ProgressLines(const ProgressState& state, size_t width,
     sum.set_pruned(sum.pruned() + study.counts().pruned());
     sum.set_failed(sum.failed() + study.counts().failed());
   }
-  lines.push_back(fmt::format("so far {}; build steps {} run, {} reused", CountsText(sum), run, reused));
+  lines.push_back(fmt::format("so far {}; builds {} run, {} reused", HappenedText(sum), run, reused));
   for (const std::string& work : state.work) lines.push_back("now    " + work);
   if (!state.remark.empty()) lines.push_back(state.remark);
   if (lines.size() > rows && rows > 0) {

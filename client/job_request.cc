@@ -25,11 +25,9 @@ fs::path BesideRecipe(const std::string& recipe, const std::string& path) {
   return fs::path(recipe).parent_path() / path;
 }
 
-// A flag names another data set than the recipe: the recipe's range belonged to its own, the preprocessing belongs to the model.
+// A flag names another data set than the recipe. The recipe's range and preprocessing stay: they say how a data set is used.
 void Override(const std::string& path, const proto::DataRange& other, proto::DataRange& range) {
   range.set_path(path);
-  range.clear_from();
-  range.clear_samples();
   if (!range.has_preprocess() && other.has_preprocess()) *range.mutable_preprocess() = other.preprocess();
 }
 
@@ -78,7 +76,7 @@ class Preparation {
   void Split(uint64_t samples);
   void Finish();
 
-  const JobOptions& options_;
+  JobOptions options_;
   const std::function<Result<proto::Catalogue>()>& ask_catalogue_;
   proto::Recipe recipe_;
   proto::Catalogue catalogue_;
@@ -104,6 +102,10 @@ Result<> Preparation::Read() {
   flags_.seed = options_.seed;
   flags_.threads = options_.threads;
   TRY_ASSIGN(recipe_, ReadRecipe(options_.recipe));
+  // A recipe that parts one data set for both uses parts the one that a flag names in its place.
+  const bool one_set = HasData(recipe_, true) && recipe_.calibration().path() == recipe_.evaluation().path();
+  if (one_set && options_.calibration.empty()) options_.calibration = options_.data;
+  if (one_set && options_.data.empty()) options_.data = options_.calibration;
   if (!options_.data.empty()) Override(options_.data, recipe_.calibration(), *recipe_.mutable_evaluation());
   if (!options_.calibration.empty()) Override(options_.calibration, recipe_.evaluation(), *recipe_.mutable_calibration());
   return {};

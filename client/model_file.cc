@@ -175,8 +175,9 @@ Result<uint64_t> CountSamples(const ModelFile& model, const Pins& pins, const pr
   *inspect.add_data() = data;
   Result<proto::InspectResult> info = Inspect(inspect);
   if (!info) {
-    const fs::path path = fs::path(data.data().folder()) / data.data().bundle().main();
-    return FailWith("data " + Printable(path.lexically_normal().string()), std::move(info.error()));
+    const std::string& main = data.data().bundle().main();
+    const fs::path path = main.empty() ? fs::path(data.data().folder()) : fs::path(data.data().folder()) / main;
+    return FailWith("data " + Printable(path.string()), std::move(info.error()));
   }
   if (info->data_samples_size() != 1) return Fail(ErrorCode::kBug, "the runner did not count the data set");
   return info->data_samples(0);

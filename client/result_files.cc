@@ -67,18 +67,20 @@ NewFolder::NewFolder(NewFolder&& other) noexcept : first_made_(std::move(other.f
 Result<WrittenModel> PlaceModel(const proto::Bundle& bundle, const fs::path& from, const fs::path& folder, const std::string& stem) {
   const std::vector<std::string> names = OutputNames(bundle, stem);
   WrittenModel written;
+  // "out.onnx" and not "./out.onnx": paths are told as a person would write them.
+  const fs::path place = folder == "." ? fs::path() : folder;
   std::vector<int> order;
   for (int i = 0; i < bundle.files_size(); ++i) order.push_back(i);
   std::stable_partition(order.begin(), order.end(), [&](int i) { return bundle.files(i).path() != bundle.main(); });
   for (const int i : order) {
-    const fs::path target = folder / names[static_cast<size_t>(i)];
+    const fs::path target = place / names[static_cast<size_t>(i)];
     TRY(MakeFolder(target.parent_path().empty() ? fs::path(".") : target.parent_path()));
     std::error_code failure;
     fs::rename(PathIn(from, bundle.files(i)), target, failure);
     if (failure) return Fail(ErrnoError("write", target, failure.value()));
   }
   for (int i = 0; i < bundle.files_size(); ++i) {
-    const std::string path = (folder / names[static_cast<size_t>(i)]).string();
+    const std::string path = (place / names[static_cast<size_t>(i)]).string();
     written.files.push_back(path);
     if (bundle.files(i).path() == bundle.main()) written.path = path;
   }

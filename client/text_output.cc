@@ -164,7 +164,8 @@ std::string ResultText(const proto::JobSummary& job, const std::vector<std::opti
     if (index < written.size() && written[index]) text += fmt::format("model        {}\n", Join(written[index]->files, "\n             "));
     if (i + 1 < job.studies_size()) text += "\n";
   }
-  text += fmt::format("build steps: {} run, {} reused from earlier runs\n", run, reused);
+  // Steps are also shared between the trials of one job; with none run, all of them stem from before it.
+  text += fmt::format("build steps: {} run, {} reused{}\n", run, reused, run == 0 && reused > 0 ? " from earlier runs" : "");
   return text;
 }
 

@@ -182,7 +182,7 @@ std::string SideText(const Side& side, const google::protobuf::RepeatedPtrField<
 }
 
 std::string NotesText(const Measurement& m) {
-  std::string text = m.result.synthetic_inputs() ? "inputs are synthetic: no data were given\n" : "";
+  std::string text = m.result.synthetic_inputs() && m.result.notes().empty() ? "note: inputs are synthetic: no data were given\n" : "";
   for (const std::string& note : m.result.notes()) text += "note: " + Printable(note) + "\n";
   return text;
 }
@@ -291,9 +291,11 @@ Result<int> Evaluate(const EvaluateOptions& options, Console& console) {
   TRY_ASSIGN(Measurement m, Prepare(measure));
   proto::Accuracy& accuracy = *m.task.mutable_accuracy();
   accuracy = m.recipe.accuracy();
+  // The recipe's metric counts only where it compares with the same thing.
+  if (accuracy.against_labels() != labels) accuracy.clear_metric();
+  accuracy.set_against_labels(labels);
   if (!options.metric.empty()) accuracy.set_metric(options.metric);
   if (!options.output.empty()) accuracy.set_output(options.output);
-  if (labels) accuracy.set_against_labels(true);
   if (limit) {
     proto::Constraint& constraint = *m.task.add_constraints();
     constraint.set_metric("accuracy_drop");

@@ -22,7 +22,7 @@ TEST(ProgressTest, TellsCountBestAndWork) {
   ASSERT_GE(lines.size(), 5U);
   EXPECT_NE(lines[1].find("12/40 trials, about 2m20s left"), std::string::npos) << lines[1];
   EXPECT_NE(lines[2].find("2.91x [2.85, 2.98]  trial 7"), std::string::npos) << lines[2];
-  EXPECT_NE(lines[3].find("build steps 4 run, 9 reused"), std::string::npos);
+  EXPECT_NE(lines[3].find("10 complete, 1 infeasible, 1 failed; builds 4 run, 9 reused"), std::string::npos);
   EXPECT_EQ(lines[4], "now    local: build static_int8");
 }
 
