@@ -74,6 +74,8 @@ if(HONE_SANITIZE)
   list(APPEND HONE_TEST_ENVIRONMENT
     "ASAN_OPTIONS=detect_leaks=1:alloc_dealloc_mismatch=0:abort_on_error=0:exitcode=99"
     "UBSAN_OPTIONS=print_stacktrace=1"
+    # oneTBB opens a helper library in a way that AddressSanitizer refuses, unless told.
+    "TBB_ENABLE_SANITIZERS=1"
     "LSAN_OPTIONS=suppressions=${CMAKE_SOURCE_DIR}/cmake/sanitizers/lsan.supp:print_suppressions=0"
     "TSAN_OPTIONS=suppressions=${CMAKE_SOURCE_DIR}/cmake/sanitizers/tsan.supp:exitcode=98:die_after_fork=0:history_size=4")
 endif()

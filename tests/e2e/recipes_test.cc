@@ -67,7 +67,7 @@ TEST_P(RecipeTest, FindsACandidateOnASmallModel) {
       fs::create_directories(folder.path() / "images" / label);
       size_t count = 0;
       for (const auto& entry : fs::directory_iterator(fs::path(models) / "text_images" / label)) {
-        if (count++ < 48) fs::copy(entry.path(), folder.path() / "images" / label / entry.path().filename());
+        if (count++ < 12) fs::copy(entry.path(), folder.path() / "images" / label / entry.path().filename());
       }
     }
     arguments.insert(arguments.end(), {(fs::path(models) / "text_angle.onnx").string(), "--data", (folder / "images").string()});
