@@ -217,6 +217,11 @@ void InferInto(onnx::ModelProto& model, onnx::shape_inference::DataValueMap* dat
 }
 
 void ForgetShapes(onnx::GraphProto& graph) {
+  // An initializer tells its shape itself; what is declared beside it would overrule it.
+  std::unordered_map<std::string_view, bool> stored;
+  for (const auto& tensor : graph.initializer()) stored[tensor.name()] = true;
+  auto& declared = *graph.mutable_value_info();
+  declared.erase(std::remove_if(declared.begin(), declared.end(), [&](const auto& value) { return stored.contains(value.name()); }), declared.end());
   std::unordered_map<std::string_view, bool> foreign;
   for (const auto& node : graph.node()) {
     if (IsDefaultDomain(node.domain())) continue;

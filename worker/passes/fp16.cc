@@ -35,7 +35,7 @@ using OpTypes = std::unordered_set<std::string>;
 const OpTypes& KeptOps() {
   static const OpTypes kOps = {
       // No float16 form in the runtimes, or results that float16 ruins: long sums, wide ranges, comparisons near ties.
-      "CumSum", "Max", "Min", "NonMaxSuppression", "OneHot", "Range", "RoiAlign", "TopK", "Upsample",
+      "CumSum", "Max", "MeanVarianceNormalization", "Min", "NonMaxSuppression", "OneHot", "Range", "RoiAlign", "TopK", "Upsample",
       // The type of the output comes from an attribute.
       "BitCast", "Bernoulli", "BlackmanWindow", "EyeLike", "HammingWindow", "HannWindow", "MelWeightMatrix", "Multinomial", "RandomNormal", "RandomNormalLike",
       "RandomUniform", "RandomUniformLike", "SequenceEmpty"};
@@ -60,6 +60,12 @@ const OpTypes& FloatContribOps() {
                                "MultiHeadAttention", "QuickGelu", "RotaryEmbedding", "SimplifiedLayerNormalization", "SkipLayerNormalization",
                                "SkipSimplifiedLayerNormalization"};
   return kOps;
+}
+
+// ONNX Runtime scatters float16 only where elements are replaced, not where they are reduced.
+bool ReducesScattered(const onnx::NodeProto& node) {
+  const auto* reduction = FindAttribute(node, "reduction");
+  return node.op_type().starts_with("Scatter") && reduction != nullptr && reduction->s() != "none";
 }
 
 bool IsStandard(const onnx::NodeProto& node) { return node.domain().empty() || node.domain() == "ai.onnx"; }
@@ -168,7 +174,7 @@ class Planner {
     const auto& node = graph_.node(n);
     if (!IsStandard(node) || KeptOps().contains(node.op_type()) || QuantizedOps().contains(node.op_type())) return false;
     if (options_.kept_ops.contains(node.op_type()) || options_.kept_nodes.contains(node.name())) return false;
-    if (touches_quantized_[static_cast<size_t>(n)]) return false;
+    if (touches_quantized_[static_cast<size_t>(n)] || ReducesScattered(node)) return false;
     const bool has_graph = std::any_of(node.attribute().begin(), node.attribute().end(), [](const auto& a) { return a.has_g() || a.graphs_size() > 0; });
     if (has_graph) return false;
     const auto known = [&](const std::string& name) { return name.empty() || types_.Of(name) != Kind::unknown; };

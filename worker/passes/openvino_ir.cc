@@ -2,12 +2,14 @@
 // After:  model.xml and model.bin.
 //
 // Two things would make the bytes differ between runs of one task: names that OpenVINO numbers by a counter of the process, for nodes that nobody
-// named, and what other tools noted about how they made their file. The former are numbered anew by position, the latter dropped.
+// named (Type_<count>, which folding also hands on to constants), and what other tools noted about how they made their file. The former are
+// numbered anew by position, the latter dropped.
 #include "worker/passes/openvino_ir.h"
 
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cctype>
 #include <exception>
 #include <map>
 #include <new>
@@ -52,6 +54,7 @@ auto CallOpenvino(const char* what, const Work& work) -> Result<decltype(work())
 struct OnnxNames {
   std::vector<std::string> inputs;
   std::vector<std::string> outputs;
+  std::unordered_set<std::string> nodes;    // Names that somebody gave.
 };
 
 // OpenVINO opens external data by itself, so it is given only what passed our own checks.
@@ -62,6 +65,14 @@ Result<OnnxNames> CheckOnnx(const fs::path& file) {
   OnnxNames names;
   for (const auto* input : RealInputs(model.graph())) names.inputs.push_back(input->name());
   for (const auto& output : model.graph().output()) names.outputs.push_back(output.name());
+  VisitGraphs(model.graph(), [&](const onnx::GraphProto& graph) {
+    for (const auto& tensor : graph.initializer()) names.nodes.insert(tensor.name());
+    for (const auto& input : graph.input()) names.nodes.insert(input.name());
+    for (const auto& node : graph.node()) {
+      names.nodes.insert(node.name());
+      names.nodes.insert(node.output().begin(), node.output().end());
+    }
+  });
   return names;
 }
 
@@ -126,30 +137,34 @@ Result<> PinModel(ov::Model& model, const google::protobuf::RepeatedPtrField<pro
 
 // --- names ----------------------------------------------------------------------------------------------------------
 
-// Nodes that nobody named are called Type_<count>, the count running through the process: here through the model.
-void NumberUnnamedNodes(const ov::Model& model) {
+// Type_<count>, the count running through the process.
+bool LooksCounted(const std::string& name) {
+  const size_t at = name.rfind('_');
+  if (at == std::string::npos || at == 0 || at + 1 == name.size()) return false;
+  const auto digit = [](unsigned char c) { return std::isdigit(c) != 0; };
+  return std::all_of(name.begin() + static_cast<std::ptrdiff_t>(at) + 1, name.end(), digit) && std::isupper(static_cast<unsigned char>(name[0])) != 0;
+}
+
+void NumberUnnamedNodes(const ov::Model& model, const std::unordered_set<std::string>& given) {
   const auto nodes = model.get_ordered_ops();
+  const auto unnamed = [&](const ov::Node& node) { return !given.contains(node.get_friendly_name()) && LooksCounted(node.get_friendly_name()); };
   std::unordered_set<std::string> taken;
   for (const auto& node : nodes) {
-    if (node->get_friendly_name() != node->get_name()) taken.insert(node->get_friendly_name());
+    if (!unnamed(*node)) taken.insert(node->get_friendly_name());
   }
   size_t count = 0;
   for (const auto& node : nodes) {
-    if (node->get_friendly_name() != node->get_name()) continue;
+    if (!unnamed(*node)) continue;
     std::string name;
     do {
       name = fmt::format("{}_{}", node->get_type_name(), count++);
     } while (!taken.insert(name).second);
     node->set_friendly_name(name);
   }
-}
-
-void NumberEverywhere(const ov::Model& model) {
-  NumberUnnamedNodes(model);
-  for (const auto& node : model.get_ops()) {
+  for (const auto& node : nodes) {
     const auto* outer = dynamic_cast<const ov::op::util::MultiSubGraphOp*>(node.get());
     if (outer == nullptr) continue;
-    for (const auto& inner : outer->get_functions()) NumberEverywhere(*inner);
+    for (const auto& inner : outer->get_functions()) NumberUnnamedNodes(*inner, given);
   }
 }
 
@@ -192,7 +207,7 @@ Result<proto::Bundle> ConvertToOpenvinoIr(PassContext& context) {
   TRY(CheckNames(model->outputs(), names.outputs, "output"));
   TRY(PinModel(*model, context.task->inputs()));
   model->set_friendly_name("model");
-  NumberEverywhere(*model);
+  NumberUnnamedNodes(*model, names.nodes);
   DropOrigins(*model);
   const fs::path folder = context.task->output_folder();
   const bool fp16_weights = context.Bool("fp16_weights");

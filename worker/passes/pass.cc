@@ -9,13 +9,13 @@
 #include <exception>
 #include <fstream>
 #include <new>
-#include <thread>
 #include <utility>
 
 #include "common/artifact/bundle.h"
 #include "common/base/clock.h"
 #include "common/base/strings.h"
 #include "common/recipe/value.h"
+#include "worker/fingerprint.h"
 #include "worker/model/model.h"
 
 namespace hone {
@@ -28,16 +28,20 @@ struct Interface {
   bool operator==(const Interface&) const = default;
 };
 
-// The type without its shape, as bytes that compare equal where the types do.
-std::string TypeText(const onnx::ValueInfoProto& value) {
-  if (!value.type().has_tensor_type()) return value.type().SerializeAsString();
-  return ElementName(value.type().tensor_type().elem_type());
+// The type without shapes, so that equal texts mean types that a caller cannot tell apart.
+std::string TypeText(const onnx::TypeProto& type) {
+  if (type.has_tensor_type()) return ElementName(type.tensor_type().elem_type());
+  if (type.has_sparse_tensor_type()) return "sparse " + ElementName(type.sparse_tensor_type().elem_type());
+  if (type.has_sequence_type()) return "sequence of " + TypeText(type.sequence_type().elem_type());
+  if (type.has_optional_type()) return "optional " + TypeText(type.optional_type().elem_type());
+  if (type.has_map_type()) return "map of " + ElementName(type.map_type().key_type()) + " to " + TypeText(type.map_type().value_type());
+  return "unknown";
 }
 
 enum class Types { compare, ignore };
 
 Interface InterfaceOf(const onnx::GraphProto& graph, Types types = Types::compare) {
-  const auto type_of = [&](const onnx::ValueInfoProto& value) { return types == Types::compare ? TypeText(value) : std::string(); };
+  const auto type_of = [&](const onnx::ValueInfoProto& value) { return types == Types::compare ? TypeText(value.type()) : std::string(); };
   Interface interface;
   for (const auto* input : RealInputs(graph)) interface.inputs.emplace_back(input->name(), type_of(*input));
   for (const auto& output : graph.output()) interface.outputs.emplace_back(output.name(), type_of(output));
@@ -64,7 +68,7 @@ void ResetPeak() {
 }
 
 int ResolveThreads(uint32_t asked) {
-  return asked > 0 ? static_cast<int>(asked) : static_cast<int>(std::max(1U, std::thread::hardware_concurrency()));
+  return asked > 0 ? static_cast<int>(asked) : static_cast<int>(std::max(1U, AllowedCores()));
 }
 
 std::string FormatOf(const proto::BuildTask& task) { return task.model().bundle().format(); }
