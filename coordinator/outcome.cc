@@ -109,6 +109,11 @@ Result<> Scheduler::EndLease(const AttemptRecord& attempt, Outcome outcome, cons
   end.output_tail = tail.substr(tail.size() - std::min<size_t>(tail.size(), options_.output_tail_bytes));
   end.wall_ms = std::min(report.wall_ms(), kMaxWallMs);
   end.peak_memory_bytes = std::min<uint64_t>(report.peak_memory_bytes(), INT64_MAX);
+  const proto::MeasureResult& measured = report.result().measure();
+  end.load_ms = std::min(measured.load_ms(), kMaxWallMs);
+  end.accuracy_ms = std::min(measured.accuracy_ms(), kMaxWallMs);
+  end.timing_ms = std::min(measured.timing_ms(), kMaxWallMs);
+  end.wait_ms = std::min(measured.wait_ms(), kMaxWallMs);
   TRY(store_.CloseAttempt(attempt.id, end, clock_.UnixMs()));
   leases_.Close(attempt.id);
   return attempt.kind == AttemptKind::kBuild ? EndBuild(attempt, outcome, report) : EndMeasure(attempt, outcome, report);

@@ -130,6 +130,11 @@ struct AttemptEnd {
   std::string output_tail = {};
   uint64_t wall_ms = 0;
   uint64_t peak_memory_bytes = 0;
+  // Of a measurement: where its time went.
+  uint64_t load_ms = 0;
+  uint64_t accuracy_ms = 0;
+  uint64_t timing_ms = 0;
+  uint64_t wait_ms = 0;
 };
 
 struct WorkerRecord {

@@ -144,6 +144,10 @@ CREATE TABLE attempts (
   output_tail BLOB NOT NULL DEFAULT x'',
   wall_ms INTEGER NOT NULL DEFAULT 0,
   peak_memory_bytes INTEGER NOT NULL DEFAULT 0,
+  load_ms INTEGER NOT NULL DEFAULT 0,
+  accuracy_ms INTEGER NOT NULL DEFAULT 0,
+  timing_ms INTEGER NOT NULL DEFAULT 0,
+  wait_ms INTEGER NOT NULL DEFAULT 0,
   started_unix_ms INTEGER NOT NULL,
   ended_unix_ms INTEGER NOT NULL DEFAULT 0,
   late_reports INTEGER NOT NULL DEFAULT 0

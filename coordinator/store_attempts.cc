@@ -96,10 +96,11 @@ Result<AttemptRecord> Store::OpenAttempt(AttemptRecord attempt, int64_t unix_ms)
 
 Result<> Store::CloseAttempt(uint64_t attempt, const AttemptEnd& end, int64_t unix_ms) {
   return database_.Run(
-      "UPDATE attempts SET outcome=?, error=?, signal=?, exit_status=?, output_tail=?, wall_ms=?, peak_memory_bytes=?, ended_unix_ms=? "
+      "UPDATE attempts SET outcome=?, error=?, signal=?, exit_status=?, output_tail=?, wall_ms=?, peak_memory_bytes=?, load_ms=?, accuracy_ms=?, "
+      "timing_ms=?, wait_ms=?, ended_unix_ms=? "
       "WHERE attempt=? AND outcome='open'",
-      NameOf(end.outcome), end.error, end.signal, end.exit_status, Blob{end.output_tail}, end.wall_ms, end.peak_memory_bytes, unix_ms,
-      attempt);
+      NameOf(end.outcome), end.error, end.signal, end.exit_status, Blob{end.output_tail}, end.wall_ms, end.peak_memory_bytes,
+      end.load_ms, end.accuracy_ms, end.timing_ms, end.wait_ms, unix_ms, attempt);
 }
 
 Result<std::vector<AttemptRecord>> Store::OpenAttempts() {
