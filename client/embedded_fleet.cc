@@ -9,6 +9,7 @@
 #include <cerrno>
 #include <csignal>
 #include <cstdlib>
+#include <thread>
 
 #include "client/interrupt.h"
 #include "client/local_task.h"
@@ -26,6 +27,8 @@ constexpr int64_t kStartMs = 60'000;
 // What was acknowledged is durable, so a daemon that is slow to stop loses nothing by being killed.
 constexpr milliseconds kGrace{3'000};
 constexpr int kMaxRestarts = 5;
+constexpr int64_t kHandoverMs = 15'000;
+constexpr milliseconds kBetweenTries{200};
 // sun_path holds 108 bytes; a socket's name is added to the folder.
 constexpr size_t kLongestSocketFolder = 80;
 constexpr const char* kWorkerName = "local";
@@ -132,7 +135,7 @@ Result<> EmbeddedFleet::AwaitReady() {
     if (fs::exists(ready_file_)) return {};
     if (Interrupted()) return FailInterrupted("interrupted");
     TRY_ASSIGN(const std::optional<ExitStatus> ended, coordinator_.process->Wait(kLook));
-    if (ended) return Fail(EarlyEnd(coordinator_, *ended));
+    if (ended) TRY(RetryIfInUse(coordinator_, *ended, start, &EmbeddedFleet::LaunchCoordinator));
   }
   return Fail(ErrorCode::kFailed, fmt::format("hone-coordinator was not ready within {}", HumanDuration(kStartMs)),
               "its log: " + coordinator_.options.stderr_file.string());
@@ -149,10 +152,19 @@ Result<> EmbeddedFleet::AwaitWorker() {
       if (worker.name() == kWorkerName && worker.state() != "lost" && worker.last_seen_unix_ms() >= since) return {};
     }
     TRY_ASSIGN(const std::optional<ExitStatus> ended, worker_.process->Wait(kLook));
-    if (ended) return Fail(EarlyEnd(worker_, *ended));
+    if (ended) TRY(RetryIfInUse(worker_, *ended, start, &EmbeddedFleet::LaunchWorker));
   }
   return Fail(ErrorCode::kFailed, fmt::format("hone-worker did not register within {}", HumanDuration(kStartMs)),
               "its log: " + worker_.options.stderr_file.string());
+}
+
+// Daemons of a run that was killed may still be on their way out, with their folders locked; nobody else can be in them, because this
+// process holds the lock above them.
+Result<> EmbeddedFleet::RetryIfInUse(Daemon& daemon, const ExitStatus& status, int64_t since_ms, Result<> (EmbeddedFleet::*launch)()) {
+  const bool in_use = status.signal == 0 && status.code == ExitCode(ErrorCode::kConflict);
+  if (!in_use || SystemClock().SteadyMs() - since_ms > kHandoverMs) return Fail(EarlyEnd(daemon, status));
+  std::this_thread::sleep_for(kBetweenTries);
+  return (this->*launch)();
 }
 
 Error EmbeddedFleet::EarlyEnd(const Daemon& daemon, const ExitStatus& status) const {

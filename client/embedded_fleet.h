@@ -53,6 +53,7 @@ class EmbeddedFleet {
   Result<> LaunchCoordinator() { return Launch(coordinator_); }
   Result<> AwaitReady();
   Result<> AwaitWorker();
+  Result<> RetryIfInUse(Daemon& daemon, const ExitStatus& status, int64_t since_ms, Result<> (EmbeddedFleet::*launch)());
   Error EarlyEnd(const Daemon& daemon, const ExitStatus& status) const;
 
   FleetOptions options_;

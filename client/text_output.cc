@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <ctime>
+#include <set>
 
 #include "client/table.h"
 #include "common/base/strings.h"
@@ -95,7 +96,13 @@ std::string StudyResult(const proto::StudySummary& study) {
   std::string text = table.Text();
   text += fmt::format("pipeline     {}\n", PipelineText(best.candidate()));
   text += fmt::format("settings     {}\n", SettingsText(best.candidate().settings()));
-  for (const std::string& note : best.notes()) text += fmt::format("note         {}\n", Printable(note));
+  if (best.has_speedup() && best.speedup().has_low() && best.speedup().low() <= 1) {
+    text += "note         the interval of the speed-up reaches down to 1: not measurably faster than the original\n";
+  }
+  std::set<std::string> told;
+  for (const std::string& note : best.notes()) {
+    if (told.insert(note).second) text += fmt::format("note         {}\n", Printable(note));
+  }
   return text;
 }
 
