@@ -118,6 +118,54 @@ TEST(OpenvinoIrTest, WrongPinsAndBrokenFilesAreRejected) {
   EXPECT_EQ(broken_ir.error().code, ErrorCode::kRejected) << broken_ir.error().message;
 }
 
+TEST(OpenvinoIrTest, InputsThatNothingUsesAreTold) {
+  const Folder input;
+  const Folder output;
+  input.Write("model.onnx", Parse(R"(<ir_version: 8, opset_import: ["" : 17]> g (float[2] x, int64[0] axes) => (float[1] y) { y = ReduceSum(x, axes) })").SerializeAsString());
+  const auto made = Convert(input, output);
+  ASSERT_TRUE(made) << made.error().message;
+  EXPECT_THAT(std::vector<std::string>(made->notes().begin(), made->notes().end()), ::testing::Contains(HasSubstr("axes")));
+  const auto backend = FindBackend("openvino");
+  ASSERT_TRUE(backend);
+  proto::LocalBundle bundle;
+  *bundle.mutable_bundle() = made->model();
+  bundle.set_folder(output.path().string());
+  EXPECT_TRUE((*backend)->load(bundle, {}));
+}
+
+TEST(OpenvinoIrTest, InputThatIsAnOutputTooKeepsBothNames) {
+  const Folder input;
+  const Folder output;
+  input.Write("model.onnx", Parse(R"(<ir_version: 8, opset_import: ["" : 17]> g (float[2] a, float[2] x) => (float[2] y, float[2] z) { y = Identity(x) z = Relu(a) })")
+                                .SerializeAsString());
+  const auto made = Convert(input, output);
+  ASSERT_TRUE(made) << made.error().message;
+  // Without weights there is one file.
+  ASSERT_EQ(made->model().files_size(), 1);
+  EXPECT_EQ(made->model().files(0).path(), "model.xml");
+  const auto backend = FindBackend("openvino");
+  ASSERT_TRUE(backend);
+  proto::LocalBundle bundle;
+  *bundle.mutable_bundle() = made->model();
+  bundle.set_folder(output.path().string());
+  const auto session = (*backend)->load(bundle, {});
+  ASSERT_TRUE(session) << session.error().message;
+  ASSERT_EQ((*session)->inputs().size(), 2U);
+  EXPECT_EQ((*session)->inputs()[1].name, "x");
+  EXPECT_EQ((*session)->outputs(), (std::vector<std::string>{"y", "z"}));
+}
+
+TEST(OpenvinoIrTest, OperatorThatOpenvinoLacksIsNamed) {
+  const Folder input;
+  const Folder output;
+  input.Write("model.onnx", Parse(R"(
+    <ir_version: 8, opset_import: ["" : 17, "ai.example" : 1]> g (float[2] x) => (float[2] y) { y = ai.example.Wobble(x) })").SerializeAsString());
+  const auto made = Convert(input, output);
+  ASSERT_FALSE(made.has_value());
+  EXPECT_EQ(made.error().code, ErrorCode::kRejected);
+  EXPECT_THAT(made.error().message, HasSubstr("Wobble"));
+}
+
 TEST(OpenvinoIrTest, ExternalDataOutsideTheFolderIsNeverOpened) {
   const Folder outside;
   outside.Write("secret", std::string(64, 's'));

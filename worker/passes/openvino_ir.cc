@@ -13,6 +13,7 @@
 #include <exception>
 #include <map>
 #include <new>
+#include <openvino/op/convert.hpp>
 #include <openvino/op/util/multi_subgraph_base.hpp>
 #include <openvino/openvino.hpp>
 #include <unordered_set>
@@ -31,14 +32,18 @@ constexpr const char* kBinName = "model.bin";
 // Keys of a model's rt_info that tell how a file was made: arguments and paths of the machine that made it.
 constexpr const char* kOrigins[] = {"conversion_parameters", "optimum", "legacy_frontend"};
 
-// The library's message in one line, without the places in its sources.
+// Lines of the library's messages that tell where in its sources, or nothing.
+bool IsNoise(std::string_view line) {
+  const bool place = line.starts_with("Exception from ") || (line.starts_with("Check '") && line.find(" failed at ") != std::string_view::npos);
+  return line.empty() || place || line.starts_with("FrontEnd API failed") || line == "Summary:" || line == "Loading input model";
+}
+
 std::string CauseOf(const std::exception& error) {
   std::vector<std::string> kept;
   for (const auto& line : Split(error.what(), '\n')) {
-    const std::string_view text = Trim(line);
-    if (!text.empty() && !text.starts_with("Exception from ")) kept.emplace_back(text);
+    if (!IsNoise(Trim(line))) kept.emplace_back(Trim(line));
   }
-  return Printable(Join(kept, "; "), 1000);
+  return Printable(kept.empty() ? error.what() : Join(kept, "; "), 1000);
 }
 
 template <class Work>
@@ -83,11 +88,44 @@ fs::path PathToOpen(const proto::LocalBundle& model) {
 }
 
 template <class Ports>
-Result<> CheckNames(const Ports& ports, const std::vector<std::string>& wanted, const char* kind) {
+std::vector<std::string> MissingNames(const Ports& ports, const std::vector<std::string>& wanted) {
+  std::vector<std::string> missing;
   for (const auto& name : wanted) {
     const bool found = std::any_of(ports.begin(), ports.end(), [&](const auto& port) { return port.get_names().contains(name); });
-    if (!found) return Fail(ErrorCode::kFailed, fmt::format("OpenVINO lost the {} '{}'", kind, Printable(name, 200)));
+    if (!found) missing.push_back(Printable(name, 200));
   }
+  return missing;
+}
+
+// An input that is an output too comes out with the output's name alone, and a file holds no more. A conversion to its own type makes two tensors of
+// it, each with its name. Parameters keep the order of the inputs, so where as many have no input's name as names are missing, these are theirs.
+void SeparateInputsFromOutputs(ov::Model& model, const OnnxNames& names) {
+  const std::vector<std::string> missing = MissingNames(model.inputs(), names.inputs);
+  std::vector<ov::Output<ov::Node>> nameless;
+  for (const auto& port : model.inputs()) {
+    const bool named = std::any_of(names.inputs.begin(), names.inputs.end(), [&](const std::string& name) { return port.get_names().contains(name); });
+    if (!named) nameless.push_back(port);
+  }
+  if (nameless.size() != missing.size()) return;
+  for (size_t i = 0; i < missing.size(); ++i) {
+    const auto output_names = nameless[i].get_names();
+    const auto copy = std::make_shared<ov::op::v0::Convert>(nameless[i], nameless[i].get_element_type());
+    copy->set_friendly_name(nameless[i].get_node()->get_friendly_name());
+    for (const auto& result : model.get_results()) {
+      if (result->input_value(0) == nameless[i]) result->input(0).replace_source_output(copy->output(0));
+    }
+    nameless[i].get_node()->set_friendly_name(missing[i]);
+    nameless[i].set_names({missing[i]});
+    copy->output(0).set_names(output_names);
+  }
+}
+
+// OpenVINO drops inputs that no output depends on, which is worth a note; outputs must be there.
+Result<> CheckNames(const ov::Model& model, const OnnxNames& names, std::vector<std::string>& notes) {
+  const std::vector<std::string> inputs = MissingNames(model.inputs(), names.inputs);
+  const std::vector<std::string> outputs = MissingNames(model.outputs(), names.outputs);
+  if (!inputs.empty()) notes.push_back(fmt::format("inputs that no output depends on are gone: {}", Join(inputs, ", ")));
+  if (!outputs.empty()) return Fail(ErrorCode::kFailed, fmt::format("OpenVINO lost the outputs {}", Join(outputs, ", ")));
   return {};
 }
 
@@ -203,8 +241,8 @@ Result<proto::Bundle> ConvertToOpenvinoIr(PassContext& context) {
     TRY_ASSIGN(names, CheckOnnx(path));
   }
   TRY_ASSIGN(const std::shared_ptr<ov::Model> model, CallOpenvino("read the model", [&] { return ov::Core().read_model(path.string()); }));
-  TRY(CheckNames(model->inputs(), names.inputs, "input"));
-  TRY(CheckNames(model->outputs(), names.outputs, "output"));
+  SeparateInputsFromOutputs(*model, names);
+  TRY(CheckNames(*model, names, context.notes));
   TRY(PinModel(*model, context.task->inputs()));
   model->set_friendly_name("model");
   NumberUnnamedNodes(*model, names.nodes);
@@ -219,7 +257,13 @@ Result<proto::Bundle> ConvertToOpenvinoIr(PassContext& context) {
   proto::Bundle bundle;
   bundle.set_format("openvino_ir");
   bundle.set_main(kXmlName);
-  TRY_ASSIGN(*bundle.add_files(), Describe(folder, kBinName));
+  // A model without constants has no second file.
+  std::error_code error;
+  if (fs::file_size(folder / kBinName, error) == 0) {
+    fs::remove(folder / kBinName, error);
+  } else {
+    TRY_ASSIGN(*bundle.add_files(), Describe(folder, kBinName));
+  }
   TRY_ASSIGN(*bundle.add_files(), Describe(folder, kXmlName));
   context.notes.push_back(fmt::format("{} operations, weights {}", model->get_ops().size(), fp16_weights ? "as float16" : "as they were"));
   return bundle;
