@@ -9,9 +9,10 @@ namespace {
 using ::testing::Contains;
 using ::testing::HasSubstr;
 
-constexpr double kHalfTolerance = 4e-3;   // A few units of float16's 2^-11.
+constexpr double kHalfTolerance = 4e-3;  // A few units of float16's 2^-11.
 
-onnx::ModelProto Converted(const onnx::ModelProto& model, const Parameters& parameters = {}, double tolerance = kHalfTolerance, int64_t free = 2) {
+onnx::ModelProto Converted(const onnx::ModelProto& model, const Parameters& parameters = {},
+                           double tolerance = kHalfTolerance, int64_t free = 2) {
   auto made = Apply(model, "fp16", parameters);
   EXPECT_TRUE(made.has_value()) << made.error().message;
   if (!made) return {};
@@ -21,7 +22,8 @@ onnx::ModelProto Converted(const onnx::ModelProto& model, const Parameters& para
 
 onnx::ModelProto TwoMatMuls() {
   onnx::ModelProto model = Parse(R"(
-    <ir_version: 8, opset_import: ["" : 17]> g (float[2,8] x) => (float[2,8] y) { a = MatMul(x, w) b = Relu(a) y = MatMul(b, w) })");
+    <ir_version: 8, opset_import: ["" : 17]>
+    g (float[2,8] x) => (float[2,8] y) { a = MatMul(x, w) b = Relu(a) y = MatMul(b, w) })");
   *model.mutable_graph()->add_initializer() = RandomWeights("w", {8, 8}, 1, 0.3F);
   return model;
 }
@@ -48,7 +50,9 @@ TEST(Fp16Test, InputsAndOutputsCanBecomeHalfToo) {
 
 TEST(Fp16Test, OneCastServesAllUsers) {
   onnx::ModelProto model = Parse(R"(
-    <ir_version: 8, opset_import: ["" : 17]> g (float[2,8] x) => (float[2,8] y) { a = Relu(x) b = CumSum(a, axis) c = Min(b, a) d = Exp(a) e = Add(d, c) y = Add(e, b) })");
+    <ir_version: 8, opset_import: ["" : 17]>
+    g (float[2,8] x) => (float[2,8] y)
+    { a = Relu(x) b = CumSum(a, axis) c = Min(b, a) d = Exp(a) e = Add(d, c) y = Add(e, b) })");
   *model.mutable_graph()->add_initializer() = MakeTensor("axis", onnx::TensorProto::INT64, {}, std::vector<int64_t>{1});
   const auto made = Converted(model);
   // x down; a up for CumSum and Min; b and c down for the two Adds; y up.
@@ -56,21 +60,26 @@ TEST(Fp16Test, OneCastServesAllUsers) {
 }
 
 TEST(Fp16Test, WeightsAreClampedAndInfinitiesStay) {
-  onnx::ModelProto model = Parse(R"(<ir_version: 8, opset_import: ["" : 17]> g (float[6] x) => (float[6] y) { y = Mul(x, w) })");
+  onnx::ModelProto model =
+      Parse(R"(<ir_version: 8, opset_import: ["" : 17]> g (float[6] x) => (float[6] y) { y = Mul(x, w) })");
   const float infinity = std::numeric_limits<float>::infinity();
-  *model.mutable_graph()->add_initializer() = MakeTensor("w", onnx::TensorProto::FLOAT, {6}, std::vector<float>{1e9F, -1e9F, 1e-12F, -infinity, 0, 0.5F});
+  *model.mutable_graph()->add_initializer() =
+      MakeTensor("w", onnx::TensorProto::FLOAT, {6}, std::vector<float>{1e9F, -1e9F, 1e-12F, -infinity, 0, 0.5F});
   const auto made = Apply(model, "fp16");
   ASSERT_TRUE(made) << made.error().message;
   const auto weights = ReadTensor(*FindInitializer(made->model, "w"));
   ASSERT_TRUE(weights);
   const auto* bits = weights->data<uint16_t>();
-  EXPECT_THAT(std::vector<uint16_t>(bits, bits + 6), ::testing::ElementsAre(0x7BFF, 0xFBFF, 0x0001, 0xFC00, 0x0000, 0x3800));
+  EXPECT_THAT(std::vector<uint16_t>(bits, bits + 6),
+              ::testing::ElementsAre(0x7BFF, 0xFBFF, 0x0001, 0xFC00, 0x0000, 0x3800));
   EXPECT_THAT(made->notes, Contains(HasSubstr("2 weights beyond the range")));
 }
 
 TEST(Fp16Test, OperatorsOutsideFloat16StayInFloat32) {
   onnx::ModelProto model = Parse(R"(
-    <ir_version: 8, opset_import: ["" : 17]> g (float[1,1,4,4] x) => (float[1,1,8,8] y, float[1,1,8,2] t, int64[1,1,8,2] i) <float[4] scales = {1, 1, 2, 2}, int64[1] k = {2}> {
+    <ir_version: 8, opset_import: ["" : 17]>
+    g (float[1,1,4,4] x) => (float[1,1,8,8] y, float[1,1,8,2] t, int64[1,1,8,2] i)
+    <float[4] scales = {1, 1, 2, 2}, int64[1] k = {2}> {
       a = Relu(x)
       y = Resize<mode = "nearest">(a, , scales)
       t, i = TopK(y, k)
@@ -83,7 +92,8 @@ TEST(Fp16Test, OperatorsOutsideFloat16StayInFloat32) {
 
 TEST(Fp16Test, UserCanKeepOperatorsAndNodes) {
   onnx::ModelProto model = TwoMatMuls();
-  for (int i = 0; i < model.graph().node_size(); ++i) model.mutable_graph()->mutable_node(i)->set_name("n" + std::to_string(i));
+  for (int i = 0; i < model.graph().node_size(); ++i)
+    model.mutable_graph()->mutable_node(i)->set_name("n" + std::to_string(i));
   const auto kept = Apply(model, "fp16", {{"keep_ops", "MatMul, Relu"}});
   ASSERT_TRUE(kept) << kept.error().message;
   EXPECT_EQ(CountOps(kept->model, "Cast"), 0);
@@ -130,7 +140,8 @@ TEST(Fp16Test, SubgraphsStayInFloat32AndFindTheirValues) {
   onnx::ModelProto model = Parse(R"(
     <ir_version: 8, opset_import: ["" : 17]> g (bool c, float[2,2] x) => (float[2,2] y) <float[2,2] w = {1, 2, 3, 4}> {
       a = MatMul(x, w)
-      b = If(c) <then_branch = t () => (float[2,2] r) { r = Mul(a, w) }, else_branch = e () => (float[2,2] r) { r = Neg(a) }>
+      b = If(c) <then_branch = t () => (float[2,2] r) { r = Mul(a, w) },
+        else_branch = e () => (float[2,2] r) { r = Neg(a) }>
       y = Relu(b)
     })");
   Converted(model);
@@ -140,7 +151,8 @@ TEST(Fp16Test, SubgraphsStayInFloat32AndFindTheirValues) {
 
 TEST(Fp16Test, QuantizedNeighbourhoodIsLeftAlone) {
   onnx::ModelProto model = Parse(R"(
-    <ir_version: 8, opset_import: ["" : 17]> g (float[2,2] x) => (float[2,2] y) <int8[2,2] w = {10, -20, 30, 40}, float s = {0.05}, int8 z = {0}> {
+    <ir_version: 8, opset_import: ["" : 17]>
+    g (float[2,2] x) => (float[2,2] y) <int8[2,2] w = {10, -20, 30, 40}, float s = {0.05}, int8 z = {0}> {
       q = QuantizeLinear(x, s, z)
       d = DequantizeLinear(q, s, z)
       v = DequantizeLinear(w, s, z)
@@ -172,7 +184,8 @@ TEST(Fp16Test, OperatorsOfOtherDomainsStayInFloat32) {
 
 TEST(Fp16Test, OldModelsWithDeclaredInitializersStayValid) {
   onnx::ModelProto model = Parse(R"(
-    <ir_version: 3, opset_import: ["" : 11]> g (float[2,4] x, float[4,4] w) => (float[2,4] y) { a = MatMul(x, w) y = MatMul(a, w) })");
+    <ir_version: 3, opset_import: ["" : 11]>
+    g (float[2,4] x, float[4,4] w) => (float[2,4] y) { a = MatMul(x, w) y = MatMul(a, w) })");
   *model.mutable_graph()->add_initializer() = RandomWeights("w", {4, 4}, 1, 0.3F);
   Converted(model);
 }

@@ -16,7 +16,8 @@ onnx::ModelProto WithSubgraph() {
     <ir_version: 8, opset_import: ["" : 17]> g (bool c, float[2] x) => (float[2] y) {
       kept = Relu(x)
       unused = Sigmoid(x)
-      y = If(c) <then_branch = t () => (float[2] a) { dead = Neg(unused) a = Identity(kept) }, else_branch = e () => (float[2] b) { b = Abs(x) }>
+      y = If(c) <then_branch = t () => (float[2] a) { dead = Neg(unused) a = Identity(kept) },
+        else_branch = e () => (float[2] b) { b = Abs(x) }>
     })");
 }
 
@@ -53,7 +54,9 @@ TEST(RemoveUnusedTest, WhatOnlyADeadPartOfASubgraphNeedsGoes) {
 }
 
 TEST(RemoveUnusedTest, UnusedInitializerTakesItsInputAlongAndRealInputsStay) {
-  onnx::ModelProto model = Parse(R"(<ir_version: 3, opset_import: ["" : 11]> g (float[2] x, float[2] idle, float[2] w) => (float[2] y) { y = Relu(x) })");
+  onnx::ModelProto model = Parse(
+      R"(<ir_version: 3, opset_import: ["" : 11]>
+        g (float[2] x, float[2] idle, float[2] w) => (float[2] y) { y = Relu(x) })");
   *model.mutable_graph()->add_initializer() = RandomWeights("w", {2}, 1);
   RemoveUnused(*model.mutable_graph());
   EXPECT_EQ(model.graph().initializer_size(), 0);
@@ -74,7 +77,9 @@ TEST(SortNodesTest, OrderFollowsUsesAndCapturesAndIsOtherwiseKept) {
 }
 
 TEST(SortNodesTest, CycleIsRejectedByName) {
-  onnx::ModelProto model = Parse(R"(<ir_version: 8, opset_import: ["" : 17]> g (float[2] x) => (float[2] y) { a = Add(x, b) b = Relu(a) y = Neg(b) })");
+  onnx::ModelProto model = Parse(
+      R"(<ir_version: 8, opset_import: ["" : 17]>
+        g (float[2] x) => (float[2] y) { a = Add(x, b) b = Relu(a) y = Neg(b) })");
   const auto result = SortNodes(*model.mutable_graph());
   ASSERT_FALSE(result.has_value());
   EXPECT_EQ(result.error().code, ErrorCode::kRejected);
@@ -82,7 +87,8 @@ TEST(SortNodesTest, CycleIsRejectedByName) {
 }
 
 TEST(SortNodesTest, ValueComputedTwiceIsRejected) {
-  onnx::ModelProto model = Parse(R"(<ir_version: 8, opset_import: ["" : 17]> g (float[2] x) => (float[2] y) { y = Relu(x) y = Neg(x) })");
+  onnx::ModelProto model =
+      Parse(R"(<ir_version: 8, opset_import: ["" : 17]> g (float[2] x) => (float[2] y) { y = Relu(x) y = Neg(x) })");
   EXPECT_FALSE(SortNodes(*model.mutable_graph()));
 }
 

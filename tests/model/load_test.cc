@@ -11,7 +11,8 @@ using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 
 onnx::ModelProto Small() {
-  onnx::ModelProto model = Parse(R"(<ir_version: 8, opset_import: ["" : 17]> g (float[2,3] x) => (float[2,3] y) { y = Add(x, w) })");
+  onnx::ModelProto model =
+      Parse(R"(<ir_version: 8, opset_import: ["" : 17]> g (float[2,3] x) => (float[2,3] y) { y = Add(x, w) })");
   *model.mutable_graph()->add_initializer() = RandomWeights("w", {2, 3}, 1);
   return model;
 }
@@ -57,11 +58,16 @@ TEST(LoadOnnxTest, FolderIsRejected) {
 TEST(LoadOnnxTest, FileThatIsSomethingElseIsNotAnOnnxFile) {
   const Folder folder;
   ExpectRejected(LoadOnnx(folder.Write("a.onnx", "")), "the file is empty");
-  for (const char* text : {"hello world\n", "This is not a model", "{\"a\": 1}", "\n\n\n", "<html></html>", "import onnx\n", "\x7f" "ELF\x02\x01\x01", "\x89PNG\r\n\x1a\n", "x"}) {
+  for (const char* text :
+       {"hello world\n", "This is not a model", "{\"a\": 1}", "\n\n\n", "<html></html>", "import onnx\n",
+        "\x7f"
+        "ELF\x02\x01\x01",
+        "\x89PNG\r\n\x1a\n", "x"}) {
     ExpectRejected(LoadOnnx(folder.Write("b.onnx", text)), "not an ONNX file");
   }
   ExpectRejected(LoadOnnx(folder.Write("c.onnx", std::string(4096, '\0'))), "not an ONNX file");
-  ExpectRejected(LoadOnnx(folder.Write("d.onnx", "version https://git-lfs.github.com/spec/v1\noid sha256:1\n")), "Git LFS pointer");
+  ExpectRejected(LoadOnnx(folder.Write("d.onnx", "version https://git-lfs.github.com/spec/v1\noid sha256:1\n")),
+                 "Git LFS pointer");
 }
 
 TEST(LoadOnnxTest, EveryTruncationIsRejected) {
@@ -137,7 +143,8 @@ TEST(LoadOnnxTest, TensorSizesMustFit) {
 TEST(LoadOnnxTest, TensorInASubgraphIsCheckedToo) {
   onnx::ModelProto model = Parse(R"(
     <ir_version: 8, opset_import: ["" : 17]> g (bool c, float[1] x) => (float[1] y) {
-      y = If(c) <then_branch = t () => (float[1] a) { a = Identity(x) }, else_branch = e () => (float[1] b) { b = Constant<value = float[1] {1}>() }>
+      y = If(c) <then_branch = t () => (float[1] a) { a = Identity(x) },
+        else_branch = e () => (float[1] b) { b = Constant<value = float[1] {1}>() }>
     })");
   VisitGraphs(*model.mutable_graph(), [](onnx::GraphProto& graph) {
     for (auto& node : *graph.mutable_node()) {
@@ -162,7 +169,8 @@ TEST(LoadOnnxTest, ExternalDataIsBroughtIn) {
     ASSERT_TRUE(tensor) << tensor.error().message;
     EXPECT_EQ(ToFloats(*tensor), values);
   }
-  const auto files = ExternalFiles(folder.Write("m/model.onnx", External({{"location", "./sub/w.bin"}}).SerializeAsString()));
+  const auto files =
+      ExternalFiles(folder.Write("m/model.onnx", External({{"location", "./sub/w.bin"}}).SerializeAsString()));
   ASSERT_TRUE(files) << files.error().message;
   EXPECT_THAT(*files, ElementsAre("sub/w.bin"));
 }
@@ -177,15 +185,18 @@ TEST(LoadOnnxTest, ExternalDataOutsideTheFolderIsRejected) {
   fs::create_symlink("w.bin", folder.path() / "m/inner_link");
   fs::create_symlink("..", folder.path() / "m/up");
   ASSERT_EQ(::mkfifo((folder.path() / "m/pipe").c_str(), 0600), 0);
-  for (const auto& location : std::vector<std::string>{"../secret", (folder.path() / "secret").string(), "sub/../../secret", ".."}) {
+  for (const auto& location :
+       std::vector<std::string>{"../secret", (folder.path() / "secret").string(), "sub/../../secret", ".."}) {
     ExpectRejected(LoadExternal(folder, {{"location", location}}), "outside the model's folder");
   }
-  for (const char* location : {"link", "absolute_link", "inner_link", "up/secret"}) ExpectRejected(LoadExternal(folder, {{"location", location}}), "through a link");
+  for (const char* location : {"link", "absolute_link", "inner_link", "up/secret"})
+    ExpectRejected(LoadExternal(folder, {{"location", location}}), "through a link");
   ExpectRejected(LoadExternal(folder, {{"location", "pipe"}}), "not a regular file");
   ExpectRejected(LoadExternal(folder, {{"location", "."}}), "external data");
   ExpectRejected(LoadExternal(folder, {{"location", "gone.bin"}}), "is missing");
   ExpectRejected(LoadExternal(folder, {{"offset", "0"}}), "without a location");
-  const auto files = ExternalFiles(folder.Write("m/model.onnx", External({{"location", "up/secret"}}).SerializeAsString()));
+  const auto files =
+      ExternalFiles(folder.Write("m/model.onnx", External({{"location", "up/secret"}}).SerializeAsString()));
   EXPECT_FALSE(files.has_value());
 }
 
@@ -204,7 +215,8 @@ TEST(LoadOnnxTest, ExternalPlacesMustFitTheFileAndTheTensor) {
 
 TEST(LoadOnnxTest, ExternalWeightsCanBeLeftWhereTheyAre) {
   const Folder folder;
-  const auto model = LoadOnnx(folder.Write("m/model.onnx", External({{"location", "w.bin"}}).SerializeAsString()), Weights::leave_external);
+  const auto model = LoadOnnx(folder.Write("m/model.onnx", External({{"location", "w.bin"}}).SerializeAsString()),
+                              Weights::leave_external);
   ASSERT_TRUE(model) << model.error().message;
   EXPECT_FALSE(ReadTensor(model->graph().initializer(0)).has_value());
 }

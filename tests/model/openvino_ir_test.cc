@@ -11,12 +11,14 @@ using ::testing::HasSubstr;
 
 onnx::ModelProto Small() {
   onnx::ModelProto model = Parse(R"(
-    <ir_version: 8, opset_import: ["" : 17]> g (float[N,4] x) => (float[N,4] y, float[N,4] z) { a = MatMul(x, w) y = Relu(a) z = Identity(y) })");
+    <ir_version: 8, opset_import: ["" : 17]>
+    g (float[N,4] x) => (float[N,4] y, float[N,4] z) { a = MatMul(x, w) y = Relu(a) z = Identity(y) })");
   *model.mutable_graph()->add_initializer() = RandomWeights("w", {4, 4}, 1);
   return model;
 }
 
-Result<proto::BuildResult> Convert(const Folder& input, const Folder& output, const Parameters& parameters = {}, const Pins& pins = {}) {
+Result<proto::BuildResult> Convert(const Folder& input, const Folder& output, const Parameters& parameters = {},
+                                   const Pins& pins = {}) {
   return RunPass(TaskFor("openvino_ir", input.path(), output.path(), parameters, pins));
 }
 
@@ -121,10 +123,16 @@ TEST(OpenvinoIrTest, WrongPinsAndBrokenFilesAreRejected) {
 TEST(OpenvinoIrTest, InputsThatNothingUsesAreTold) {
   const Folder input;
   const Folder output;
-  input.Write("model.onnx", Parse(R"(<ir_version: 8, opset_import: ["" : 17]> g (float[2] x, int64[0] axes) => (float[1] y) { y = ReduceSum(x, axes) })").SerializeAsString());
+  input.Write(
+      "model.onnx",
+      Parse(
+          R"(<ir_version: 8, opset_import: ["" : 17]>
+            g (float[2] x, int64[0] axes) => (float[1] y) { y = ReduceSum(x, axes) })")
+          .SerializeAsString());
   const auto made = Convert(input, output);
   ASSERT_TRUE(made) << made.error().message;
-  EXPECT_THAT(std::vector<std::string>(made->notes().begin(), made->notes().end()), ::testing::Contains(HasSubstr("axes")));
+  EXPECT_THAT(std::vector<std::string>(made->notes().begin(), made->notes().end()),
+              ::testing::Contains(HasSubstr("axes")));
   const auto backend = FindBackend("openvino");
   ASSERT_TRUE(backend);
   proto::LocalBundle bundle;
@@ -136,8 +144,12 @@ TEST(OpenvinoIrTest, InputsThatNothingUsesAreTold) {
 TEST(OpenvinoIrTest, InputThatIsAnOutputTooKeepsBothNames) {
   const Folder input;
   const Folder output;
-  input.Write("model.onnx", Parse(R"(<ir_version: 8, opset_import: ["" : 17]> g (float[2] a, float[2] x) => (float[2] y, float[2] z) { y = Identity(x) z = Relu(a) })")
-                                .SerializeAsString());
+  input.Write(
+      "model.onnx",
+      Parse(
+          R"(<ir_version: 8, opset_import: ["" : 17]>
+            g (float[2] a, float[2] x) => (float[2] y, float[2] z) { y = Identity(x) z = Relu(a) })")
+          .SerializeAsString());
   const auto made = Convert(input, output);
   ASSERT_TRUE(made) << made.error().message;
   // Without weights there is one file.
@@ -159,7 +171,9 @@ TEST(OpenvinoIrTest, OperatorThatOpenvinoLacksIsNamed) {
   const Folder input;
   const Folder output;
   input.Write("model.onnx", Parse(R"(
-    <ir_version: 8, opset_import: ["" : 17, "ai.example" : 1]> g (float[2] x) => (float[2] y) { y = ai.example.Wobble(x) })").SerializeAsString());
+    <ir_version: 8, opset_import: ["" : 17, "ai.example" : 1]>
+    g (float[2] x) => (float[2] y) { y = ai.example.Wobble(x) })")
+                                .SerializeAsString());
   const auto made = Convert(input, output);
   ASSERT_FALSE(made.has_value());
   EXPECT_EQ(made.error().code, ErrorCode::kRejected);

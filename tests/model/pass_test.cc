@@ -12,7 +12,9 @@ namespace {
 using ::testing::HasSubstr;
 
 onnx::ModelProto Small() {
-  onnx::ModelProto model = Parse(R"(<ir_version: 8, opset_import: ["" : 17]> g (float[2,3] x) => (float[2,3] y) { s = Identity(x) y = Add(s, w) })");
+  onnx::ModelProto model = Parse(
+      R"(<ir_version: 8, opset_import: ["" : 17]>
+        g (float[2,3] x) => (float[2,3] y) { s = Identity(x) y = Add(s, w) })");
   *model.mutable_graph()->add_initializer() = RandomWeights("w", {2, 3}, 1);
   return model;
 }
@@ -32,7 +34,8 @@ TEST(RegistryTest, EveryPassIsDescribedForPeople) {
     EXPECT_FALSE(info.summary().empty()) << info.name();
     EXPECT_GT(info.accepts_size(), 0) << info.name();
     EXPECT_NE(row.onnx == nullptr, row.files == nullptr) << info.name();
-    for (const auto& parameter : info.parameters()) EXPECT_FALSE(parameter.help().empty()) << info.name() << " " << parameter.name();
+    for (const auto& parameter : info.parameters())
+      EXPECT_FALSE(parameter.help().empty()) << info.name() << " " << parameter.name();
     EXPECT_TRUE(FindPass(info.name()));
   }
 }
@@ -73,8 +76,12 @@ TEST(RunPassTest, InvalidModelIsTheModelsFault) {
 TEST(RunPassTest, SameTaskGivesTheSameBytesAndSaysWhatItCost) {
   const Folder input;
   fs::copy_file(TextAngle(), input.path() / "model.onnx");
-  for (const auto& [pass, pins] : std::vector<std::pair<std::string, Pins>>{
-           {"simplify", {}}, {"fp16", {}}, {"convert_opset", {}}, {"fix_shapes", {{"x", {1, 3, 48, 192}}}}, {"openvino_ir", {{"x", {1, 3, 48, 192}}}}}) {
+  for (const auto& [pass, pins] :
+       std::vector<std::pair<std::string, Pins>>{{"simplify", {}},
+                                                 {"fp16", {}},
+                                                 {"convert_opset", {}},
+                                                 {"fix_shapes", {{"x", {1, 3, 48, 192}}}},
+                                                 {"openvino_ir", {{"x", {1, 3, 48, 192}}}}}) {
     const Folder a;
     const Folder b;
     const auto first = RunPass(TaskFor(pass, input.path(), a.path(), {}, pins));

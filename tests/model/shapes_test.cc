@@ -63,7 +63,8 @@ TEST(ReinferShapesTest, TracedShapesDoNotSurvive) {
   auto* stale = model.mutable_graph()->add_value_info();
   stale->set_name("s");
   stale->mutable_type()->mutable_tensor_type()->set_elem_type(onnx::TensorProto::FLOAT);
-  for (const int dim : {7, 3}) stale->mutable_type()->mutable_tensor_type()->mutable_shape()->add_dim()->set_dim_value(dim);
+  for (const int dim : {7, 3})
+    stale->mutable_type()->mutable_tensor_type()->mutable_shape()->add_dim()->set_dim_value(dim);
   ReinferShapes(model);
   ASSERT_EQ(model.graph().value_info_size(), 1);
   EXPECT_EQ(DimsOf(model.graph().value_info(0)), (std::vector<int64_t>{-1, 3}));
@@ -97,7 +98,9 @@ TEST(FixShapesTest, TextAngleRunsAtItsPinnedShape) {
 
 TEST(ConvertOpsetTest, NodesTakeTheFormOfTheNewOpset) {
   // Squeeze took its axes as an attribute until opset 12.
-  const onnx::ModelProto model = Parse(R"(<ir_version: 7, opset_import: ["" : 11]> g (float[2,1,3] x) => (float[2,3] y) { y = Squeeze<axes = [1]>(x) })");
+  const onnx::ModelProto model = Parse(
+      R"(<ir_version: 7, opset_import: ["" : 11]>
+        g (float[2,1,3] x) => (float[2,3] y) { y = Squeeze<axes = [1]>(x) })");
   const auto newer = Apply(model, "convert_opset", {{"version", "17"}});
   ASSERT_TRUE(newer) << newer.error().message;
   EXPECT_EQ(OpsetVersion(newer->model), 17);
@@ -118,7 +121,9 @@ TEST(ConvertOpsetTest, TextAngleStaysTheSameFunction) {
 }
 
 TEST(ConvertOpsetTest, OperatorWithoutAnOlderFormIsNamed) {
-  const onnx::ModelProto model = Parse(R"(<ir_version: 8, opset_import: ["" : 17]> g (float[2,4] x, float[4] s) => (float[2,4] y) { y = LayerNormalization(x, s) })");
+  const onnx::ModelProto model = Parse(
+      R"(<ir_version: 8, opset_import: ["" : 17]>
+        g (float[2,4] x, float[4] s) => (float[2,4] y) { y = LayerNormalization(x, s) })");
   const auto made = Apply(model, "convert_opset", {{"version", "11"}});
   ASSERT_FALSE(made.has_value());
   EXPECT_EQ(made.error().code, ErrorCode::kRejected);

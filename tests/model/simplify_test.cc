@@ -10,7 +10,8 @@ using ::testing::Contains;
 using ::testing::HasSubstr;
 
 // Simplifies, checks that results are equal, and returns what became of the model.
-onnx::ModelProto Simplified(const onnx::ModelProto& model, double tolerance = 0, const Parameters& parameters = {}, int64_t free = 2) {
+onnx::ModelProto Simplified(const onnx::ModelProto& model, double tolerance = 0, const Parameters& parameters = {},
+                            int64_t free = 2) {
   auto made = Apply(model, "simplify", parameters);
   EXPECT_TRUE(made.has_value()) << made.error().message;
   if (!made) return {};
@@ -34,7 +35,9 @@ TEST(SimplifyTest, ConstantSubgraphBecomesAnInitializer) {
 
 TEST(SimplifyTest, ShapeArithmeticBecomesAConstant) {
   const auto model = Simplified(Parse(R"(
-    <ir_version: 8, opset_import: ["" : 17]> g (float[N,4,6] x) => (float[N,24] y) <int64 one = {1}, int64 two = {2}, int64[1] zero = {0}, int64[1] batch = {-1}> {
+    <ir_version: 8, opset_import: ["" : 17]>
+    g (float[N,4,6] x) => (float[N,24] y)
+    <int64 one = {1}, int64 two = {2}, int64[1] zero = {0}, int64[1] batch = {-1}> {
       s = Shape(x)
       h = Gather<axis = 0>(s, one)
       w = Gather<axis = 0>(s, two)
@@ -48,7 +51,8 @@ TEST(SimplifyTest, ShapeArithmeticBecomesAConstant) {
 
 TEST(SimplifyTest, FreeDimensionsAreNotGuessed) {
   const auto model = Simplified(Parse(R"(
-    <ir_version: 8, opset_import: ["" : 17]> g (float[N,4] x, float[M,4] z) => (float[A,B] y) <int64[1] zero = {0}, int64[1] last = {-1}> {
+    <ir_version: 8, opset_import: ["" : 17]>
+    g (float[N,4] x, float[M,4] z) => (float[A,B] y) <int64[1] zero = {0}, int64[1] last = {-1}> {
       s = Shape(x)
       n = Gather<axis = 0>(s, zero)
       t = Concat<axis = 0>(n, last)
@@ -69,7 +73,9 @@ TEST(SimplifyTest, NodesThatChangeNothingGo) {
   EXPECT_EQ(NodesLeft(head + "<int64[3] s = {2, 3, 4}> { a = Expand(x, s) y = Neg(a) }"), 1);
   EXPECT_EQ(NodesLeft(head + "<int64[3] s = {1, 1, 1}> { a = Tile(x, s) y = Neg(a) }"), 1);
   EXPECT_EQ(NodesLeft(head + "<int64[6] s = {0, 0, 0, 0, 0, 0}> { a = Pad(x, s) y = Neg(a) }"), 1);
-  EXPECT_EQ(NodesLeft(head + "<int64[1] b = {0}, int64[1] e = {100}, int64[1] a = {1}> { s = Slice(x, b, e, a) y = Neg(s) }"), 1);
+  EXPECT_EQ(
+      NodesLeft(head + "<int64[1] b = {0}, int64[1] e = {100}, int64[1] a = {1}> { s = Slice(x, b, e, a) y = Neg(s) }"),
+      1);
   EXPECT_EQ(NodesLeft(head + "<float one = {1}> { a = Mul(one, x) b = Div(a, one) y = Neg(b) }"), 1);
   EXPECT_EQ(NodesLeft(head + "<float[4] zero = {0, 0, 0, 0}> { a = Sub(x, zero) y = Neg(a) }"), 1);
   EXPECT_EQ(NodesLeft(head + "{ a = Concat<axis = 1>(x) y = Neg(a) }"), 1);
@@ -79,7 +85,9 @@ TEST(SimplifyTest, NodesThatOnlySeemToChangeNothingStay) {
   const std::string head = R"(<ir_version: 8, opset_import: ["" : 17]> g (float[2,3,4] x) => )";
   // Another type, a reversed axis, a larger shape, a signed zero.
   EXPECT_EQ(NodesLeft(head + "(int64[2,3,4] y) { a = Relu(x) y = Cast<to = 7>(a) }"), 2);
-  EXPECT_EQ(NodesLeft(head + "(float[2,3,4] y) <int64[1] b = {-1}, int64[1] e = {-100}, int64[1] a = {1}, int64[1] s = {-1}> { r = Slice(x, b, e, a, s) y = Neg(r) }"), 2);
+  EXPECT_EQ(NodesLeft(head + "(float[2,3,4] y) <int64[1] b = {-1}, int64[1] e = {-100}, int64[1] a = {1}, int64[1] s = "
+                             "{-1}> { r = Slice(x, b, e, a, s) y = Neg(r) }"),
+            2);
   EXPECT_EQ(NodesLeft(head + "(float[1,2,3,4] y) <float[1,1,1,1] one = {1}> { a = Mul(x, one) y = Neg(a) }"), 2);
   EXPECT_EQ(NodesLeft(head + "(float[2,3,4] y) <float zero = {0}> { a = Add(x, zero) y = Neg(a) }"), 2);
   EXPECT_EQ(NodesLeft(head + "(float[2,4,3] y) <int64[3] s = {2, 4, 3}> { a = Reshape(x, s) y = Neg(a) }"), 2);
@@ -100,14 +108,23 @@ TEST(SimplifyTest, GraphOutputsKeepTheirNames) {
 
 TEST(SimplifyTest, TransposesAndReshapesMergeInPairs) {
   const std::string head = R"(<ir_version: 8, opset_import: ["" : 17]> g (float[2,3,4] x) => )";
-  EXPECT_EQ(NodesLeft(head + "(float[2,3,4] y) { a = Transpose<perm = [2,0,1]>(x) b = Transpose<perm = [1,2,0]>(a) y = Neg(b) }"), 1);
-  EXPECT_EQ(NodesLeft(head + "(float[3,4,2] y) { a = Transpose<perm = [2,0,1]>(x) b = Transpose<perm = [2,0,1]>(a) y = Neg(b) }"), 2);
-  EXPECT_EQ(NodesLeft(head + "(float[12,2] y) <int64[1] flat = {-1}, int64[2] s = {12, 2}> { a = Reshape(x, flat) b = Reshape(a, s) y = Neg(b) }"), 2);
+  EXPECT_EQ(
+      NodesLeft(head +
+                "(float[2,3,4] y) { a = Transpose<perm = [2,0,1]>(x) b = Transpose<perm = [1,2,0]>(a) y = Neg(b) }"),
+      1);
+  EXPECT_EQ(
+      NodesLeft(head +
+                "(float[3,4,2] y) { a = Transpose<perm = [2,0,1]>(x) b = Transpose<perm = [2,0,1]>(a) y = Neg(b) }"),
+      2);
+  EXPECT_EQ(NodesLeft(head + "(float[12,2] y) <int64[1] flat = {-1}, int64[2] s = {12, 2}> { a = Reshape(x, flat) b = "
+                             "Reshape(a, s) y = Neg(b) }"),
+            2);
 }
 
 TEST(SimplifyTest, EqualNodesAndInitializersMerge) {
   const auto model = Simplified(Parse(R"(
-    <ir_version: 8, opset_import: ["" : 17]> g (float[2,2] x) => (float[2,2] y) <float[2,2] v = {1, 2, 3, 4}, float[2,2] w = {1, 2, 3, 4}> {
+    <ir_version: 8, opset_import: ["" : 17]>
+    g (float[2,2] x) => (float[2,2] y) <float[2,2] v = {1, 2, 3, 4}, float[2,2] w = {1, 2, 3, 4}> {
       a = MatMul(x, v)
       b = MatMul(x, w)
       c = Relu(a)
@@ -125,35 +142,43 @@ TEST(SimplifyTest, RandomNodesAreNeitherMergedNorFolded) {
       b = RandomNormalLike(w)
       c = Add(a, b)
       y = Add(x, c)
-    })"), "simplify");
+    })"),
+                          "simplify");
   ASSERT_TRUE(made) << made.error().message;
   EXPECT_EQ(CountOps(made->model, "RandomNormalLike"), 2);
 }
 
 TEST(SimplifyTest, QuantizedWeightsStayQuantized) {
   const auto model = Simplified(Parse(R"(
-    <ir_version: 8, opset_import: ["" : 17]> g (float[2,2] x) => (float[2,2] y) <int8[2,2] w = {1, 2, 3, 4}, float s = {0.5}, int8 z = {0}> {
+    <ir_version: 8, opset_import: ["" : 17]>
+    g (float[2,2] x) => (float[2,2] y) <int8[2,2] w = {1, 2, 3, 4}, float s = {0.5}, int8 z = {0}> {
       a = DequantizeLinear(w, s, z)
       b = DequantizeLinear(w, s, z)
       c = MatMul(x, a)
       y = MatMul(c, b)
-    })"), 1e-6);
+    })"),
+                                1e-6);
   EXPECT_EQ(CountOps(model, "DequantizeLinear"), 2);
 }
 
 TEST(SimplifyTest, LargeConstantIsFoldedOnlyIfTheModelDoesNotGrow) {
   const std::string text = R"(
-    <ir_version: 8, opset_import: ["" : 17]> g (float[64,64] x) => (float[64,64] y) <int64[2] s = {64, 64}, float one = {3}> {
+    <ir_version: 8, opset_import: ["" : 17]>
+    g (float[64,64] x) => (float[64,64] y) <int64[2] s = {64, 64}, float one = {3}> {
       e = Expand(one, s)
       y = Mul(x, e)
     })";
   EXPECT_EQ(CountOps(Simplified(Parse(text), 0, {{"max_fold_bytes", "1000"}}), "Expand"), 1);
   EXPECT_EQ(CountOps(Simplified(Parse(text)), "Expand"), 0);
   // A transposed weight replaces the weight; one that is used elsewhere too would be stored twice.
-  onnx::ModelProto alone = Parse(R"(<ir_version: 8, opset_import: ["" : 17]> g (float[8,64] x) => (float[8,64] y) { t = Transpose(w) y = MatMul(x, t) })");
+  onnx::ModelProto alone = Parse(
+      R"(<ir_version: 8, opset_import: ["" : 17]>
+        g (float[8,64] x) => (float[8,64] y) { t = Transpose(w) y = MatMul(x, t) })");
   *alone.mutable_graph()->add_initializer() = RandomWeights("w", {64, 64}, 5);
   EXPECT_EQ(CountOps(Simplified(alone, 1e-5, {{"max_fold_bytes", "1000"}}), "Transpose"), 0);
-  onnx::ModelProto tied = Parse(R"(<ir_version: 8, opset_import: ["" : 17]> g (float[8,64] x) => (float[8,64] y) { a = MatMul(x, w) t = Transpose(w) y = MatMul(a, t) })");
+  onnx::ModelProto tied = Parse(
+      R"(<ir_version: 8, opset_import: ["" : 17]>
+        g (float[8,64] x) => (float[8,64] y) { a = MatMul(x, w) t = Transpose(w) y = MatMul(a, t) })");
   *tied.mutable_graph()->add_initializer() = RandomWeights("w", {64, 64}, 5);
   EXPECT_EQ(CountOps(Simplified(tied, 1e-5, {{"max_fold_bytes", "1000"}}), "Transpose"), 1);
 }
@@ -165,7 +190,8 @@ TEST(SimplifyTest, HugeConstantIsNeverComputed) {
       big = ConstantOfShape(s)
       sum = ReduceSum<keepdims = 0>(big)
       y = Add(x, sum)
-    })"), "simplify", {{"max_fold_bytes", "9000000000000000"}});
+    })"),
+                          "simplify", {{"max_fold_bytes", "9000000000000000"}});
   ASSERT_TRUE(made) << made.error().message;
   EXPECT_EQ(CountOps(made->model, "ConstantOfShape"), 1);
 }
@@ -183,12 +209,14 @@ TEST(SimplifyTest, BatchNormalizationGoesIntoTheConvolution) {
           y = BatchNormalization<epsilon = 0.001>(c, scale, shift, mean, variance)
         })");
     auto& graph = *model.mutable_graph();
-    *graph.add_initializer() = RandomWeights("w", transposed ? std::vector<int64_t>{4, 3, 3, 3} : std::vector<int64_t>{6, 2, 3, 3}, 1);
+    *graph.add_initializer() =
+        RandomWeights("w", transposed ? std::vector<int64_t>{4, 3, 3, 3} : std::vector<int64_t>{6, 2, 3, 3}, 1);
     if (!transposed) *graph.add_initializer() = RandomWeights("bias", {6}, 2);
     *graph.add_initializer() = RandomWeights("scale", {6}, 3);
     *graph.add_initializer() = RandomWeights("shift", {6}, 4);
     *graph.add_initializer() = RandomWeights("mean", {6}, 5);
-    *graph.add_initializer() = MakeTensor("variance", onnx::TensorProto::FLOAT, {6}, std::vector<float>{0.5F, 1, 2, 0.1F, 0.7F, 3});
+    *graph.add_initializer() =
+        MakeTensor("variance", onnx::TensorProto::FLOAT, {6}, std::vector<float>{0.5F, 1, 2, 0.1F, 0.7F, 3});
     const auto made = Simplified(model, 1e-5);
     EXPECT_EQ(made.graph().node_size(), 1) << transposed;
     EXPECT_EQ(made.graph().node(0).output(0), "y");
@@ -197,7 +225,8 @@ TEST(SimplifyTest, BatchNormalizationGoesIntoTheConvolution) {
 
 TEST(SimplifyTest, ConvolutionThatOthersUseKeepsItsBatchNormalization) {
   onnx::ModelProto model = Parse(R"(
-    <ir_version: 8, opset_import: ["" : 17]> g (float[1,2,5,5] x) => (float[1,2,H,W] y, float[1,2,H,W] c) <float[2] one = {1, 2}, float[2] zero = {0, 1}> {
+    <ir_version: 8, opset_import: ["" : 17]>
+    g (float[1,2,5,5] x) => (float[1,2,H,W] y, float[1,2,H,W] c) <float[2] one = {1, 2}, float[2] zero = {0, 1}> {
       c = Conv(x, w)
       y = BatchNormalization(c, one, zero, zero, one)
     })");
@@ -208,11 +237,15 @@ TEST(SimplifyTest, ConvolutionThatOthersUseKeepsItsBatchNormalization) {
 TEST(SimplifyTest, BranchWithAKnownConditionIsInlined) {
   // Both branches and the outer graph use the same names.
   const auto model = Simplified(Parse(R"(
-    <ir_version: 8, opset_import: ["" : 17]> g (float[2] x) => (float[2] y, float[2] z) <bool yes = {1}, bool no = {0}> {
+    <ir_version: 8, opset_import: ["" : 17]>
+    g (float[2] x) => (float[2] y, float[2] z) <bool yes = {1}, bool no = {0}> {
       k = Relu(x)
-      y = If(yes) <then_branch = a () => (float[2] r) { t = Neg(k) r = Abs(t) }, else_branch = b () => (float[2] r) { r = Sigmoid(k) }>
-      z = If(no) <then_branch = c () => (float[2] r) { r = Neg(k) }, else_branch = d () => (float[2] k2) { t = Exp(x) k2 = Add(t, k) }>
-    })"), 1e-6);
+      y = If(yes) <then_branch = a () => (float[2] r) { t = Neg(k) r = Abs(t) },
+        else_branch = b () => (float[2] r) { r = Sigmoid(k) }>
+      z = If(no) <then_branch = c () => (float[2] r) { r = Neg(k) },
+        else_branch = d () => (float[2] k2) { t = Exp(x) k2 = Add(t, k) }>
+    })"),
+                                1e-6);
   EXPECT_EQ(CountOps(model, "If"), 0);
   EXPECT_EQ(model.graph().node_size(), 5);
 }
@@ -221,9 +254,11 @@ TEST(SimplifyTest, BranchThatGivesBackAnOuterValueIsInlined) {
   const auto model = Simplified(Parse(R"(
     <ir_version: 8, opset_import: ["" : 17]> g (float[2] x) => (float[2] y) <bool yes = {1}> {
       k = Relu(x)
-      t = If(yes) <then_branch = a () => (float[2] r) { r = Identity(k) }, else_branch = b () => (float[2] r) { r = Neg(k) }>
+      t = If(yes) <then_branch = a () => (float[2] r) { r = Identity(k) },
+        else_branch = b () => (float[2] r) { r = Neg(k) }>
       y = Exp(t)
-    })"), 1e-6);
+    })"),
+                                1e-6);
   EXPECT_EQ(model.graph().node_size(), 2);
 }
 
@@ -233,7 +268,8 @@ TEST(SimplifyTest, SubgraphsStillFindWhatTheyCapture) {
       k = Relu(x)
       i = Identity(k)
       f = Add(one, one)
-      y = If(c) <then_branch = a () => (float[2] r) { r = Mul(i, f) }, else_branch = b () => (float[2] r) { r = Sub(i, f) }>
+      y = If(c) <then_branch = a () => (float[2] r) { r = Mul(i, f) },
+        else_branch = b () => (float[2] r) { r = Sub(i, f) }>
     })"));
   EXPECT_EQ(CountOps(model, "If"), 1);
   EXPECT_EQ(CountOps(model, "Identity"), 0);
@@ -241,7 +277,9 @@ TEST(SimplifyTest, SubgraphsStillFindWhatTheyCapture) {
 }
 
 TEST(SimplifyTest, OverridableInitializersAreNotConstants) {
-  onnx::ModelProto model = Parse(R"(<ir_version: 8, opset_import: ["" : 17]> g (float[2] x, float[2] w) => (float[2] y) { s = Sqrt(w) y = Mul(x, s) })");
+  onnx::ModelProto model = Parse(
+      R"(<ir_version: 8, opset_import: ["" : 17]>
+        g (float[2] x, float[2] w) => (float[2] y) { s = Sqrt(w) y = Mul(x, s) })");
   *model.mutable_graph()->add_initializer() = MakeTensor("w", onnx::TensorProto::FLOAT, {2}, std::vector<float>{1, 4});
   EXPECT_EQ(CountOps(Simplified(model), "Sqrt"), 1);
   // Before IR version 4 there was no other way to have an initializer.
@@ -255,7 +293,8 @@ TEST(SimplifyTest, OperatorsOfOtherDomainsStay) {
       a = Identity(x)
       b = com.microsoft.Gelu(a)
       y = Identity(b)
-    })"), 1e-6);
+    })"),
+                                1e-6);
   EXPECT_EQ(model.graph().node_size(), 1);
 }
 
@@ -263,7 +302,8 @@ TEST(SimplifyTest, OperatorsOfOtherDomainsStay) {
 TEST(SimplifyTest, AttentionBlockComputesTheSame) {
   onnx::ModelProto model = Parse(R"(
     <ir_version: 8, opset_import: ["" : 17]> g (int64[B,S] ids, int64[B,S] mask) => (float[B,S,8] hidden)
-    <int64 i0 = {0}, int64 i1 = {1}, int64[1] a0 = {0}, int64[1] heads = {2}, int64[1] size = {4}, int64[1] all = {8}, int64[2] mid = {1, 2}, float lowest = {-3.4e38}> {
+    <int64 i0 = {0}, int64 i1 = {1}, int64[1] a0 = {0}, int64[1] heads = {2},
+    int64[1] size = {4}, int64[1] all = {8}, int64[2] mid = {1, 2}, float lowest = {-3.4e38}> {
       e = Gather(table, ids)
       s = Shape(e)
       b = Gather(s, i0)
@@ -302,7 +342,8 @@ TEST(SimplifyTest, AttentionBlockComputesTheSame) {
     })");
   auto& graph = *model.mutable_graph();
   *graph.add_initializer() = RandomWeights("table", {7, 8}, 1);
-  for (const char* name : {"wq", "wk", "wv"}) *graph.add_initializer() = RandomWeights(name, {8, 8}, static_cast<uint32_t>(name[1]));
+  for (const char* name : {"wq", "wk", "wv"})
+    *graph.add_initializer() = RandomWeights(name, {8, 8}, static_cast<uint32_t>(name[1]));
   *graph.add_initializer() = RandomWeights("gain", {8}, 2);
   *graph.add_initializer() = RandomWeights("shift", {8}, 3);
   const auto made = Simplified(model, 1e-5, {}, 5);

@@ -29,7 +29,8 @@ onnx::ModelProto Parse(const std::string& text) {
   return model;
 }
 
-onnx::TensorProto RandomWeights(const std::string& name, const std::vector<int64_t>& dims, uint32_t seed, float spread) {
+onnx::TensorProto RandomWeights(const std::string& name, const std::vector<int64_t>& dims, uint32_t seed,
+                                float spread) {
   std::mt19937 random(seed);
   std::normal_distribution<float> normal(0, spread);
   std::vector<float> values(static_cast<size_t>(ElementCount(dims)));
@@ -37,7 +38,8 @@ onnx::TensorProto RandomWeights(const std::string& name, const std::vector<int64
   return MakeTensor(name, onnx::TensorProto::FLOAT, dims, values);
 }
 
-proto::BuildTask TaskFor(const std::string& pass, const fs::path& folder, const fs::path& output, const Parameters& parameters, const Pins& pins) {
+proto::BuildTask TaskFor(const std::string& pass, const fs::path& folder, const fs::path& output,
+                         const Parameters& parameters, const Pins& pins) {
   proto::BuildTask task;
   task.mutable_model()->set_folder(folder.string());
   task.mutable_model()->mutable_bundle()->set_format("onnx");
@@ -58,7 +60,8 @@ proto::BuildTask TaskFor(const std::string& pass, const fs::path& folder, const 
   return task;
 }
 
-Result<Applied> Apply(const onnx::ModelProto& model, const std::string& pass, const Parameters& parameters, const Pins& pins) {
+Result<Applied> Apply(const onnx::ModelProto& model, const std::string& pass, const Parameters& parameters,
+                      const Pins& pins) {
   const Folder input;
   const Folder output;
   input.Write("model.onnx", model.SerializeAsString());
@@ -82,7 +85,8 @@ std::vector<Tensor> RandomInputs(const onnx::ModelProto& model, uint32_t seed, i
       if (tensor.type == onnx::TensorProto::FLOAT) tensor.data<float>()[i] = normal(random);
       if (tensor.type == onnx::TensorProto::INT64) tensor.data<int64_t>()[i] = static_cast<int64_t>(random() % 7);
       if (tensor.type == onnx::TensorProto::BOOL) tensor.data<uint8_t>()[i] = random() % 2;
-      if (tensor.type == onnx::TensorProto::FLOAT16) tensor.data<uint16_t>()[i] = static_cast<uint16_t>(0x3800 + random() % 0x0800);
+      if (tensor.type == onnx::TensorProto::FLOAT16)
+        tensor.data<uint16_t>()[i] = static_cast<uint16_t>(0x3800 + random() % 0x0800);
     }
     inputs.push_back(std::move(tensor));
   }
@@ -94,7 +98,8 @@ Result<std::vector<Tensor>> RunModel(const onnx::ModelProto& model, const std::v
   return session->Run(inputs);
 }
 
-void ExpectSameResults(const onnx::ModelProto& expected, const onnx::ModelProto& actual, double tolerance, int64_t free) {
+void ExpectSameResults(const onnx::ModelProto& expected, const onnx::ModelProto& actual, double tolerance,
+                       int64_t free) {
   for (uint32_t seed = 1; seed <= 3; ++seed) {
     const auto inputs = RandomInputs(expected, seed, free);
     const auto want = RunModel(expected, inputs);

@@ -32,20 +32,23 @@ class Folder {
 onnx::ModelProto Parse(const std::string& text);
 
 // fp32 initializer with normal values from a seed.
-onnx::TensorProto RandomWeights(const std::string& name, const std::vector<int64_t>& dims, uint32_t seed, float spread = 0.5F);
+onnx::TensorProto RandomWeights(const std::string& name, const std::vector<int64_t>& dims, uint32_t seed,
+                                float spread = 0.5F);
 
 using Pins = std::map<std::string, std::vector<int64_t>>;
-using Parameters = std::map<std::string, std::string>;   // Values as YAML scalars.
+using Parameters = std::map<std::string, std::string>;  // Values as YAML scalars.
 
 // A task for a model that lies in `folder`.
-proto::BuildTask TaskFor(const std::string& pass, const fs::path& folder, const fs::path& output, const Parameters& parameters = {}, const Pins& pins = {});
+proto::BuildTask TaskFor(const std::string& pass, const fs::path& folder, const fs::path& output,
+                         const Parameters& parameters = {}, const Pins& pins = {});
 
 struct Applied {
   onnx::ModelProto model;
   std::vector<std::string> notes;
 };
 // Saves the model, runs the pass as a worker does, loads the result.
-Result<Applied> Apply(const onnx::ModelProto& model, const std::string& pass, const Parameters& parameters = {}, const Pins& pins = {});
+Result<Applied> Apply(const onnx::ModelProto& model, const std::string& pass, const Parameters& parameters = {},
+                      const Pins& pins = {});
 
 // Seeded inputs; free dimensions become `free`.
 std::vector<Tensor> RandomInputs(const onnx::ModelProto& model, uint32_t seed, int64_t free = 2);
@@ -54,7 +57,8 @@ std::vector<Tensor> RandomInputs(const onnx::ModelProto& model, uint32_t seed, i
 Result<std::vector<Tensor>> RunModel(const onnx::ModelProto& model, const std::vector<Tensor>& inputs);
 
 // Runs both on the same inputs; every element within tolerance * max(1, |expected|).
-void ExpectSameResults(const onnx::ModelProto& expected, const onnx::ModelProto& actual, double tolerance, int64_t free = 2);
+void ExpectSameResults(const onnx::ModelProto& expected, const onnx::ModelProto& actual, double tolerance,
+                       int64_t free = 2);
 
 int CountOps(const onnx::ModelProto& model, const std::string& op_type);
 const onnx::TensorProto* FindInitializer(const onnx::ModelProto& model, const std::string& name);

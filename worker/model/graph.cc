@@ -1,6 +1,7 @@
 // Questions about one graph: who makes a value, who uses it, in which order nodes run, and what nothing needs.
 //
-// A node with subgraphs uses whatever they take from outside: names that neither the subgraph's inputs, its initializers nor its nodes define.
+// A node with subgraphs uses whatever they take from outside: names that neither the subgraph's inputs, its
+// initializers nor its nodes define.
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -57,7 +58,8 @@ void CollectCaptured(const onnx::GraphProto& graph, Names& captured) {
   }
 }
 
-// A subgraph's output that is an outer value keeps its place in the list of outputs; its name there is a use like any other.
+// A subgraph's output that is an outer value keeps its place in the list of outputs; its name there is a use like any
+// other.
 void RenameUses(onnx::GraphProto& graph, std::unordered_map<std::string, std::string> names) {
   for (const auto& own : OwnNames(graph)) names.erase(own);
   if (names.empty()) return;
@@ -223,7 +225,8 @@ Result<> SortNodes(onnx::GraphProto& graph) {
   }
   if (static_cast<int>(order.size()) != count) {
     const auto stuck = std::find_if(waiting.begin(), waiting.end(), [](int n) { return n > 0; });
-    return Fail(ErrorCode::kRejected, fmt::format("the graph has a cycle through {}", NodeText(graph.node(static_cast<int>(stuck - waiting.begin())))));
+    return Fail(ErrorCode::kRejected, fmt::format("the graph has a cycle through {}",
+                                                  NodeText(graph.node(static_cast<int>(stuck - waiting.begin())))));
   }
   if (!std::is_sorted(order.begin(), order.end())) {
     google::protobuf::RepeatedPtrField<onnx::NodeProto> sorted;
@@ -255,11 +258,13 @@ int RemoveUnused(onnx::GraphProto& graph) {
   }
   KeepIf(*graph.mutable_node(), [&](int i) { return node_needed[static_cast<size_t>(i)]; });
   KeepIf(*graph.mutable_initializer(), [&](int i) { return !dropped.contains(graph.initializer(i).name()); });
-  KeepIf(*graph.mutable_sparse_initializer(), [&](int i) { return !dropped.contains(graph.sparse_initializer(i).values().name()); });
+  KeepIf(*graph.mutable_sparse_initializer(),
+         [&](int i) { return !dropped.contains(graph.sparse_initializer(i).values().name()); });
   // An input that had its value from a dropped initializer would become one that callers must feed.
   KeepIf(*graph.mutable_input(), [&](int i) { return !dropped.contains(graph.input(i).name()); });
   KeepIf(*graph.mutable_value_info(), [&](int i) { return needed.contains(graph.value_info(i).name()); });
-  KeepIf(*graph.mutable_quantization_annotation(), [&](int i) { return needed.contains(graph.quantization_annotation(i).tensor_name()); });
+  KeepIf(*graph.mutable_quantization_annotation(),
+         [&](int i) { return needed.contains(graph.quantization_annotation(i).tensor_name()); });
   return removed + before - graph.node_size();
 }
 

@@ -1,9 +1,10 @@
 // Loading ONNX files that nobody vouches for.
 //
-// The bytes are parsed with protobuf's own bounds (2 GiB, 100 levels). What does not parse is looked at once more, field by field at the top
-// level alone, to tell a file that is something else from one that was cut off. Then every tensor, wherever it hides, must hold exactly the bytes
-// that its type and shape need, so that no later reader has to doubt a size. External data is opened by the kernel beneath the model's folder
-// (openat2 with RESOLVE_BENEATH and RESOLVE_NO_SYMLINKS); where openat2 is missing or filtered, one component at a time without following links.
+// The bytes are parsed with protobuf's own bounds (2 GiB, 100 levels). What does not parse is looked at once more,
+// field by field at the top level alone, to tell a file that is something else from one that was cut off. Then every
+// tensor, wherever it hides, must hold exactly the bytes that its type and shape need, so that no later reader has to
+// doubt a size. External data is opened by the kernel beneath the model's folder (openat2 with RESOLVE_BENEATH and
+// RESOLVE_NO_SYMLINKS); where openat2 is missing or filtered, one component at a time without following links.
 #include <fcntl.h>
 #include <fmt/format.h>
 #include <google/protobuf/io/coded_stream.h>
@@ -34,18 +35,19 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr uint64_t kMaxModelBytes = std::numeric_limits<int32_t>::max();   // What protobuf can parse.
-constexpr uint64_t kMaxExternalBytes = uint64_t{64} << 30;                 // Of all external tensors of a model together.
+constexpr uint64_t kMaxModelBytes = std::numeric_limits<int32_t>::max();  // What protobuf can parse.
+constexpr uint64_t kMaxExternalBytes = uint64_t{64} << 30;  // Of all external tensors of a model together.
 constexpr size_t kMaxDims = 64;
 
 // --- telling what a file is that does not parse -----------------------------------------------------------------
 
 struct TopField {
   uint32_t number;
-  int wire_type;   // 0 varint, 2 length-delimited.
+  int wire_type;  // 0 varint, 2 length-delimited.
 };
 // The fields of onnx.ModelProto.
-constexpr TopField kModelFields[] = {{1, 0}, {2, 2}, {3, 2}, {4, 2}, {5, 0}, {6, 2}, {7, 2}, {8, 2}, {14, 2}, {20, 2}, {25, 2}, {26, 2}};
+constexpr TopField kModelFields[] = {{1, 0}, {2, 2}, {3, 2},  {4, 2},  {5, 0},  {6, 2},
+                                     {7, 2}, {8, 2}, {14, 2}, {20, 2}, {25, 2}, {26, 2}};
 
 bool IsModelField(uint32_t number, int wire_type) {
   return std::any_of(std::begin(kModelFields), std::end(kModelFields),
@@ -90,30 +92,40 @@ std::string FirstBytes(int fd) {
 
 tl::unexpected<Error> RejectUnparsable(const fs::path& file, int fd, uint64_t size) {
   if (FirstBytes(fd).starts_with("version https://git-lfs")) {
-    return Fail(ErrorCode::kRejected, fmt::format("load {}: this is a Git LFS pointer, not the model itself", file.string()),
+    return Fail(ErrorCode::kRejected,
+                fmt::format("load {}: this is a Git LFS pointer, not the model itself", file.string()),
                 "Fetch the file with `git lfs pull`.");
   }
   switch (ShapeOf(fd, size)) {
     case Shape::truncated:
-      return Fail(ErrorCode::kRejected, fmt::format("load {}: the file is truncated: it ends after {} bytes in the middle of the model", file.string(), size),
+      return Fail(ErrorCode::kRejected,
+                  fmt::format("load {}: the file is truncated: it ends after {} bytes in the middle of the model",
+                              file.string(), size),
                   "Copy or download the file again.");
     case Shape::corrupt:
-      return Fail(ErrorCode::kRejected, fmt::format("load {}: the file is damaged: it begins like an ONNX model but does not parse", file.string()),
-                  "Copy or download the file again.");
+      return Fail(
+          ErrorCode::kRejected,
+          fmt::format("load {}: the file is damaged: it begins like an ONNX model but does not parse", file.string()),
+          "Copy or download the file again.");
     case Shape::other:
       break;
   }
-  return Fail(ErrorCode::kRejected, fmt::format("load {}: not an ONNX file", file.string()), "Give a model in ONNX format.");
+  return Fail(ErrorCode::kRejected, fmt::format("load {}: not an ONNX file", file.string()),
+              "Give a model in ONNX format.");
 }
 
 Result<onnx::ModelProto> Parse(const fs::path& file) {
   TRY_ASSIGN(const RegularFile source, OpenRegular(file));
   const int fd = source.descriptor.get();
   const uint64_t size = source.size_bytes;
-  if (size == 0) return Fail(ErrorCode::kRejected, fmt::format("load {}: the file is empty", file.string()), "Give a model in ONNX format.");
+  if (size == 0)
+    return Fail(ErrorCode::kRejected, fmt::format("load {}: the file is empty", file.string()),
+                "Give a model in ONNX format.");
   if (size > kMaxModelBytes) {
-    return Fail(ErrorCode::kRejected, fmt::format("load {}: {} is more than the 2 GiB that an ONNX file can hold", file.string(), HumanBytes(size)),
-                "Save the model with external data.");
+    return Fail(
+        ErrorCode::kRejected,
+        fmt::format("load {}: {} is more than the 2 GiB that an ONNX file can hold", file.string(), HumanBytes(size)),
+        "Save the model with external data.");
   }
   onnx::ModelProto model;
   bool parsed = false;
@@ -130,7 +142,9 @@ Result<onnx::ModelProto> Parse(const fs::path& file) {
 
 // --- sizes --------------------------------------------------------------------------------------------------------
 
-std::string TensorText(const onnx::TensorProto& tensor) { return fmt::format("tensor '{}'", Printable(tensor.name(), 200)); }
+std::string TensorText(const onnx::TensorProto& tensor) {
+  return fmt::format("tensor '{}'", Printable(tensor.name(), 200));
+}
 
 // How many entries of the typed field a tensor of `elements` elements has.
 uint64_t TypedEntries(ElementType type, uint64_t elements) {
@@ -171,31 +185,36 @@ uint64_t TypedSize(const onnx::TensorProto& tensor) {
 }
 
 Result<> CheckTensorSize(const onnx::TensorProto& tensor) {
-  if (tensor.has_segment()) return Fail(ErrorCode::kRejected, TensorText(tensor) + " is stored in segments, which ONNX does not define");
-  if (tensor.dims_size() > static_cast<int>(kMaxDims)) return Fail(ErrorCode::kRejected, fmt::format("{} has {} dimensions", TensorText(tensor), tensor.dims_size()));
+  if (tensor.has_segment())
+    return Fail(ErrorCode::kRejected, TensorText(tensor) + " is stored in segments, which ONNX does not define");
+  if (tensor.dims_size() > static_cast<int>(kMaxDims))
+    return Fail(ErrorCode::kRejected, fmt::format("{} has {} dimensions", TensorText(tensor), tensor.dims_size()));
   const std::vector<int64_t> dims(tensor.dims().begin(), tensor.dims().end());
   const int64_t elements = ElementCount(dims);
   if (elements < 0) return Fail(ErrorCode::kRejected, TensorText(tensor) + " has an impossible shape");
   if (tensor.data_type() == onnx::TensorProto::STRING) {
     if (TypedSize(tensor) == static_cast<uint64_t>(elements) && !tensor.has_raw_data()) return {};
-    return Fail(ErrorCode::kRejected, fmt::format("{} needs {} strings and holds {}", TensorText(tensor), elements, TypedSize(tensor)));
+    return Fail(ErrorCode::kRejected,
+                fmt::format("{} needs {} strings and holds {}", TensorText(tensor), elements, TypedSize(tensor)));
   }
   const Result<uint64_t> bytes = TensorBytes(tensor.data_type(), dims);
   if (!bytes) return FailWith(TensorText(tensor), bytes.error());
   if (tensor.data_location() == onnx::TensorProto::EXTERNAL) return {};
   if (tensor.has_raw_data()) {
     if (tensor.raw_data().size() == *bytes) return {};
-    return Fail(ErrorCode::kRejected, fmt::format("{} needs {} bytes for its type and shape and holds {}", TensorText(tensor), *bytes, tensor.raw_data().size()));
+    return Fail(ErrorCode::kRejected, fmt::format("{} needs {} bytes for its type and shape and holds {}",
+                                                  TensorText(tensor), *bytes, tensor.raw_data().size()));
   }
   const uint64_t entries = TypedEntries(tensor.data_type(), static_cast<uint64_t>(elements));
   if (TypedSize(tensor) == entries) return {};
-  return Fail(ErrorCode::kRejected, fmt::format("{} needs {} values for its type and shape and holds {}", TensorText(tensor), entries, TypedSize(tensor)));
+  return Fail(ErrorCode::kRejected, fmt::format("{} needs {} values for its type and shape and holds {}",
+                                                TensorText(tensor), entries, TypedSize(tensor)));
 }
 
 // --- external data ------------------------------------------------------------------------------------------------
 
 struct ExternalPlace {
-  std::string location;     // Relative, safe.
+  std::string location;  // Relative, safe.
   uint64_t offset = 0;
   std::optional<uint64_t> length;
 };
@@ -204,7 +223,8 @@ Result<uint64_t> ParseCount(const onnx::TensorProto& tensor, const std::string& 
   uint64_t value = 0;
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
   if (error != std::errc() || end != text.data() + text.size() || text.empty()) {
-    return Fail(ErrorCode::kRejected, fmt::format("{}: external data has the {} '{}'", TensorText(tensor), key, Printable(text, 64)));
+    return Fail(ErrorCode::kRejected,
+                fmt::format("{}: external data has the {} '{}'", TensorText(tensor), key, Printable(text, 64)));
   }
   return value;
 }
@@ -222,7 +242,8 @@ Result<ExternalPlace> PlaceOf(const onnx::TensorProto& tensor) {
   std::set<std::string> seen;
   for (const auto& entry : tensor.external_data()) {
     if (!seen.insert(entry.key()).second) {
-      return Fail(ErrorCode::kRejected, fmt::format("{}: external data gives '{}' twice", TensorText(tensor), Printable(entry.key(), 64)));
+      return Fail(ErrorCode::kRejected,
+                  fmt::format("{}: external data gives '{}' twice", TensorText(tensor), Printable(entry.key(), 64)));
     }
     if (entry.key() == "location") {
       place.location = WithoutDots(entry.value());
@@ -232,10 +253,11 @@ Result<ExternalPlace> PlaceOf(const onnx::TensorProto& tensor) {
       TRY_ASSIGN(place.length, ParseCount(tensor, "length", entry.value()));
     }
   }
-  if (place.location.empty()) return Fail(ErrorCode::kRejected, TensorText(tensor) + ": external data without a location");
+  if (place.location.empty())
+    return Fail(ErrorCode::kRejected, TensorText(tensor) + ": external data without a location");
   if (!IsSafeRelativePath(place.location)) {
-    return Fail(ErrorCode::kRejected,
-                fmt::format("{}: external data '{}' lies outside the model's folder", TensorText(tensor), Printable(place.location, 200)));
+    return Fail(ErrorCode::kRejected, fmt::format("{}: external data '{}' lies outside the model's folder",
+                                                  TensorText(tensor), Printable(place.location, 200)));
   }
   return place;
 }
@@ -256,15 +278,18 @@ Result<RegularFile> OpenBeneath(int folder, const std::string& location) {
   how.flags = O_RDONLY | O_CLOEXEC | O_NONBLOCK;
   how.resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS;
   int fd = static_cast<int>(::syscall(SYS_openat2, folder, location.c_str(), &how, sizeof how));
-  if (fd < 0 && (errno == ENOSYS || errno == EPERM || errno == EINVAL || errno == E2BIG)) fd = OpenByComponents(folder, location);
+  if (fd < 0 && (errno == ENOSYS || errno == EPERM || errno == EINVAL || errno == E2BIG))
+    fd = OpenByComponents(folder, location);
   if (fd < 0) {
     const int error = errno;
     if (error == ELOOP || error == EXDEV || error == ENOTDIR) {
-      return Fail(ErrorCode::kRejected, fmt::format("external data '{}' is reached through a link or outside the model's folder", location),
+      return Fail(ErrorCode::kRejected,
+                  fmt::format("external data '{}' is reached through a link or outside the model's folder", location),
                   "Put the file itself beside the model.");
     }
     if (error == ENOENT) {
-      return Fail(ErrorCode::kRejected, fmt::format("external data file '{}' is missing", location), "Put the file beside the model.");
+      return Fail(ErrorCode::kRejected, fmt::format("external data file '{}' is missing", location),
+                  "Put the file beside the model.");
     }
     Error failure = ErrnoError("open external data", location, error);
     failure.code = ErrorCode::kRejected;
@@ -282,7 +307,8 @@ Result<RegularFile> OpenBeneath(int folder, const std::string& location) {
 Result<> ReadExactly(int fd, uint64_t offset, std::string& target) {
   size_t done = 0;
   while (done < target.size()) {
-    const ssize_t got = ::pread(fd, target.data() + done, std::min<size_t>(target.size() - done, 1 << 30), static_cast<off_t>(offset + done));
+    const ssize_t got = ::pread(fd, target.data() + done, std::min<size_t>(target.size() - done, 1 << 30),
+                                static_cast<off_t>(offset + done));
     if (got < 0 && errno == EINTR) continue;
     if (got < 0) return Fail(ErrnoError("read", "external data", errno));
     if (got == 0) return Fail(ErrorCode::kRejected, "external data ended early");
@@ -301,16 +327,20 @@ class ExternalReader {
     TRY_ASSIGN(const ExternalPlace place, PlaceOf(tensor));
     TRY_ASSIGN(const uint64_t bytes, TensorBytes(tensor.data_type(), {tensor.dims().begin(), tensor.dims().end()}));
     if (place.length && *place.length != bytes) {
-      return Fail(ErrorCode::kRejected, fmt::format("{} needs {} bytes for its type and shape; its external data declares {}", TensorText(tensor), bytes, *place.length));
+      return Fail(ErrorCode::kRejected,
+                  fmt::format("{} needs {} bytes for its type and shape; its external data declares {}",
+                              TensorText(tensor), bytes, *place.length));
     }
     total_ += bytes;
     if (bytes > kMaxExternalBytes || total_ > kMaxExternalBytes) {
-      return Fail(ErrorCode::kRejected, fmt::format("external data of more than {} in all", HumanBytes(kMaxExternalBytes)));
+      return Fail(ErrorCode::kRejected,
+                  fmt::format("external data of more than {} in all", HumanBytes(kMaxExternalBytes)));
     }
     TRY_ASSIGN(const RegularFile* file, Open(place.location));
     if (place.offset > file->size_bytes || bytes > file->size_bytes - place.offset) {
-      return Fail(ErrorCode::kRejected, fmt::format("{}: bytes {} to {} lie beyond the end of '{}', which has {}", TensorText(tensor), place.offset,
-                                                    place.offset + bytes, place.location, file->size_bytes));
+      return Fail(ErrorCode::kRejected,
+                  fmt::format("{}: bytes {} to {} lie beyond the end of '{}', which has {}", TensorText(tensor),
+                              place.offset, place.offset + bytes, place.location, file->size_bytes));
     }
     std::string* target = tensor.mutable_raw_data();
     target->resize(bytes);
@@ -330,13 +360,14 @@ class ExternalReader {
     return &files_.emplace(location, std::move(file)).first->second;
   }
 
-  static constexpr size_t kMaxFiles = 128;   // Open at once: some exporters write a file a tensor.
+  static constexpr size_t kMaxFiles = 128;  // Open at once: some exporters write a file a tensor.
   Descriptor folder_;
   std::map<std::string, RegularFile> files_;
   uint64_t total_ = 0;
 };
 
-// "?" and its like say nothing, and two of them need not be equal; a negative number is how some exporters write a free dimension.
+// "?" and its like say nothing, and two of them need not be equal; a negative number is how some exporters write a free
+// dimension.
 void ForgetNamelessDimensions(onnx::TypeProto& type) {
   if (!type.has_tensor_type() || !type.tensor_type().has_shape()) return;
   for (auto& dim : *type.mutable_tensor_type()->mutable_shape()->mutable_dim()) {
@@ -348,10 +379,12 @@ void ForgetNamelessDimensions(onnx::TypeProto& type) {
 
 Result<> CheckForm(const fs::path& file, const onnx::ModelProto& model) {
   if (!model.has_graph()) {
-    return Fail(ErrorCode::kRejected, fmt::format("load {}: not an ONNX file: it holds no graph", file.string()), "Give a model in ONNX format.");
+    return Fail(ErrorCode::kRejected, fmt::format("load {}: not an ONNX file: it holds no graph", file.string()),
+                "Give a model in ONNX format.");
   }
   if (model.opset_import_size() == 0) {
-    return Fail(ErrorCode::kRejected, fmt::format("load {}: the model imports no opset; the file may be truncated", file.string()));
+    return Fail(ErrorCode::kRejected,
+                fmt::format("load {}: the model imports no opset; the file may be truncated", file.string()));
   }
   if (model.graph().node_size() == 0 && model.graph().output_size() == 0) {
     return Fail(ErrorCode::kRejected, fmt::format("load {}: the graph is empty", file.string()));

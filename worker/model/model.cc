@@ -147,8 +147,9 @@ Result<> CheckOpsets(const onnx::ModelProto& model) {
   for (const auto& opset : model.opset_import()) {
     const auto range = known.find(IsDefaultDomain(opset.domain()) ? "" : opset.domain());
     if (range != known.end() && opset.version() > range->second.second) {
-      return Fail(ErrorCode::kRejected, fmt::format("the model wants opset {} of domain '{}'; {} is the newest known here", opset.version(),
-                                                    Printable(opset.domain(), 100), range->second.second));
+      return Fail(ErrorCode::kRejected,
+                  fmt::format("the model wants opset {} of domain '{}'; {} is the newest known here", opset.version(),
+                              Printable(opset.domain(), 100), range->second.second));
     }
   }
   return {};
@@ -167,12 +168,17 @@ std::string DimsText(const std::vector<int64_t>& dims) {
 
 Result<> PinDimension(const std::string& input, int axis, int64_t wanted, Dimension& dim, Symbols& symbols) {
   if (wanted == -1) return {};
-  if (wanted < 1) return Fail(ErrorCode::kRejected, fmt::format("input '{}': dimension {} cannot be {}", input, axis, wanted));
+  if (wanted < 1)
+    return Fail(ErrorCode::kRejected, fmt::format("input '{}': dimension {} cannot be {}", input, axis, wanted));
   const auto symbol = dim.has_dim_param() ? symbols.find(dim.dim_param()) : symbols.end();
-  const int64_t fixed = symbol != symbols.end() ? symbol->second : dim.has_dim_value() && dim.dim_value() >= 0 ? dim.dim_value() : wanted;
+  const int64_t fixed = symbol != symbols.end()                       ? symbol->second
+                        : dim.has_dim_value() && dim.dim_value() >= 0 ? dim.dim_value()
+                                                                      : wanted;
   if (fixed != wanted) {
-    const std::string cause = dim.has_dim_param() ? fmt::format("'{}' was already pinned to {}", dim.dim_param(), fixed) : fmt::format("the model fixes it at {}", fixed);
-    return Fail(ErrorCode::kRejected, fmt::format("input '{}': dimension {} cannot be {}: {}", input, axis, wanted, cause));
+    const std::string cause = dim.has_dim_param() ? fmt::format("'{}' was already pinned to {}", dim.dim_param(), fixed)
+                                                  : fmt::format("the model fixes it at {}", fixed);
+    return Fail(ErrorCode::kRejected,
+                fmt::format("input '{}': dimension {} cannot be {}: {}", input, axis, wanted, cause));
   }
   if (dim.has_dim_param() && !dim.dim_param().empty()) symbols[dim.dim_param()] = wanted;
   dim.set_dim_value(wanted);
@@ -188,10 +194,12 @@ Result<> PinInput(onnx::ValueInfoProto& input, const proto::InputShape& pin, Sym
     for (int i = 0; i < pin.dims_size(); ++i) tensor->mutable_shape()->add_dim();
   }
   if (tensor->shape().dim_size() != pin.dims_size()) {
-    return Fail(ErrorCode::kRejected, fmt::format("input '{}' has {} dimensions {}, not {}", input.name(), tensor->shape().dim_size(),
-                                                  DimsText(*DimsOf(input)), pin.dims_size()));
+    return Fail(ErrorCode::kRejected,
+                fmt::format("input '{}' has {} dimensions {}, not {}", input.name(), tensor->shape().dim_size(),
+                            DimsText(*DimsOf(input)), pin.dims_size()));
   }
-  for (int i = 0; i < pin.dims_size(); ++i) TRY(PinDimension(input.name(), i, pin.dims(i), *tensor->mutable_shape()->mutable_dim(i), symbols));
+  for (int i = 0; i < pin.dims_size(); ++i)
+    TRY(PinDimension(input.name(), i, pin.dims(i), *tensor->mutable_shape()->mutable_dim(i), symbols));
   return {};
 }
 
@@ -210,7 +218,8 @@ void ReplaceSymbols(onnx::TypeProto& type, const Symbols& symbols) {
 void InferInto(onnx::ModelProto& model, onnx::shape_inference::DataValueMap* data) {
   // A model may contradict itself or use operators whose inference throws: what was inferred until then stays.
   try {
-    onnx::shape_inference::InferShapes(model, onnx::OpSchemaRegistry::Instance(), onnx::ShapeInferenceOptions(false, 0, true), data);
+    onnx::shape_inference::InferShapes(model, onnx::OpSchemaRegistry::Instance(),
+                                       onnx::ShapeInferenceOptions(false, 0, true), data);
   } catch (const std::exception&) {
     return;
   }
@@ -221,7 +230,9 @@ void ForgetShapes(onnx::GraphProto& graph) {
   std::unordered_map<std::string_view, bool> stored;
   for (const auto& tensor : graph.initializer()) stored[tensor.name()] = true;
   auto& declared = *graph.mutable_value_info();
-  declared.erase(std::remove_if(declared.begin(), declared.end(), [&](const auto& value) { return stored.contains(value.name()); }), declared.end());
+  declared.erase(std::remove_if(declared.begin(), declared.end(),
+                                [&](const auto& value) { return stored.contains(value.name()); }),
+                 declared.end());
   std::unordered_map<std::string_view, bool> foreign;
   for (const auto& node : graph.node()) {
     if (IsDefaultDomain(node.domain())) continue;
@@ -229,7 +240,8 @@ void ForgetShapes(onnx::GraphProto& graph) {
   }
   for (auto* values : {graph.mutable_output(), graph.mutable_value_info()}) {
     for (auto& value : *values) {
-      if (value.type().has_tensor_type() && !foreign.contains(value.name())) value.mutable_type()->mutable_tensor_type()->clear_shape();
+      if (value.type().has_tensor_type() && !foreign.contains(value.name()))
+        value.mutable_type()->mutable_tensor_type()->clear_shape();
     }
   }
 }
@@ -259,7 +271,8 @@ void ReinferShapes(onnx::ModelProto& model, KnownValues* known) {
   for (int i = 0; i < graph.output_size(); ++i) {
     auto& output = *graph.mutable_output(i);
     const bool had = declared[i].type().has_tensor_type() && declared[i].type().tensor_type().has_shape();
-    if (had && !DimsOf(output)) *output.mutable_type()->mutable_tensor_type()->mutable_shape() = declared[i].type().tensor_type().shape();
+    if (had && !DimsOf(output))
+      *output.mutable_type()->mutable_tensor_type()->mutable_shape() = declared[i].type().tensor_type().shape();
   }
   if (known == nullptr) return;
   for (const auto& [name, shape] : data) {
@@ -283,7 +296,8 @@ std::vector<const onnx::ValueInfoProto*> RealInputs(const onnx::GraphProto& grap
 }
 
 std::optional<std::vector<int64_t>> DimsOf(const onnx::ValueInfoProto& value) {
-  if (!value.has_type() || !value.type().has_tensor_type() || !value.type().tensor_type().has_shape()) return std::nullopt;
+  if (!value.has_type() || !value.type().has_tensor_type() || !value.type().tensor_type().has_shape())
+    return std::nullopt;
   std::vector<int64_t> dims;
   for (const auto& dim : value.type().tensor_type().shape().dim()) {
     dims.push_back(dim.has_dim_value() && dim.dim_value() >= 0 ? dim.dim_value() : -1);
@@ -304,8 +318,10 @@ Result<> PinInputs(onnx::ModelProto& model, const google::protobuf::RepeatedPtrF
   for (const auto& pin : inputs) {
     const auto input = known.find(pin.name());
     if (input == known.end()) {
-      return Fail(ErrorCode::kRejected, fmt::format("the model has no input '{}'{}", Printable(pin.name(), 200), DidYouMean(pin.name(), names)),
-                  "Its inputs: " + Join(names, ", ") + ".");
+      return Fail(
+          ErrorCode::kRejected,
+          fmt::format("the model has no input '{}'{}", Printable(pin.name(), 200), DidYouMean(pin.name(), names)),
+          "Its inputs: " + Join(names, ", ") + ".");
     }
     TRY(PinInput(*input->second, pin, symbols));
   }
@@ -322,14 +338,16 @@ Result<> PinInputs(onnx::ModelProto& model, const google::protobuf::RepeatedPtrF
 
 int64_t OpsetVersion(const onnx::ModelProto& model, std::string_view domain) {
   for (const auto& opset : model.opset_import()) {
-    if (opset.domain() == domain || (IsDefaultDomain(domain) && IsDefaultDomain(opset.domain()))) return opset.version();
+    if (opset.domain() == domain || (IsDefaultDomain(domain) && IsDefaultDomain(opset.domain())))
+      return opset.version();
   }
   return 0;
 }
 
 void SetOpset(onnx::ModelProto& model, std::string_view domain, int64_t version) {
   for (auto& opset : *model.mutable_opset_import()) {
-    if (opset.domain() == domain || (IsDefaultDomain(domain) && IsDefaultDomain(opset.domain()))) return opset.set_version(version);
+    if (opset.domain() == domain || (IsDefaultDomain(domain) && IsDefaultDomain(opset.domain())))
+      return opset.set_version(version);
   }
   auto* opset = model.add_opset_import();
   opset->set_domain(std::string(domain));
@@ -383,9 +401,11 @@ Result<uint64_t> TensorBytes(ElementType type, const std::vector<int64_t>& dims)
 
 Result<Tensor> ReadTensor(const onnx::TensorProto& tensor) {
   const std::string name = fmt::format("tensor '{}'", Printable(tensor.name(), 200));
-  if (tensor.data_location() == onnx::TensorProto::EXTERNAL) return Fail(ErrorCode::kRejected, name + " is external and was not loaded");
+  if (tensor.data_location() == onnx::TensorProto::EXTERNAL)
+    return Fail(ErrorCode::kRejected, name + " is external and was not loaded");
   if (ElementBits(tensor.data_type()) < 8) {
-    return Fail(ErrorCode::kRejected, fmt::format("{} of type {} has no elements of whole bytes", name, ElementName(tensor.data_type())));
+    return Fail(ErrorCode::kRejected,
+                fmt::format("{} of type {} has no elements of whole bytes", name, ElementName(tensor.data_type())));
   }
   Tensor value;
   value.name = tensor.name();
@@ -400,12 +420,14 @@ Result<Tensor> ReadTensor(const onnx::TensorProto& tensor) {
     ReadTypedField(tensor, value.bytes);
   }
   if (value.bytes.size() != *size) {
-    return Fail(ErrorCode::kRejected, fmt::format("{} needs {} bytes for its type and shape and holds {}", name, *size, value.bytes.size()));
+    return Fail(ErrorCode::kRejected,
+                fmt::format("{} needs {} bytes for its type and shape and holds {}", name, *size, value.bytes.size()));
   }
   return value;
 }
 
-onnx::TensorProto MakeTensor(const std::string& name, ElementType type, const std::vector<int64_t>& dims, std::string_view bytes) {
+onnx::TensorProto MakeTensor(const std::string& name, ElementType type, const std::vector<int64_t>& dims,
+                             std::string_view bytes) {
   const Result<uint64_t> size = TensorBytes(type, dims);
   CHECK_THAT(size && *size == bytes.size());
   onnx::TensorProto tensor;

@@ -22,16 +22,19 @@ namespace hone {
 
 enum class Weights { load, leave_external };
 
-// Parses an .onnx file and (Weights::load) brings external data in. kRejected with the cause for what is no valid model: not protobuf
-// ("not an ONNX file"), truncated, no graph, no opset, external data outside the folder (links included), beyond its file's end, or a
-// declared size that does not fit shape and type. The bytes are checked with onnx's checker by CheckModel, not here.
+// Parses an .onnx file and (Weights::load) brings external data in. kRejected with the cause for what is no valid
+// model: not protobuf
+// ("not an ONNX file"), truncated, no graph, no opset, external data outside the folder (links included), beyond its
+// file's end, or a declared size that does not fit shape and type. The bytes are checked with onnx's checker by
+// CheckModel, not here.
 Result<onnx::ModelProto> LoadOnnx(const std::filesystem::path& file, Weights weights = Weights::load);
 
-// The distinct external-data locations that a model names, as relative paths that stay beneath its folder. kRejected otherwise.
+// The distinct external-data locations that a model names, as relative paths that stay beneath its folder. kRejected
+// otherwise.
 Result<std::vector<std::string>> ExternalFiles(const std::filesystem::path& onnx_file);
 
-// Writes model.onnx into folder, deterministically; tensors of at least 1 KiB go to model.onnx.data when the whole would pass 1.9 GB.
-// Returns the bundle (format onnx).
+// Writes model.onnx into folder, deterministically; tensors of at least 1 KiB go to model.onnx.data when the whole
+// would pass 1.9 GB. Returns the bundle (format onnx).
 Result<proto::Bundle> SaveOnnx(const onnx::ModelProto& model, const std::filesystem::path& folder);
 // The same, taking the model apart instead of copying a large one.
 Result<proto::Bundle> SaveOnnx(onnx::ModelProto&& model, const std::filesystem::path& folder);
@@ -39,15 +42,16 @@ Result<proto::Bundle> SaveOnnx(onnx::ModelProto&& model, const std::filesystem::
 // onnx::checker on the model (path-based for models over 2 GB), with its message as kRejected.
 Result<> CheckModel(const onnx::ModelProto& model);
 
-// onnx shape inference with data propagation; unknown operators are passed over. Never fails on a model that the checker accepts;
-// what cannot be inferred stays absent.
+// onnx shape inference with data propagation; unknown operators are passed over. Never fails on a model that the
+// checker accepts; what cannot be inferred stays absent.
 void InferShapes(onnx::ModelProto& model);
 
 // Values of small integer tensors (shapes and what is computed from them) that inference could tell exactly, by name.
 using KnownValues = std::map<std::string, std::vector<int64_t>>;
 
-// Forgets the shapes that the model records, except those of inputs and of what inference cannot know (operators of other domains), and infers them
-// anew: what an exporter traced with other inputs does not survive. Declared output shapes stay where nothing better is known.
+// Forgets the shapes that the model records, except those of inputs and of what inference cannot know (operators of
+// other domains), and infers them anew: what an exporter traced with other inputs does not survive. Declared output
+// shapes stay where nothing better is known.
 void ReinferShapes(onnx::ModelProto& model, KnownValues* known = nullptr);
 
 // Declared inputs that are no initializers.
@@ -55,8 +59,8 @@ std::vector<const onnx::ValueInfoProto*> RealInputs(const onnx::GraphProto& grap
 // -1 for a free dimension; nullopt if the rank is unknown.
 std::optional<std::vector<int64_t>> DimsOf(const onnx::ValueInfoProto& value);
 
-// Pins free dimensions of inputs and their symbolic names throughout. kRejected for an unknown input, a wrong rank, or a pin that
-// contradicts a fixed dimension.
+// Pins free dimensions of inputs and their symbolic names throughout. kRejected for an unknown input, a wrong rank, or
+// a pin that contradicts a fixed dimension.
 Result<> PinInputs(onnx::ModelProto& model, const google::protobuf::RepeatedPtrField<proto::InputShape>& inputs);
 
 int64_t OpsetVersion(const onnx::ModelProto& model, std::string_view domain = "");
@@ -68,20 +72,24 @@ int64_t NewestOpset();
 // Visits the graph and every graph in attributes beneath it, outer before inner.
 void VisitGraphs(onnx::GraphProto& graph, const std::function<void(onnx::GraphProto&)>& visit);
 void VisitGraphs(const onnx::GraphProto& graph, const std::function<void(const onnx::GraphProto&)>& visit);
-// Visits every tensor of the model wherever it is kept: initializers, attributes, sparse tensors, functions, training graphs. Stops at the first
-// failure and returns it.
+// Visits every tensor of the model wherever it is kept: initializers, attributes, sparse tensors, functions, training
+// graphs. Stops at the first failure and returns it.
 Result<> VisitTensors(onnx::ModelProto& model, const std::function<Result<>(onnx::TensorProto&)>& visit);
 
-// Bytes that a tensor of this type and shape takes, sub-byte elements packed. kRejected for an unknown type, strings, a negative dimension or
-// an overflow.
+// Bytes that a tensor of this type and shape takes, sub-byte elements packed. kRejected for an unknown type, strings, a
+// negative dimension or an overflow.
 Result<uint64_t> TensorBytes(ElementType type, const std::vector<int64_t>& dims);
 
-// The value of a tensor with whole-byte elements, whichever field holds it. Fails for external tensors that were not loaded.
+// The value of a tensor with whole-byte elements, whichever field holds it. Fails for external tensors that were not
+// loaded.
 Result<Tensor> ReadTensor(const onnx::TensorProto& tensor);
-onnx::TensorProto MakeTensor(const std::string& name, ElementType type, const std::vector<int64_t>& dims, std::string_view bytes);
+onnx::TensorProto MakeTensor(const std::string& name, ElementType type, const std::vector<int64_t>& dims,
+                             std::string_view bytes);
 template <class T>
-onnx::TensorProto MakeTensor(const std::string& name, ElementType type, const std::vector<int64_t>& dims, const std::vector<T>& values) {
-  return MakeTensor(name, type, dims, std::string_view(reinterpret_cast<const char*>(values.data()), values.size() * sizeof(T)));
+onnx::TensorProto MakeTensor(const std::string& name, ElementType type, const std::vector<int64_t>& dims,
+                             const std::vector<T>& values) {
+  return MakeTensor(name, type, dims,
+                    std::string_view(reinterpret_cast<const char*>(values.data()), values.size() * sizeof(T)));
 }
 
 const onnx::AttributeProto* FindAttribute(const onnx::NodeProto& node, std::string_view name);
@@ -90,8 +98,8 @@ void SetIntAttribute(onnx::NodeProto& node, std::string_view name, int64_t value
 // Node "MatMul 'encoder/q'", for messages; unnamed nodes are told by their first output.
 std::string NodeText(const onnx::NodeProto& node);
 
-// Names, producers and consumers of one graph, built once; pointers stay valid while nodes and initializers are not added or removed.
-// Uses in subgraphs count as consumers (with node = the If/Loop/Scan node and input = -1).
+// Names, producers and consumers of one graph, built once; pointers stay valid while nodes and initializers are not
+// added or removed. Uses in subgraphs count as consumers (with node = the If/Loop/Scan node and input = -1).
 struct Use {
   int node = -1;
   int input = -1;
@@ -99,8 +107,8 @@ struct Use {
 class GraphIndex {
  public:
   explicit GraphIndex(const onnx::GraphProto& graph);
-  const onnx::TensorProto* Initializer(const std::string& name) const;   // nullptr if none.
-  int Producer(const std::string& value) const;                          // Node index or -1.
+  const onnx::TensorProto* Initializer(const std::string& name) const;  // nullptr if none.
+  int Producer(const std::string& value) const;                         // Node index or -1.
   const std::vector<Use>& Consumers(const std::string& value) const;
   bool IsGraphOutput(const std::string& name) const;
   bool IsGraphInput(const std::string& name) const;

@@ -15,9 +15,10 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr uint64_t kMaxInlineBytes = 1'900'000'000;   // protobuf ends at 2 GiB; this leaves room for what is counted late.
-constexpr uint64_t kMinExternalBytes = 1024;          // Smaller tensors stay in the graph: shapes, scales.
-constexpr uint64_t kAlignment = 4096;                 // Lets runtimes map tensors from the file.
+constexpr uint64_t kMaxInlineBytes =
+    1'900'000'000;                            // protobuf ends at 2 GiB; this leaves room for what is counted late.
+constexpr uint64_t kMinExternalBytes = 1024;  // Smaller tensors stay in the graph: shapes, scales.
+constexpr uint64_t kAlignment = 4096;         // Lets runtimes map tensors from the file.
 constexpr const char* kModelName = "model.onnx";
 constexpr const char* kDataName = "model.onnx.data";
 
@@ -26,7 +27,9 @@ class FileWriter : public google::protobuf::io::CopyingOutputStream {
  public:
   FileWriter(TemporaryFile file, fs::path target) : file_(std::move(file)), target_(std::move(target)) {}
 
-  bool Write(const void* buffer, int size) override { return Put({static_cast<const char*>(buffer), static_cast<size_t>(size)}).has_value(); }
+  bool Write(const void* buffer, int size) override {
+    return Put({static_cast<const char*>(buffer), static_cast<size_t>(size)}).has_value();
+  }
 
   // After a failure nothing more is written; Commit tells.
   Result<> Put(std::string_view bytes) {
@@ -77,7 +80,8 @@ Result<proto::File> MoveWeightsOut(onnx::ModelProto& model, const fs::path& fold
     if (!tensor.has_raw_data()) {
       if (ElementBytes(tensor.data_type()) == 0) return {};
       TRY_ASSIGN(const Tensor value, ReadTensor(tensor));
-      tensor = MakeTensor(tensor.name(), value.type, value.dims, {reinterpret_cast<const char*>(value.bytes.data()), value.bytes.size()});
+      tensor = MakeTensor(tensor.name(), value.type, value.dims,
+                          {reinterpret_cast<const char*>(value.bytes.data()), value.bytes.size()});
     }
     TRY(file.Align());
     AddEntry(tensor, "location", kDataName);
@@ -106,11 +110,14 @@ Result<proto::File> WriteModel(const onnx::ModelProto& model, const fs::path& fo
     written = stream.Flush() && written;
   }
   TRY(file.Put({}));
-  if (!written) return Fail(ErrorCode::kFailed, fmt::format("write {}: the model could not be serialized", (folder / kModelName).string()));
+  if (!written)
+    return Fail(ErrorCode::kFailed,
+                fmt::format("write {}: the model could not be serialized", (folder / kModelName).string()));
   return file.Commit();
 }
 
-Result<proto::Bundle> Write(const onnx::ModelProto& model, const fs::path& folder, const std::optional<proto::File>& data) {
+Result<proto::Bundle> Write(const onnx::ModelProto& model, const fs::path& folder,
+                            const std::optional<proto::File>& data) {
   proto::Bundle bundle;
   bundle.set_format("onnx");
   bundle.set_main(kModelName);
@@ -130,7 +137,8 @@ Result<proto::Bundle> SaveOnnx(onnx::ModelProto&& model, const fs::path& folder)
   if (model.ByteSizeLong() <= kMaxInlineBytes) return Write(model, folder, std::nullopt);
   TRY_ASSIGN(const proto::File data, MoveWeightsOut(model, folder));
   if (model.ByteSizeLong() > kMaxInlineBytes) {
-    return Fail(ErrorCode::kRejected, fmt::format("save the model: {} remain beside the external data", HumanBytes(model.ByteSizeLong())));
+    return Fail(ErrorCode::kRejected,
+                fmt::format("save the model: {} remain beside the external data", HumanBytes(model.ByteSizeLong())));
   }
   return Write(model, folder, data);
 }

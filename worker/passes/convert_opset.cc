@@ -1,8 +1,9 @@
 // Before: opset_import {"" : 11}, nodes in the forms of opset 11.
 // After:  opset_import {"" : 17}, nodes in the forms of opset 17.
 //
-// The work is onnx's version converter, an adapter an operator and version step. It goes through the library's own graph form, which does not hold
-// everything a model may have: what it would lose silently is refused here or carried over by hand.
+// The work is onnx's version converter, an adapter an operator and version step. It goes through the library's own
+// graph form, which does not hold everything a model may have: what it would lose silently is refused here or carried
+// over by hand.
 #include "worker/passes/convert_opset.h"
 
 #include <fmt/format.h>
@@ -19,14 +20,15 @@
 namespace hone {
 namespace {
 
-constexpr int64_t kOldestOpset = 7;   // What the runtimes read.
+constexpr int64_t kOldestOpset = 7;  // What the runtimes read.
 
 // IR version that came with each opset (onnx/docs/Versioning.md); a model may have a later one.
 struct IrStep {
   int64_t opset;
   int64_t ir_version;
 };
-constexpr std::array<IrStep, 11> kIrSteps = {{{1, 3}, {9, 4}, {10, 5}, {11, 6}, {12, 7}, {15, 8}, {19, 9}, {21, 10}, {23, 11}, {24, 12}, {25, 13}}};
+constexpr std::array<IrStep, 11> kIrSteps = {
+    {{1, 3}, {9, 4}, {10, 5}, {11, 6}, {12, 7}, {15, 8}, {19, 9}, {21, 10}, {23, 11}, {24, 12}, {25, 13}}};
 
 int64_t IrVersionFor(int64_t opset) {
   int64_t version = 3;
@@ -36,7 +38,9 @@ int64_t IrVersionFor(int64_t opset) {
   return version;
 }
 
-int64_t NewestReleasedOpset() { return onnx::OpSchemaRegistry::DomainToVersionRange::Instance().LastReleaseVersionMap().at(""); }
+int64_t NewestReleasedOpset() {
+  return onnx::OpSchemaRegistry::DomainToVersionRange::Instance().LastReleaseVersionMap().at("");
+}
 
 // The library's message without the place in its source.
 std::string CauseOf(const std::exception& error) {
@@ -53,18 +57,24 @@ Result<> CheckConvertible(const onnx::ModelProto& model, int64_t from, int64_t t
     for (const auto& node : graph.node()) {
       // Version 8 has a batch axis that version 9 has not; the library's adapter leaves it in the shapes.
       if (node.op_type() == "Scan" && std::min(from, to) <= 8 && std::max(from, to) > 8) {
-        result = Fail(ErrorCode::kRejected, fmt::format("opset {} to {}: {} has no equal form on the other side of opset 8", from, to, NodeText(node)));
+        result = Fail(
+            ErrorCode::kRejected,
+            fmt::format("opset {} to {}: {} has no equal form on the other side of opset 8", from, to, NodeText(node)));
       }
     }
     for (const auto* values : {&graph.input(), &graph.output()}) {
       for (const auto& value : *values) {
         if (value.has_type() && !value.type().has_tensor_type()) {
-          result = Fail(ErrorCode::kRejected, fmt::format("'{}' is no tensor; the version converter handles tensors alone", Printable(value.name(), 200)));
+          result =
+              Fail(ErrorCode::kRejected, fmt::format("'{}' is no tensor; the version converter handles tensors alone",
+                                                     Printable(value.name(), 200)));
         }
       }
     }
     if (graph.sparse_initializer_size() > 0) {
-      result = Fail(ErrorCode::kRejected, fmt::format("graph '{}' has sparse initializers, which the version converter drops", Printable(graph.name(), 200)));
+      result = Fail(ErrorCode::kRejected,
+                    fmt::format("graph '{}' has sparse initializers, which the version converter drops",
+                                Printable(graph.name(), 200)));
     }
   });
   return result;

@@ -1,9 +1,10 @@
 // Before: x[batch, 3, "H", "W"] -> ...; shapes as the exporter left them.
 // After:  x[1, 3, 48, 192] -> ...; every shape that follows from the inputs written down.
 //
-// Shapes that the exporter recorded are forgotten first: they may have been traced with other inputs, and inference never overrules what is written.
-// Inference alone stops at arithmetic on shapes that it has no rules for. So the shapes are taken from a skeleton, the model with its large weights
-// turned into inputs, in which that arithmetic is folded round by round; the model itself keeps its nodes.
+// Shapes that the exporter recorded are forgotten first: they may have been traced with other inputs, and inference
+// never overrules what is written. Inference alone stops at arithmetic on shapes that it has no rules for. So the
+// shapes are taken from a skeleton, the model with its large weights turned into inputs, in which that arithmetic is
+// folded round by round; the model itself keeps its nodes.
 #include "worker/passes/fix_shapes.h"
 
 #include <fmt/format.h>
@@ -18,7 +19,7 @@
 namespace hone {
 namespace {
 
-constexpr uint64_t kMaxShapeBytes = 1024;   // What may be part of shape arithmetic.
+constexpr uint64_t kMaxShapeBytes = 1024;  // What may be part of shape arithmetic.
 constexpr int kMaxRounds = 16;
 
 using TypesByName = std::unordered_map<std::string, onnx::TypeProto>;

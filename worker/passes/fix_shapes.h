@@ -5,7 +5,8 @@
 
 namespace hone {
 
-// Writes the pins of the task into the inputs and infers every other shape anew. kRejected where an input keeps a free dimension.
+// Writes the pins of the task into the inputs and infers every other shape anew. kRejected where an input keeps a free
+// dimension.
 proto::PassInfo FixShapesInfo();
 Result<> FixShapes(onnx::ModelProto& model, PassContext& context);
 

@@ -1,8 +1,9 @@
 // Before: Conv(x, W, b) -> BatchNormalization(scale, shift, mean, variance)
-// After:  Conv(x, W * f, (b - mean) * f + shift) with f = scale / sqrt(variance + epsilon), one number an output channel
+// After:  Conv(x, W * f, (b - mean) * f + shift) with f = scale / sqrt(variance + epsilon), one number an output
+// channel
 //
-// Computed in double, so that the rounding of the new weights is the only difference. A transposed convolution has its output channels on the second
-// axis of W, group by group.
+// Computed in double, so that the rounding of the new weights is the only difference. A transposed convolution has its
+// output channels on the second axis of W, group by group.
 #include <cmath>
 
 #include "worker/passes/simplify_steps.h"
@@ -12,7 +13,8 @@ namespace {
 
 class BatchNormFolder {
  public:
-  explicit BatchNormFolder(onnx::GraphProto& graph) : graph_(graph), index_(graph), removed_(static_cast<size_t>(graph.node_size()), false) {}
+  explicit BatchNormFolder(onnx::GraphProto& graph)
+      : graph_(graph), index_(graph), removed_(static_cast<size_t>(graph.node_size()), false) {}
 
   int Run() {
     int folded = 0;
@@ -38,8 +40,8 @@ class BatchNormFolder {
     for (int i = 1; i < node.output_size(); ++i) {
       if (!node.output(i).empty()) return false;
     }
-    return IsStandardOp(node, "BatchNormalization") && node.input_size() == 5 && node.output_size() >= 1 && IntAttribute(node, "training_mode", 0) == 0 &&
-           IntAttribute(node, "spatial", 1) == 1;
+    return IsStandardOp(node, "BatchNormalization") && node.input_size() == 5 && node.output_size() >= 1 &&
+           IntAttribute(node, "training_mode", 0) == 0 && IntAttribute(node, "spatial", 1) == 1;
   }
 
   // The convolution whose result goes into this node and nowhere else; -1 if there is none.
@@ -55,9 +57,9 @@ class BatchNormFolder {
   struct Layout {
     bool transposed = false;
     int64_t channels = 0;
-    int64_t rows = 0;       // First axis.
-    int64_t second = 0;     // Second axis.
-    int64_t inner = 0;      // Elements behind both.
+    int64_t rows = 0;    // First axis.
+    int64_t second = 0;  // Second axis.
+    int64_t inner = 0;   // Elements behind both.
     int64_t group = 1;
 
     int64_t ChannelOf(int64_t element) const {
@@ -85,7 +87,8 @@ class BatchNormFolder {
     double epsilon = 1e-5;
 
     double Factor(size_t channel) const {
-      return static_cast<double>(scale.data<float>()[channel]) / std::sqrt(static_cast<double>(variance.data<float>()[channel]) + epsilon);
+      return static_cast<double>(scale.data<float>()[channel]) /
+             std::sqrt(static_cast<double>(variance.data<float>()[channel]) + epsilon);
     }
   };
 
@@ -124,18 +127,21 @@ class BatchNormFolder {
     std::vector<float> shift(static_cast<size_t>(layout->channels));
     for (size_t c = 0; c < shift.size(); ++c) {
       const double before = bias ? bias->data<float>()[c] : 0.0;
-      shift[c] = static_cast<float>((before - norm->mean.data<float>()[c]) * norm->Factor(c) + norm->shift.data<float>()[c]);
+      shift[c] =
+          static_cast<float>((before - norm->mean.data<float>()[c]) * norm->Factor(c) + norm->shift.data<float>()[c]);
     }
     Replace(conv, node, *weights, shift);
     return true;
   }
 
-  void Replace(onnx::NodeProto& conv, const onnx::NodeProto& norm, const Tensor& weights, const std::vector<float>& shift) {
+  void Replace(onnx::NodeProto& conv, const onnx::NodeProto& norm, const Tensor& weights,
+               const std::vector<float>& shift) {
     const std::string weight_name = index_.FreshName(conv.input(1) + "_normalized");
     const std::string bias_name = index_.FreshName(conv.output(0) + "_bias");
+    *graph_.add_initializer() = MakeTensor(weight_name, weights.type, weights.dims,
+                                           {reinterpret_cast<const char*>(weights.bytes.data()), weights.bytes.size()});
     *graph_.add_initializer() =
-        MakeTensor(weight_name, weights.type, weights.dims, {reinterpret_cast<const char*>(weights.bytes.data()), weights.bytes.size()});
-    *graph_.add_initializer() = MakeTensor(bias_name, onnx::TensorProto::FLOAT, {static_cast<int64_t>(shift.size())}, shift);
+        MakeTensor(bias_name, onnx::TensorProto::FLOAT, {static_cast<int64_t>(shift.size())}, shift);
     conv.set_input(1, weight_name);
     if (conv.input_size() > 2) {
       conv.set_input(2, bias_name);

@@ -1,9 +1,10 @@
 // Constant folding: LiftConstants, FoldKnownValues and FoldConstants.
 //
-// Nodes that depend on constants alone are gathered in one sub-model without inputs, whose outputs are what the rest of the graph needs, and ONNX
-// Runtime computes them with its optimizer off. Where that fails (an operator without a kernel here), they are tried one by one, so that one
-// unsupported operator costs only itself. Sizes are known before anything is computed: a node takes part only if the shapes of its outputs are
-// inferred, so a graph cannot make us allocate more than the limits say.
+// Nodes that depend on constants alone are gathered in one sub-model without inputs, whose outputs are what the rest of
+// the graph needs, and ONNX Runtime computes them with its optimizer off. Where that fails (an operator without a
+// kernel here), they are tried one by one, so that one unsupported operator costs only itself. Sizes are known before
+// anything is computed: a node takes part only if the shapes of its outputs are inferred, so a graph cannot make us
+// allocate more than the limits say.
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -16,8 +17,8 @@
 namespace hone {
 namespace {
 
-constexpr uint64_t kMaxGrowthBytes = uint64_t{64} << 20;     // Of the whole model in one round.
-constexpr uint64_t kMaxSubmodelBytes = uint64_t{1} << 30;    // What is handed to the runtime at once.
+constexpr uint64_t kMaxGrowthBytes = uint64_t{64} << 20;   // Of the whole model in one round.
+constexpr uint64_t kMaxSubmodelBytes = uint64_t{1} << 30;  // What is handed to the runtime at once.
 
 // The value of a Constant node as a tensor; empty for kinds that initializers do not have.
 std::optional<onnx::TensorProto> ConstantTensor(const onnx::NodeProto& node) {
@@ -33,9 +34,11 @@ std::optional<onnx::TensorProto> ConstantTensor(const onnx::NodeProto& node) {
   } else if (attribute.name() == "value_int") {
     tensor = MakeTensor(name, onnx::TensorProto::INT64, {}, std::vector<int64_t>{attribute.i()});
   } else if (attribute.name() == "value_floats") {
-    tensor = MakeTensor(name, onnx::TensorProto::FLOAT, {attribute.floats_size()}, std::vector<float>(attribute.floats().begin(), attribute.floats().end()));
+    tensor = MakeTensor(name, onnx::TensorProto::FLOAT, {attribute.floats_size()},
+                        std::vector<float>(attribute.floats().begin(), attribute.floats().end()));
   } else if (attribute.name() == "value_ints") {
-    tensor = MakeTensor(name, onnx::TensorProto::INT64, {attribute.ints_size()}, std::vector<int64_t>(attribute.ints().begin(), attribute.ints().end()));
+    tensor = MakeTensor(name, onnx::TensorProto::INT64, {attribute.ints_size()},
+                        std::vector<int64_t>(attribute.ints().begin(), attribute.ints().end()));
   }
   return tensor;
 }
@@ -44,7 +47,11 @@ std::optional<onnx::TensorProto> ConstantTensor(const onnx::NodeProto& node) {
 class Folder {
  public:
   Folder(onnx::ModelProto& model, const ValueTypes& types, uint64_t max_bytes)
-      : model_(model), graph_(*model.mutable_graph()), index_(graph_), types_(types), max_bytes_(max_bytes),
+      : model_(model),
+        graph_(*model.mutable_graph()),
+        index_(graph_),
+        types_(types),
+        max_bytes_(max_bytes),
         removed_(static_cast<size_t>(graph_.node_size()), false) {
     for (int i = 0; i < graph_.initializer_size(); ++i) {
       if (!index_.IsGraphInput(graph_.initializer(i).name())) initializers_[graph_.initializer(i).name()] = i;
@@ -69,19 +76,27 @@ class Folder {
  private:
   uint64_t BytesOf(const std::string& name) const {
     const auto* dims = types_.StaticDims(name);
-    const Result<uint64_t> bytes = dims != nullptr ? TensorBytes(types_.Of(name).element, *dims) : Fail(ErrorCode::kNotFound, "");
+    const Result<uint64_t> bytes =
+        dims != nullptr ? TensorBytes(types_.Of(name).element, *dims) : Fail(ErrorCode::kNotFound, "");
     return bytes ? *bytes : 0;
   }
 
   // Known shape, and elements that can be handed over.
-  bool HasPlainType(const std::string& name) const { return types_.StaticDims(name) != nullptr && ElementBytes(types_.Of(name).element) > 0; }
+  bool HasPlainType(const std::string& name) const {
+    return types_.StaticDims(name) != nullptr && ElementBytes(types_.Of(name).element) > 0;
+  }
 
   bool MayFold(const onnx::NodeProto& node, const std::unordered_set<std::string>& computed) const {
     const bool standard = node.domain().empty() || node.domain() == "ai.onnx";
     if (!standard || node.input().empty() || IsRandom(node) || IsQuantization(node) || HasSubgraph(node)) return false;
-    const auto constant = [&](const std::string& name) { return name.empty() || initializers_.contains(name) || computed.contains(name); };
-    const auto plain = [&](const std::string& name) { return name.empty() || (HasPlainType(name) && !index_.IsGraphOutput(name)); };
-    return std::all_of(node.input().begin(), node.input().end(), constant) && std::all_of(node.output().begin(), node.output().end(), plain);
+    const auto constant = [&](const std::string& name) {
+      return name.empty() || initializers_.contains(name) || computed.contains(name);
+    };
+    const auto plain = [&](const std::string& name) {
+      return name.empty() || (HasPlainType(name) && !index_.IsGraphOutput(name));
+    };
+    return std::all_of(node.input().begin(), node.input().end(), constant) &&
+           std::all_of(node.output().begin(), node.output().end(), plain);
   }
 
   // Bytes of the inputs that nothing but this node uses.
@@ -117,7 +132,8 @@ class Folder {
 
   bool HasStoredInputs(int n) const {
     const auto& inputs = graph_.node(n).input();
-    return std::all_of(inputs.begin(), inputs.end(), [&](const std::string& name) { return name.empty() || initializers_.contains(name); });
+    return std::all_of(inputs.begin(), inputs.end(),
+                       [&](const std::string& name) { return name.empty() || initializers_.contains(name); });
   }
 
   // Outputs of these nodes that others need, or that nothing needs where there are no others.
@@ -127,7 +143,8 @@ class Folder {
     for (const int n : nodes) {
       for (const auto& output : graph_.node(n).output()) {
         const auto& uses = index_.Consumers(output);
-        if (std::any_of(uses.begin(), uses.end(), [&](const Use& use) { return !inside.contains(use.node); })) frontier.push_back(output);
+        if (std::any_of(uses.begin(), uses.end(), [&](const Use& use) { return !inside.contains(use.node); }))
+          frontier.push_back(output);
       }
     }
     return frontier;
@@ -144,7 +161,8 @@ class Folder {
       *graph.add_node() = graph_.node(n);
       for (const auto& input : graph_.node(n).input()) {
         const auto found = initializers_.find(input);
-        if (found != initializers_.end() && stored.insert(input).second) *graph.add_initializer() = graph_.initializer(found->second);
+        if (found != initializers_.end() && stored.insert(input).second)
+          *graph.add_initializer() = graph_.initializer(found->second);
       }
     }
     for (const auto& name : outputs) {
@@ -157,7 +175,8 @@ class Folder {
 
   // What the runtime computes must be what inference said, or the limits would mean nothing.
   bool Fits(const Tensor& value, const std::string& name) const {
-    return value.type == types_.Of(name).element && value.dims == *types_.StaticDims(name) && value.bytes.size() == BytesOf(name);
+    return value.type == types_.Of(name).element && value.dims == *types_.StaticDims(name) &&
+           value.bytes.size() == BytesOf(name);
   }
 
   Result<std::vector<Tensor>> Compute(const std::vector<int>& nodes, const std::vector<std::string>& outputs) const {
@@ -167,7 +186,8 @@ class Folder {
     if (!submodel.SerializeToString(&bytes)) return Fail(ErrorCode::kFailed, "the constants could not be serialized");
     TRY_ASSIGN(const std::unique_ptr<Session> session, LoadOnnxBytes(bytes, 1, false));
     TRY_ASSIGN(std::vector<Tensor> values, session->Run({}));
-    if (values.size() != outputs.size()) return Fail(ErrorCode::kFailed, "the runtime gave other outputs than asked for");
+    if (values.size() != outputs.size())
+      return Fail(ErrorCode::kFailed, "the runtime gave other outputs than asked for");
     return values;
   }
 
@@ -187,7 +207,8 @@ class Folder {
 
   void Store(const std::string& name, const Tensor& value) {
     initializers_[name] = graph_.initializer_size();
-    *graph_.add_initializer() = MakeTensor(name, value.type, value.dims, {reinterpret_cast<const char*>(value.bytes.data()), value.bytes.size()});
+    *graph_.add_initializer() = MakeTensor(name, value.type, value.dims,
+                                           {reinterpret_cast<const char*>(value.bytes.data()), value.bytes.size()});
   }
 
   onnx::ModelProto& model_;
@@ -196,7 +217,7 @@ class Folder {
   const ValueTypes& types_;
   uint64_t max_bytes_;
   std::vector<bool> removed_;
-  std::unordered_map<std::string, int> initializers_;   // Name -> position; constants alone.
+  std::unordered_map<std::string, int> initializers_;  // Name -> position; constants alone.
   int alone_ = 0;
 };
 
@@ -229,7 +250,9 @@ int FoldKnownValues(onnx::GraphProto& graph, const ValueTypes& types, const Know
     const auto value = known.find(name);
     const auto* dims = types.StaticDims(name);
     if (value == known.end() || dims == nullptr || dims->size() > 1) continue;
-    if (types.Of(name).element != onnx::TensorProto::INT64 || ElementCount(*dims) != static_cast<int64_t>(value->second.size())) continue;
+    if (types.Of(name).element != onnx::TensorProto::INT64 ||
+        ElementCount(*dims) != static_cast<int64_t>(value->second.size()))
+      continue;
     *graph.add_initializer() = MakeTensor(name, onnx::TensorProto::INT64, *dims, value->second);
     removed[static_cast<size_t>(n)] = true;
     ++folded;
@@ -238,7 +261,8 @@ int FoldKnownValues(onnx::GraphProto& graph, const ValueTypes& types, const Know
   return folded;
 }
 
-Result<int> FoldConstants(onnx::ModelProto& model, const ValueTypes& types, uint64_t max_bytes, std::vector<std::string>& notes) {
+Result<int> FoldConstants(onnx::ModelProto& model, const ValueTypes& types, uint64_t max_bytes,
+                          std::vector<std::string>& notes) {
   return Folder(model, types, max_bytes).Run(notes);
 }
 

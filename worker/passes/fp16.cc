@@ -1,15 +1,16 @@
 // Before: x(f32) -> Conv(W f32) -> TopK -> y(f32)
 // After:  x(f32) -> Cast -> Conv(W f16) -> Cast -> TopK -> y(f32)
 //
-// Every float value has up to two versions, one of each width. A node is either converted, and then wants and makes float16 wherever its
-// schema's type variable allows float16 (so the scales of Resize, which are float32 by definition, stay), or kept, and then lives in float32. One walk
-// decides the nodes, one collects which versions of each value are wanted, one writes the graph: initializers and constants are stored in the
-// wanted width; where a value is wanted in a width in which it is not made, one Cast stands right behind its producer and serves all its users.
+// Every float value has up to two versions, one of each width. A node is either converted, and then wants and makes
+// float16 wherever its schema's type variable allows float16 (so the scales of Resize, which are float32 by definition,
+// stay), or kept, and then lives in float32. One walk decides the nodes, one collects which versions of each value are
+// wanted, one writes the graph: initializers and constants are stored in the wanted width; where a value is wanted in a
+// width in which it is not made, one Cast stands right behind its producer and serves all its users.
 //
-// Kept in float32: operators that need the range or the precision (the list below, and what the user adds), operators without a float16 form,
-// of other domains, with subgraphs, or whose types cannot be told; and whatever touches quantized data, for runtimes recognise quantization by
-// its exact neighbourhood. Weights are clamped as float16's range demands: finite values to +-65504, values that would vanish to the smallest
-// subnormal; infinities stay.
+// Kept in float32: operators that need the range or the precision (the list below, and what the user adds), operators
+// without a float16 form, of other domains, with subgraphs, or whose types cannot be told; and whatever touches
+// quantized data, for runtimes recognise quantization by its exact neighbourhood. Weights are clamped as float16's
+// range demands: finite values to +-65504, values that would vanish to the smallest subnormal; infinities stay.
 #include "worker/passes/fp16.h"
 
 #include <fmt/format.h>
@@ -35,16 +36,18 @@ using OpTypes = std::unordered_set<std::string>;
 const OpTypes& KeptOps() {
   static const OpTypes kOps = {
       // No float16 form in the runtimes, or results that float16 ruins: long sums, wide ranges, comparisons near ties.
-      "CumSum", "Max", "MeanVarianceNormalization", "Min", "NonMaxSuppression", "OneHot", "Range", "RoiAlign", "TopK", "Upsample",
+      "CumSum", "Max", "MeanVarianceNormalization", "Min", "NonMaxSuppression", "OneHot", "Range", "RoiAlign", "TopK",
+      "Upsample",
       // The type of the output comes from an attribute.
-      "BitCast", "Bernoulli", "BlackmanWindow", "EyeLike", "HammingWindow", "HannWindow", "MelWeightMatrix", "Multinomial", "RandomNormal", "RandomNormalLike",
-      "RandomUniform", "RandomUniformLike", "SequenceEmpty"};
+      "BitCast", "Bernoulli", "BlackmanWindow", "EyeLike", "HammingWindow", "HannWindow", "MelWeightMatrix",
+      "Multinomial", "RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike", "SequenceEmpty"};
   return kOps;
 }
 
 // What makes or takes quantized data.
 const OpTypes& QuantizedOps() {
-  static const OpTypes kOps = {"QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear", "MatMulInteger", "ConvInteger", "QLinearConv", "QLinearMatMul"};
+  static const OpTypes kOps = {"QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear", "MatMulInteger",
+                               "ConvInteger",    "QLinearConv",      "QLinearMatMul"};
   return kOps;
 }
 
@@ -56,8 +59,20 @@ const OpTypes& IntegerOps() {
 
 // Float operators of com.microsoft whose outputs all have the type of their first input; onnx cannot infer them.
 const OpTypes& FloatContribOps() {
-  static const OpTypes kOps = {"Attention", "BiasGelu", "FastGelu", "FusedConv", "FusedGemm", "FusedMatMul", "Gelu", "GroupQueryAttention", "MatMulNBits",
-                               "MultiHeadAttention", "QuickGelu", "RotaryEmbedding", "SimplifiedLayerNormalization", "SkipLayerNormalization",
+  static const OpTypes kOps = {"Attention",
+                               "BiasGelu",
+                               "FastGelu",
+                               "FusedConv",
+                               "FusedGemm",
+                               "FusedMatMul",
+                               "Gelu",
+                               "GroupQueryAttention",
+                               "MatMulNBits",
+                               "MultiHeadAttention",
+                               "QuickGelu",
+                               "RotaryEmbedding",
+                               "SimplifiedLayerNormalization",
+                               "SkipLayerNormalization",
                                "SkipSimplifiedLayerNormalization"};
   return kOps;
 }
@@ -80,7 +95,8 @@ class TypeMap {
     for (const auto* values : {&graph.input(), &graph.output(), &graph.value_info()}) {
       for (const auto& value : *values) Declare(value);
     }
-    for (const auto& tensor : graph.initializer()) kinds_[tensor.name()] = tensor.data_type() == kFloat ? Kind::floating : Kind::other;
+    for (const auto& tensor : graph.initializer())
+      kinds_[tensor.name()] = tensor.data_type() == kFloat ? Kind::floating : Kind::other;
     // A sparse tensor cannot be cast.
     for (const auto& tensor : graph.sparse_initializer()) kinds_[tensor.values().name()] = Kind::unknown;
     for (const auto& node : graph.node()) InferContrib(node);
@@ -93,7 +109,8 @@ class TypeMap {
 
  private:
   void Declare(const onnx::ValueInfoProto& value) {
-    if (!value.type().has_tensor_type() || value.type().tensor_type().elem_type() == onnx::TensorProto::UNDEFINED) return;
+    if (!value.type().has_tensor_type() || value.type().tensor_type().elem_type() == onnx::TensorProto::UNDEFINED)
+      return;
     kinds_[value.name()] = value.type().tensor_type().elem_type() == kFloat ? Kind::floating : Kind::other;
   }
 
@@ -112,7 +129,7 @@ enum class Width { none, half, single, either };
 struct NodePlan {
   bool converted = false;
   std::vector<Width> inputs;
-  std::vector<Width> outputs;   // either: made in whichever widths are wanted.
+  std::vector<Width> outputs;  // either: made in whichever widths are wanted.
 };
 
 bool AllowsHalf(const onnx::OpSchema::FormalParameter& parameter) {
@@ -135,23 +152,30 @@ struct Options {
 class Planner {
  public:
   Planner(const onnx::ModelProto& model, const TypeMap& types, const Options& options)
-      : graph_(model.graph()), index_(model.graph()), types_(types), options_(options), opset_(static_cast<int>(OpsetVersion(model))) {
+      : graph_(model.graph()),
+        index_(model.graph()),
+        types_(types),
+        options_(options),
+        opset_(static_cast<int>(OpsetVersion(model))) {
     FindQuantizedNeighbours();
   }
 
   NodePlan Plan(int n) const {
     const auto& node = graph_.node(n);
-    if (node.op_type() == "Cast" && IsStandard(node) && !touches_quantized_[static_cast<size_t>(n)]) return PlanCast(node);
+    if (node.op_type() == "Cast" && IsStandard(node) && !touches_quantized_[static_cast<size_t>(n)])
+      return PlanCast(node);
     const onnx::OpSchema* schema = MayConvert(n) ? onnx::OpSchemaRegistry::Schema(node.op_type(), opset_, "") : nullptr;
     NodePlan plan;
     plan.converted = schema != nullptr;
     const bool measures = node.op_type() == "Shape" || node.op_type() == "Size";
     for (int i = 0; i < node.input_size(); ++i) {
-      const Width wanted = measures ? Width::either : WidthOf(schema != nullptr ? Formal(schema->inputs(), i) : nullptr);
+      const Width wanted =
+          measures ? Width::either : WidthOf(schema != nullptr ? Formal(schema->inputs(), i) : nullptr);
       plan.inputs.push_back(IsFloat(node.input(i)) ? wanted : Width::none);
     }
     for (int i = 0; i < node.output_size(); ++i) {
-      plan.outputs.push_back(IsFloat(node.output(i)) ? WidthOf(schema != nullptr ? Formal(schema->outputs(), i) : nullptr) : Width::none);
+      plan.outputs.push_back(
+          IsFloat(node.output(i)) ? WidthOf(schema != nullptr ? Formal(schema->outputs(), i) : nullptr) : Width::none);
     }
     return plan;
   }
@@ -159,7 +183,9 @@ class Planner {
  private:
   bool IsFloat(const std::string& name) const { return !name.empty() && types_.Of(name) == Kind::floating; }
 
-  static Width WidthOf(const onnx::OpSchema::FormalParameter* formal) { return formal != nullptr && AllowsHalf(*formal) ? Width::half : Width::single; }
+  static Width WidthOf(const onnx::OpSchema::FormalParameter* formal) {
+    return formal != nullptr && AllowsHalf(*formal) ? Width::half : Width::single;
+  }
 
   // A cast to float can give either width from its source directly, so nothing is rounded twice.
   NodePlan PlanCast(const onnx::NodeProto& node) const {
@@ -172,13 +198,16 @@ class Planner {
 
   bool MayConvert(int n) const {
     const auto& node = graph_.node(n);
-    if (!IsStandard(node) || KeptOps().contains(node.op_type()) || QuantizedOps().contains(node.op_type())) return false;
+    if (!IsStandard(node) || KeptOps().contains(node.op_type()) || QuantizedOps().contains(node.op_type()))
+      return false;
     if (options_.kept_ops.contains(node.op_type()) || options_.kept_nodes.contains(node.name())) return false;
     if (touches_quantized_[static_cast<size_t>(n)] || ReducesScattered(node)) return false;
-    const bool has_graph = std::any_of(node.attribute().begin(), node.attribute().end(), [](const auto& a) { return a.has_g() || a.graphs_size() > 0; });
+    const bool has_graph = std::any_of(node.attribute().begin(), node.attribute().end(),
+                                       [](const auto& a) { return a.has_g() || a.graphs_size() > 0; });
     if (has_graph) return false;
     const auto known = [&](const std::string& name) { return name.empty() || types_.Of(name) != Kind::unknown; };
-    return std::all_of(node.input().begin(), node.input().end(), known) && std::all_of(node.output().begin(), node.output().end(), known);
+    return std::all_of(node.input().begin(), node.input().end(), known) &&
+           std::all_of(node.output().begin(), node.output().end(), known);
   }
 
   void FindQuantizedNeighbours() {
@@ -235,7 +264,11 @@ struct Counts {
 class Converter {
  public:
   Converter(onnx::ModelProto& model, const Options& options)
-      : model_(model), graph_(*model.mutable_graph()), options_(options), types_(model.graph()), names_(model.graph()) {}
+      : model_(model),
+        graph_(*model.mutable_graph()),
+        options_(options),
+        types_(model.graph()),
+        names_(model.graph()) {}
 
   Counts Run() {
     PlanNodes();
@@ -249,7 +282,7 @@ class Converter {
 
  private:
   struct Versions {
-    Width origin = Width::either;   // The width in which it is made.
+    Width origin = Width::either;  // The width in which it is made.
     bool want_half = false;
     bool want_single = false;
     bool want_either = false;
@@ -279,11 +312,14 @@ class Converter {
   }
 
   static bool Has(const NodePlan& plan, Width width) {
-    return std::count(plan.inputs.begin(), plan.inputs.end(), width) + std::count(plan.outputs.begin(), plan.outputs.end(), width) > 0;
+    return std::count(plan.inputs.begin(), plan.inputs.end(), width) +
+               std::count(plan.outputs.begin(), plan.outputs.end(), width) >
+           0;
   }
 
   bool IsFloatConstant(const onnx::NodeProto& node) const {
-    return node.op_type() == "Constant" && IsStandard(node) && node.output_size() == 1 && IsFloat(node.output(0)) && !FindAttribute(node, "sparse_value");
+    return node.op_type() == "Constant" && IsStandard(node) && node.output_size() == 1 && IsFloat(node.output(0)) &&
+           !FindAttribute(node, "sparse_value");
   }
 
   void Want(const std::string& name, Width width) {
@@ -301,7 +337,8 @@ class Converter {
     }
     for (int n = 0; n < graph_.node_size(); ++n) {
       const auto& node = graph_.node(n);
-      for (int i = 0; i < node.input_size(); ++i) Want(node.input(i), plans_[static_cast<size_t>(n)].inputs[static_cast<size_t>(i)]);
+      for (int i = 0; i < node.input_size(); ++i)
+        Want(node.input(i), plans_[static_cast<size_t>(n)].inputs[static_cast<size_t>(i)]);
       for (const auto& name : CapturedNames(node)) Want(name, Width::single);
     }
     for (const auto& output : graph_.output()) Want(output.name(), outside);
@@ -323,7 +360,8 @@ class Converter {
     for (const auto* input : RealInputs(graph_)) declared.insert(input->name());
     for (auto& [name, value] : values_) {
       const bool single_named = declared.contains(name) ? outside == Width::single
-                                                        : value.origin == Width::single || (value.origin == Width::either && value.want_single);
+                                                        : value.origin == Width::single ||
+                                                              (value.origin == Width::either && value.want_single);
       value.half = single_named ? names_.FreshName(name + "_fp16") : name;
       value.single = single_named ? name : names_.FreshName(name + "_fp32");
     }
@@ -331,7 +369,7 @@ class Converter {
 
   onnx::TensorProto ToHalf(const onnx::TensorProto& tensor, const std::string& name) {
     const Result<Tensor> value = ReadTensor(tensor);
-    CHECK_THAT(value.has_value());   // Sizes were checked when the model was loaded.
+    CHECK_THAT(value.has_value());  // Sizes were checked when the model was loaded.
     const auto count = static_cast<size_t>(value->Elements());
     std::vector<uint16_t> halves(count);
     kernels::FloatToHalf(value->data<float>(), count, kernels::Clamp::yes, halves.data());
@@ -397,7 +435,8 @@ class Converter {
     const auto found = values_.find(name);
     if (found == values_.end()) return name;
     const Versions& value = found->second;
-    const bool half = width == Width::half || (width == Width::either && (value.origin == Width::half || !value.want_single));
+    const bool half =
+        width == Width::half || (width == Width::either && (value.origin == Width::half || !value.want_single));
     return half ? value.half : value.single;
   }
 
@@ -426,7 +465,8 @@ class Converter {
   void ConvertFill(onnx::NodeProto& node) {
     auto* attribute = const_cast<onnx::AttributeProto*>(FindAttribute(node, "value"));
     if (attribute != nullptr && attribute->t().data_type() != kFloat) return;
-    onnx::TensorProto fill = attribute != nullptr ? attribute->t() : MakeTensor("", kFloat, {1}, std::vector<float>{0.0F});
+    onnx::TensorProto fill =
+        attribute != nullptr ? attribute->t() : MakeTensor("", kFloat, {1}, std::vector<float>{0.0F});
     if (attribute == nullptr) attribute = node.add_attribute();
     attribute->set_name("value");
     attribute->set_type(onnx::AttributeProto::TENSOR);
@@ -435,10 +475,12 @@ class Converter {
 
   static onnx::TensorProto ConstantValue(const onnx::NodeProto& node) {
     if (const auto* value = FindAttribute(node, "value")) return value->t();
-    if (const auto* value = FindAttribute(node, "value_float")) return MakeTensor("", kFloat, {}, std::vector<float>{value->f()});
+    if (const auto* value = FindAttribute(node, "value_float"))
+      return MakeTensor("", kFloat, {}, std::vector<float>{value->f()});
     const auto* value = FindAttribute(node, "value_floats");
     CHECK_THAT(value != nullptr);
-    return MakeTensor("", kFloat, {value->floats_size()}, std::vector<float>(value->floats().begin(), value->floats().end()));
+    return MakeTensor("", kFloat, {value->floats_size()},
+                      std::vector<float>(value->floats().begin(), value->floats().end()));
   }
 
   void WriteConstant(onnx::NodeProto& node) {
@@ -474,12 +516,14 @@ class Converter {
     nodes_.Add()->Swap(&node);
   }
 
-  // Declared types of what is now float16. Entries of values that got other names are dropped with the values by RemoveUnused.
+  // Declared types of what is now float16. Entries of values that got other names are dropped with the values by
+  // RemoveUnused.
   void WriteDeclarations() {
     const auto convert = [&](onnx::ValueInfoProto& declared) {
       const auto value = values_.find(declared.name());
       if (value == values_.end() || value->second.half != declared.name() || !declared.type().has_tensor_type()) return;
-      if (declared.type().tensor_type().elem_type() == kFloat) declared.mutable_type()->mutable_tensor_type()->set_elem_type(kHalf);
+      if (declared.type().tensor_type().elem_type() == kFloat)
+        declared.mutable_type()->mutable_tensor_type()->set_elem_type(kHalf);
     };
     for (auto& declared : *graph_.mutable_value_info()) convert(declared);
     for (auto& declared : *graph_.mutable_input()) convert(declared);
@@ -492,7 +536,7 @@ class Converter {
   TypeMap types_;
   GraphIndex names_;
   std::vector<NodePlan> plans_;
-  std::map<std::string, Versions> values_;   // Ordered, so that fresh names do not depend on hashing.
+  std::map<std::string, Versions> values_;  // Ordered, so that fresh names do not depend on hashing.
   google::protobuf::RepeatedPtrField<onnx::NodeProto> nodes_;
   Counts counts_;
 };
@@ -510,7 +554,8 @@ Result<> CheckNodeNames(const onnx::GraphProto& graph, const OpTypes& names) {
   for (const auto& node : graph.node()) known.push_back(node.name());
   for (const auto& name : std::set<std::string>(names.begin(), names.end())) {
     if (std::find(known.begin(), known.end(), name) != known.end()) continue;
-    return Fail(ErrorCode::kRejected, fmt::format("keep_nodes: the model has no node '{}'{}", Printable(name, 200), DidYouMean(name, known)));
+    return Fail(ErrorCode::kRejected,
+                fmt::format("keep_nodes: the model has no node '{}'{}", Printable(name, 200), DidYouMean(name, known)));
   }
   return {};
 }
@@ -528,16 +573,20 @@ proto::PassInfo Fp16Info() {
   info.set_name("fp16");
   info.set_version(1);
   info.set_summary("Converts weights and arithmetic to float16, except where float16 has not the range or no operator");
-  *info.add_parameters() = BoolParameter("keep_io_types", true, "Inputs and outputs stay float32; otherwise they become float16.");
-  *info.add_parameters() = TextParameter("keep_ops", "", {}, "More operator types to keep in float32, separated by commas.");
-  *info.add_parameters() = TextParameter("keep_nodes", "", {}, "Names of nodes to keep in float32, separated by commas.");
+  *info.add_parameters() =
+      BoolParameter("keep_io_types", true, "Inputs and outputs stay float32; otherwise they become float16.");
+  *info.add_parameters() =
+      TextParameter("keep_ops", "", {}, "More operator types to keep in float32, separated by commas.");
+  *info.add_parameters() =
+      TextParameter("keep_nodes", "", {}, "Names of nodes to keep in float32, separated by commas.");
   info.add_accepts("onnx");
   info.add_precisions("fp16");
   return info;
 }
 
 Result<> ConvertToFp16(onnx::ModelProto& model, PassContext& context) {
-  const Options options = {context.Bool("keep_io_types"), ParseList(context.Text("keep_ops")), ParseList(context.Text("keep_nodes"))};
+  const Options options = {context.Bool("keep_io_types"), ParseList(context.Text("keep_ops")),
+                           ParseList(context.Text("keep_nodes"))};
   TRY(CheckNodeNames(model.graph(), options.kept_nodes));
   TRY(SortNodes(*model.mutable_graph()));
   InferShapes(model);
@@ -547,7 +596,9 @@ Result<> ConvertToFp16(onnx::ModelProto& model, PassContext& context) {
   context.changes_types = !options.keep_io_types;
   context.notes.push_back(fmt::format("{} nodes in float16", counts.converted));
   if (!counts.kept.empty()) context.notes.push_back("kept in float32: " + KeptText(counts.kept));
-  if (counts.clamped > 0) context.notes.push_back(fmt::format("{} weights beyond the range of float16 were clamped to +-65504", counts.clamped));
+  if (counts.clamped > 0)
+    context.notes.push_back(
+        fmt::format("{} weights beyond the range of float16 were clamped to +-65504", counts.clamped));
   return {};
 }
 

@@ -1,7 +1,8 @@
 // Before: If(true) {then: a = Relu(x)} {else: b = Sigmoid(x)} -> y
 // After:  y = Relu(x)
 //
-// Everything that the branch defines gets a name of its own in the outer graph: two branches may use the same names, for neither sees the other.
+// Everything that the branch defines gets a name of its own in the outer graph: two branches may use the same names,
+// for neither sees the other.
 #include <algorithm>
 #include <unordered_set>
 
@@ -19,12 +20,15 @@ onnx::GraphProto* TakenBranch(onnx::NodeProto& node, const GraphIndex& index) {
   if (condition == nullptr || condition->data_type() != onnx::TensorProto::BOOL) return nullptr;
   const auto value = ReadTensor(*condition);
   if (!value || value->Elements() != 1) return nullptr;
-  auto* attribute = const_cast<onnx::AttributeProto*>(FindAttribute(node, *value->data<uint8_t>() != 0 ? "then_branch" : "else_branch"));
-  const bool usable = attribute != nullptr && attribute->has_g() && attribute->g().output_size() == node.output_size() && attribute->g().sparse_initializer().empty();
+  auto* attribute = const_cast<onnx::AttributeProto*>(
+      FindAttribute(node, *value->data<uint8_t>() != 0 ? "then_branch" : "else_branch"));
+  const bool usable = attribute != nullptr && attribute->has_g() &&
+                      attribute->g().output_size() == node.output_size() && attribute->g().sparse_initializer().empty();
   return usable ? attribute->mutable_g() : nullptr;
 }
 
-void AddIdentity(const std::string& from, const std::string& to, google::protobuf::RepeatedPtrField<onnx::NodeProto>& nodes, GraphIndex& index) {
+void AddIdentity(const std::string& from, const std::string& to,
+                 google::protobuf::RepeatedPtrField<onnx::NodeProto>& nodes, GraphIndex& index) {
   onnx::NodeProto& node = *nodes.Add();
   node.set_op_type("Identity");
   node.set_name(index.FreshName(to + "_identity"));
@@ -34,7 +38,8 @@ void AddIdentity(const std::string& from, const std::string& to, google::protobu
 
 class Inliner {
  public:
-  Inliner(onnx::GraphProto& graph, GraphIndex& index, google::protobuf::RepeatedPtrField<onnx::NodeProto>& nodes) : graph_(graph), index_(index), nodes_(nodes) {}
+  Inliner(onnx::GraphProto& graph, GraphIndex& index, google::protobuf::RepeatedPtrField<onnx::NodeProto>& nodes)
+      : graph_(graph), index_(index), nodes_(nodes) {}
 
   // Appends what stands for the node.
   void Inline(const onnx::NodeProto& node, onnx::GraphProto& branch) {
@@ -65,7 +70,8 @@ class Inliner {
     std::unordered_set<std::string> computed;
     for (const auto& inner : branch.node()) computed.insert(inner.output().begin(), inner.output().end());
     for (int i = 0; i < branch.output_size(); ++i) {
-      if (computed.contains(branch.output(i).name()) && !node.output(i).empty()) names_.try_emplace(branch.output(i).name(), node.output(i));
+      if (computed.contains(branch.output(i).name()) && !node.output(i).empty())
+        names_.try_emplace(branch.output(i).name(), node.output(i));
     }
     for (const auto& tensor : branch.initializer()) names_.try_emplace(tensor.name(), index_.FreshName(tensor.name()));
     for (const auto& inner : branch.node()) {
@@ -95,7 +101,8 @@ class Inliner {
 }  // namespace
 
 int InlineBranches(onnx::GraphProto& graph) {
-  if (std::none_of(graph.node().begin(), graph.node().end(), [](const auto& node) { return IsStandardOp(node, "If"); })) return 0;
+  if (std::none_of(graph.node().begin(), graph.node().end(), [](const auto& node) { return IsStandardOp(node, "If"); }))
+    return 0;
   GraphIndex index(graph);
   google::protobuf::RepeatedPtrField<onnx::NodeProto> nodes;
   int inlined = 0;

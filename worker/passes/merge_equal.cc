@@ -1,8 +1,9 @@
 // Before: a = Relu(x), b = Relu(x), Add(a, b); W1 and W2 with the same bytes
 // After:  a = Relu(x), Add(a, a); W1 alone
 //
-// Nodes are compared by operator, inputs and attributes after their own inputs were led to the survivors, so chains merge from the front. What quantizes
-// stays single-use, and a duplicate that makes a graph output stays, for its name is wanted.
+// Nodes are compared by operator, inputs and attributes after their own inputs were led to the survivors, so chains
+// merge from the front. What quantizes stays single-use, and a duplicate that makes a graph output stays, for its name
+// is wanted.
 #include <algorithm>
 
 #include "worker/passes/simplify_steps.h"
@@ -51,7 +52,8 @@ std::string NodeKey(const onnx::NodeProto& node) {
 
 class Merger {
  public:
-  explicit Merger(onnx::GraphProto& graph) : graph_(graph), index_(graph), removed_(static_cast<size_t>(graph.node_size()), false) {}
+  explicit Merger(onnx::GraphProto& graph)
+      : graph_(graph), index_(graph), removed_(static_cast<size_t>(graph.node_size()), false) {}
 
   int Run() {
     MergeInitializers();
@@ -81,7 +83,8 @@ class Merger {
     std::unordered_map<size_t, std::vector<const onnx::TensorProto*>> seen;
     for (const auto* tensor : tensors) {
       auto& alike = seen[HashOf(*tensor)];
-      const auto equal = std::find_if(alike.begin(), alike.end(), [&](const auto* other) { return HaveEqualValue(*tensor, *other); });
+      const auto equal =
+          std::find_if(alike.begin(), alike.end(), [&](const auto* other) { return HaveEqualValue(*tensor, *other); });
       if (equal == alike.end()) {
         alike.push_back(tensor);
       } else if (!index_.Consumers(tensor->name()).empty()) {
@@ -101,7 +104,9 @@ class Merger {
 
   void MergeNode(int n, const onnx::NodeProto& node) {
     // What operators of other domains do with equal inputs is theirs alone to say.
-    if (!IsStandardOp(node, node.op_type()) || IsRandom(node) || IsQuantization(node) || HasSubgraph(node) || node.input().empty()) return;
+    if (!IsStandardOp(node, node.op_type()) || IsRandom(node) || IsQuantization(node) || HasSubgraph(node) ||
+        node.input().empty())
+      return;
     const auto [found, fresh] = nodes_.try_emplace(NodeKey(node), n);
     if (fresh) return;
     const auto wanted = [&](const std::string& name) { return index_.IsGraphOutput(name); };

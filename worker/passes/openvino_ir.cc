@@ -1,9 +1,9 @@
 // Before: model.onnx (or tflite, TensorFlow, Paddle, another IR).
 // After:  model.xml and model.bin.
 //
-// Two things would make the bytes differ between runs of one task: names that OpenVINO numbers by a counter of the process, for nodes that nobody
-// named (Type_<count>, which folding also hands on to constants), and what other tools noted about how they made their file. The former are
-// numbered anew by position, the latter dropped.
+// Two things would make the bytes differ between runs of one task: names that OpenVINO numbers by a counter of the
+// process, for nodes that nobody named (Type_<count>, which folding also hands on to constants), and what other tools
+// noted about how they made their file. The former are numbered anew by position, the latter dropped.
 #include "worker/passes/openvino_ir.h"
 
 #include <fmt/format.h>
@@ -34,8 +34,10 @@ constexpr const char* kOrigins[] = {"conversion_parameters", "optimum", "legacy_
 
 // Lines of the library's messages that tell where in its sources, or nothing.
 bool IsNoise(std::string_view line) {
-  const bool place = line.starts_with("Exception from ") || (line.starts_with("Check '") && line.find(" failed at ") != std::string_view::npos);
-  return line.empty() || place || line.starts_with("FrontEnd API failed") || line == "Summary:" || line == "Loading input model";
+  const bool place = line.starts_with("Exception from ") ||
+                     (line.starts_with("Check '") && line.find(" failed at ") != std::string_view::npos);
+  return line.empty() || place || line.starts_with("FrontEnd API failed") || line == "Summary:" ||
+         line == "Loading input model";
 }
 
 std::string CauseOf(const std::exception& error) {
@@ -59,7 +61,7 @@ auto CallOpenvino(const char* what, const Work& work) -> Result<decltype(work())
 struct OnnxNames {
   std::vector<std::string> inputs;
   std::vector<std::string> outputs;
-  std::unordered_set<std::string> nodes;    // Names that somebody gave.
+  std::unordered_set<std::string> nodes;  // Names that somebody gave.
 };
 
 // OpenVINO opens external data by itself, so it is given only what passed our own checks.
@@ -91,19 +93,22 @@ template <class Ports>
 std::vector<std::string> MissingNames(const Ports& ports, const std::vector<std::string>& wanted) {
   std::vector<std::string> missing;
   for (const auto& name : wanted) {
-    const bool found = std::any_of(ports.begin(), ports.end(), [&](const auto& port) { return port.get_names().contains(name); });
+    const bool found =
+        std::any_of(ports.begin(), ports.end(), [&](const auto& port) { return port.get_names().contains(name); });
     if (!found) missing.push_back(Printable(name, 200));
   }
   return missing;
 }
 
-// An input that is an output too comes out with the output's name alone, and a file holds no more. A conversion to its own type makes two tensors of
-// it, each with its name. Parameters keep the order of the inputs, so where as many have no input's name as names are missing, these are theirs.
+// An input that is an output too comes out with the output's name alone, and a file holds no more. A conversion to its
+// own type makes two tensors of it, each with its name. Parameters keep the order of the inputs, so where as many have
+// no input's name as names are missing, these are theirs.
 void SeparateInputsFromOutputs(ov::Model& model, const OnnxNames& names) {
   const std::vector<std::string> missing = MissingNames(model.inputs(), names.inputs);
   std::vector<ov::Output<ov::Node>> nameless;
   for (const auto& port : model.inputs()) {
-    const bool named = std::any_of(names.inputs.begin(), names.inputs.end(), [&](const std::string& name) { return port.get_names().contains(name); });
+    const bool named = std::any_of(names.inputs.begin(), names.inputs.end(),
+                                   [&](const std::string& name) { return port.get_names().contains(name); });
     if (!named) nameless.push_back(port);
   }
   if (nameless.size() != missing.size()) return;
@@ -124,28 +129,33 @@ void SeparateInputsFromOutputs(ov::Model& model, const OnnxNames& names) {
 Result<> CheckNames(const ov::Model& model, const OnnxNames& names, std::vector<std::string>& notes) {
   const std::vector<std::string> inputs = MissingNames(model.inputs(), names.inputs);
   const std::vector<std::string> outputs = MissingNames(model.outputs(), names.outputs);
-  if (!inputs.empty()) notes.push_back(fmt::format("inputs that no output depends on are gone: {}", Join(inputs, ", ")));
-  if (!outputs.empty()) return Fail(ErrorCode::kFailed, fmt::format("OpenVINO lost the outputs {}", Join(outputs, ", ")));
+  if (!inputs.empty())
+    notes.push_back(fmt::format("inputs that no output depends on are gone: {}", Join(inputs, ", ")));
+  if (!outputs.empty())
+    return Fail(ErrorCode::kFailed, fmt::format("OpenVINO lost the outputs {}", Join(outputs, ", ")));
   return {};
 }
 
 // --- pins -----------------------------------------------------------------------------------------------------------
 
-Result<ov::PartialShape> PinnedShape(const std::string& name, const ov::PartialShape& shape, const proto::InputShape& pin) {
+Result<ov::PartialShape> PinnedShape(const std::string& name, const ov::PartialShape& shape,
+                                     const proto::InputShape& pin) {
   if (shape.rank().is_dynamic()) {
     ov::PartialShape pinned;
     for (const int64_t dim : pin.dims()) pinned.push_back(dim < 0 ? ov::Dimension::dynamic() : ov::Dimension(dim));
     return pinned;
   }
   if (static_cast<int>(shape.size()) != pin.dims_size()) {
-    return Fail(ErrorCode::kRejected, fmt::format("input '{}' has {} dimensions, not {}", name, shape.size(), pin.dims_size()));
+    return Fail(ErrorCode::kRejected,
+                fmt::format("input '{}' has {} dimensions, not {}", name, shape.size(), pin.dims_size()));
   }
   ov::PartialShape pinned = shape;
   for (int i = 0; i < pin.dims_size(); ++i) {
     if (pin.dims(i) == -1) continue;
     const ov::Dimension& declared = shape[static_cast<size_t>(i)];
     if (pin.dims(i) < 1 || !declared.compatible(pin.dims(i))) {
-      return Fail(ErrorCode::kRejected, fmt::format("input '{}': dimension {} cannot be {}: the model has {}", name, i, pin.dims(i), declared.to_string()));
+      return Fail(ErrorCode::kRejected, fmt::format("input '{}': dimension {} cannot be {}: the model has {}", name, i,
+                                                    pin.dims(i), declared.to_string()));
     }
     pinned[static_cast<size_t>(i)] = pin.dims(i);
   }
@@ -156,21 +166,27 @@ Result<> PinModel(ov::Model& model, const google::protobuf::RepeatedPtrField<pro
   if (pins.empty()) return {};
   std::map<ov::Output<ov::Node>, ov::PartialShape> shapes;
   std::vector<std::string> names;
-  for (const auto& input : model.inputs()) names.insert(names.end(), input.get_names().begin(), input.get_names().end());
+  for (const auto& input : model.inputs())
+    names.insert(names.end(), input.get_names().begin(), input.get_names().end());
   std::sort(names.begin(), names.end());
   for (const auto& pin : pins) {
     const auto inputs = model.inputs();
-    const auto input = std::find_if(inputs.begin(), inputs.end(), [&](const auto& port) { return port.get_names().contains(pin.name()); });
+    const auto input = std::find_if(inputs.begin(), inputs.end(),
+                                    [&](const auto& port) { return port.get_names().contains(pin.name()); });
     if (input == inputs.end()) {
-      return Fail(ErrorCode::kRejected, fmt::format("the model has no input '{}'{}", Printable(pin.name(), 200), DidYouMean(pin.name(), names)),
-                  "Its inputs: " + Join(names, ", ") + ".");
+      return Fail(
+          ErrorCode::kRejected,
+          fmt::format("the model has no input '{}'{}", Printable(pin.name(), 200), DidYouMean(pin.name(), names)),
+          "Its inputs: " + Join(names, ", ") + ".");
     }
     TRY_ASSIGN(shapes[*input], PinnedShape(pin.name(), input->get_partial_shape(), pin));
   }
-  return CallOpenvino("pin the inputs", [&] {
-    model.reshape(shapes);
-    return 0;
-  }).map([](int) {});
+  return CallOpenvino("pin the inputs",
+                      [&] {
+                        model.reshape(shapes);
+                        return 0;
+                      })
+      .map([](int) {});
 }
 
 // --- names ----------------------------------------------------------------------------------------------------------
@@ -180,12 +196,15 @@ bool LooksCounted(const std::string& name) {
   const size_t at = name.rfind('_');
   if (at == std::string::npos || at == 0 || at + 1 == name.size()) return false;
   const auto digit = [](unsigned char c) { return std::isdigit(c) != 0; };
-  return std::all_of(name.begin() + static_cast<std::ptrdiff_t>(at) + 1, name.end(), digit) && std::isupper(static_cast<unsigned char>(name[0])) != 0;
+  return std::all_of(name.begin() + static_cast<std::ptrdiff_t>(at) + 1, name.end(), digit) &&
+         std::isupper(static_cast<unsigned char>(name[0])) != 0;
 }
 
 void NumberUnnamedNodes(const ov::Model& model, const std::unordered_set<std::string>& given) {
   const auto nodes = model.get_ordered_ops();
-  const auto unnamed = [&](const ov::Node& node) { return !given.contains(node.get_friendly_name()) && LooksCounted(node.get_friendly_name()); };
+  const auto unnamed = [&](const ov::Node& node) {
+    return !given.contains(node.get_friendly_name()) && LooksCounted(node.get_friendly_name());
+  };
   std::unordered_set<std::string> taken;
   for (const auto& node : nodes) {
     if (!unnamed(*node)) taken.insert(node->get_friendly_name());
@@ -227,7 +246,8 @@ proto::PassInfo OpenvinoIrInfo() {
   info.set_name("openvino_ir");
   info.set_version(1);
   info.set_summary("Converts the model to OpenVINO IR, with the input shapes given as inputs");
-  *info.add_parameters() = BoolParameter("fp16_weights", false, "Store float32 weights as float16; they are widened when the model is loaded.");
+  *info.add_parameters() = BoolParameter(
+      "fp16_weights", false, "Store float32 weights as float16; they are widened when the model is loaded.");
   for (const char* format : {"onnx", "tflite", "tensorflow", "paddle", "openvino_ir"}) info.add_accepts(format);
   info.set_produces("openvino_ir");
   return info;
@@ -240,7 +260,8 @@ Result<proto::Bundle> ConvertToOpenvinoIr(PassContext& context) {
   if (source.bundle().format() == "onnx") {
     TRY_ASSIGN(names, CheckOnnx(path));
   }
-  TRY_ASSIGN(const std::shared_ptr<ov::Model> model, CallOpenvino("read the model", [&] { return ov::Core().read_model(path.string()); }));
+  TRY_ASSIGN(const std::shared_ptr<ov::Model> model,
+             CallOpenvino("read the model", [&] { return ov::Core().read_model(path.string()); }));
   SeparateInputsFromOutputs(*model, names);
   TRY(CheckNames(*model, names, context.notes));
   TRY(PinModel(*model, context.task->inputs()));
@@ -265,7 +286,8 @@ Result<proto::Bundle> ConvertToOpenvinoIr(PassContext& context) {
     TRY_ASSIGN(*bundle.add_files(), Describe(folder, kBinName));
   }
   TRY_ASSIGN(*bundle.add_files(), Describe(folder, kXmlName));
-  context.notes.push_back(fmt::format("{} operations, weights {}", model->get_ops().size(), fp16_weights ? "as float16" : "as they were"));
+  context.notes.push_back(
+      fmt::format("{} operations, weights {}", model->get_ops().size(), fp16_weights ? "as float16" : "as they were"));
   return bundle;
 }
 

@@ -23,7 +23,7 @@ namespace {
 // What a caller sees of a model: names and types of what it feeds and gets.
 struct Port {
   std::string name;
-  std::string type;   // "": the model does not say.
+  std::string type;  // "": the model does not say.
 };
 struct Interface {
   std::vector<Port> inputs;
@@ -37,7 +37,8 @@ std::string TypeText(const onnx::TypeProto& type) {
   if (type.has_sparse_tensor_type()) return "sparse " + ElementName(type.sparse_tensor_type().elem_type());
   if (type.has_sequence_type()) return "sequence of " + TypeText(type.sequence_type().elem_type());
   if (type.has_optional_type()) return "optional " + TypeText(type.optional_type().elem_type());
-  if (type.has_map_type()) return "map of " + ElementName(type.map_type().key_type()) + " to " + TypeText(type.map_type().value_type());
+  if (type.has_map_type())
+    return "map of " + ElementName(type.map_type().key_type()) + " to " + TypeText(type.map_type().value_type());
   return "";
 }
 
@@ -89,7 +90,8 @@ Result<> CheckTask(const proto::PassInfo& info, const proto::BuildTask& task) {
   TRY(CheckParameters(info.parameters(), task.step().parameters(), fmt::format("pass '{}'", info.name())));
   const std::vector<std::string> accepts(info.accepts().begin(), info.accepts().end());
   if (std::find(accepts.begin(), accepts.end(), FormatOf(task)) == accepts.end()) {
-    return Fail(ErrorCode::kRejected, fmt::format("pass '{}' takes {} models, not {}", info.name(), Join(accepts, ", "), FormatOf(task)));
+    return Fail(ErrorCode::kRejected,
+                fmt::format("pass '{}' takes {} models, not {}", info.name(), Join(accepts, ", "), FormatOf(task)));
   }
   if (info.needs_calibration() && !task.has_calibration()) {
     return Fail(ErrorCode::kRejected, fmt::format("pass '{}' needs calibration data", info.name()),
@@ -148,7 +150,8 @@ const proto::Value* ValueOf(const PassContext& context, std::string_view name) {
   const proto::Value* given = Find(context.task->step().parameters(), name);
   if (given != nullptr && given->kind_case() != proto::Value::KIND_NOT_SET) return given;
   for (const auto& info : context.info->parameters()) {
-    if (info.name() == name && info.default_value().kind_case() != proto::Value::KIND_NOT_SET) return &info.default_value();
+    if (info.name() == name && info.default_value().kind_case() != proto::Value::KIND_NOT_SET)
+      return &info.default_value();
   }
   return nullptr;
 }
@@ -182,7 +185,9 @@ Result<const PassRow*> FindPass(std::string_view name) {
     names.push_back(row.info().name());
     if (names.back() == name) return &row;
   }
-  return Fail(ErrorCode::kRejected, fmt::format("there is no pass '{}'{}", Printable(name, 100), DidYouMean(name, names)), "The passes: " + Join(names, ", ") + ".");
+  return Fail(ErrorCode::kRejected,
+              fmt::format("there is no pass '{}'{}", Printable(name, 100), DidYouMean(name, names)),
+              "The passes: " + Join(names, ", ") + ".");
 }
 
 Result<proto::BuildResult> RunPass(const proto::BuildTask& task) {
@@ -223,7 +228,8 @@ proto::ParameterInfo RealParameter(const char* name, double otherwise, double lo
   return info;
 }
 
-proto::ParameterInfo TextParameter(const char* name, const char* otherwise, std::vector<const char*> choices, const char* help) {
+proto::ParameterInfo TextParameter(const char* name, const char* otherwise, std::vector<const char*> choices,
+                                   const char* help) {
   proto::ParameterInfo info = Parameter(name, proto::ParameterInfo::TEXT, help);
   *info.mutable_default_value() = TextValue(otherwise);
   for (const char* choice : choices) *info.add_choices() = TextValue(choice);

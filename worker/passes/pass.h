@@ -1,5 +1,6 @@
-// A pass: a named model -> model transformation. One row a pass in passes/registry.cc; the wrapper (RunPass) does everything that all
-// passes need (loading, checking parameters, verification, saving, timing), so a pass holds only its idea.
+// A pass: a named model -> model transformation. One row a pass in passes/registry.cc; the wrapper (RunPass) does
+// everything that all passes need (loading, checking parameters, verification, saving, timing), so a pass holds only
+// its idea.
 #pragma once
 
 #include <onnx/onnx_pb.h>
@@ -20,40 +21,42 @@ namespace hone {
 struct PassContext {
   const proto::PassInfo* info = nullptr;
   const proto::BuildTask* task = nullptr;
-  int threads = 1;                          // Resolved, at least 1.
-  std::vector<std::string> notes;           // The pass adds lines for people.
-  bool changes_types = false;               // Set by a pass that was asked to change the element types of inputs and outputs.
+  int threads = 1;                 // Resolved, at least 1.
+  std::vector<std::string> notes;  // The pass adds lines for people.
+  bool changes_types = false;      // Set by a pass that was asked to change the element types of inputs and outputs.
 
   // Value of a parameter: as given, else its default. The parameter must be declared and have a value.
   bool Bool(std::string_view name) const;
   int64_t Int(std::string_view name) const;
   double Real(std::string_view name) const;
   std::string Text(std::string_view name) const;
-  bool Has(std::string_view name) const;    // Given, or has a default.
+  bool Has(std::string_view name) const;  // Given, or has a default.
 };
 
-// Transforms the model in place. Fails with kRejected where the model or a parameter cannot be served, saying what and where.
+// Transforms the model in place. Fails with kRejected where the model or a parameter cannot be served, saying what and
+// where.
 using OnnxPassFunction = Result<> (*)(onnx::ModelProto& model, PassContext& context);
 // Reads the files of task->model and writes others into task->output_folder.
 using FilePassFunction = Result<proto::Bundle> (*)(PassContext& context);
 
 struct PassRow {
   proto::PassInfo (*info)();
-  OnnxPassFunction onnx = nullptr;          // One of the two.
+  OnnxPassFunction onnx = nullptr;  // One of the two.
   FilePassFunction files = nullptr;
 };
 
 const std::vector<PassRow>& Passes();
 Result<const PassRow*> FindPass(std::string_view name);
 
-// Runs one step: loads, applies, verifies (onnx checker; inputs and outputs keep names and element types), saves, reports. Deterministic:
-// same task, same bytes.
+// Runs one step: loads, applies, verifies (onnx checker; inputs and outputs keep names and element types), saves,
+// reports. Deterministic: same task, same bytes.
 Result<proto::BuildResult> RunPass(const proto::BuildTask& task);
 
 // Helpers for info functions.
 proto::ParameterInfo BoolParameter(const char* name, bool otherwise, const char* help);
 proto::ParameterInfo IntParameter(const char* name, int64_t otherwise, std::vector<int64_t> choices, const char* help);
 proto::ParameterInfo RealParameter(const char* name, double otherwise, double low, double high, const char* help);
-proto::ParameterInfo TextParameter(const char* name, const char* otherwise, std::vector<const char*> choices, const char* help);
+proto::ParameterInfo TextParameter(const char* name, const char* otherwise, std::vector<const char*> choices,
+                                   const char* help);
 
 }  // namespace hone

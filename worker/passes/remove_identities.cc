@@ -1,8 +1,8 @@
 // Before: x -> Transpose(0,2,1) -> Transpose(0,2,1) -> Add(y, 0) -> z
 // After:  x -> z
 //
-// One sweep in order: users of a node that changes nothing are led to its input. A graph output must keep its name, so there it is the producer of
-// the input that takes the output's name, if the input has none to keep itself.
+// One sweep in order: users of a node that changes nothing are led to its input. A graph output must keep its name, so
+// there it is the producer of the input that takes the output's name, if the input has none to keep itself.
 #include <algorithm>
 #include <cstring>
 #include <unordered_set>
@@ -17,7 +17,8 @@ using Dims = std::vector<int64_t>;
 // Questions about one node's inputs.
 class NodeView {
  public:
-  NodeView(const onnx::NodeProto& node, const std::unordered_map<std::string, const onnx::TensorProto*>& constants, const ValueTypes& types)
+  NodeView(const onnx::NodeProto& node, const std::unordered_map<std::string, const onnx::TensorProto*>& constants,
+           const ValueTypes& types)
       : node_(node), constants_(constants), types_(types) {}
 
   const onnx::NodeProto& node() const { return node_; }
@@ -72,7 +73,9 @@ int Dropout(const NodeView& view) {
   return !trains && !view.HasOutput(1) ? 0 : -1;
 }
 
-int Cast(const NodeView& view) { return view.Element(0) != 0 && view.Element(0) == IntAttribute(view.node(), "to", 0) ? 0 : -1; }
+int Cast(const NodeView& view) {
+  return view.Element(0) != 0 && view.Element(0) == IntAttribute(view.node(), "to", 0) ? 0 : -1;
+}
 int CastLike(const NodeView& view) { return view.Element(0) != 0 && view.Element(0) == view.Element(1) ? 0 : -1; }
 
 int Transpose(const NodeView& view) {
@@ -125,7 +128,9 @@ int Pad(const NodeView& view) {
 }
 
 // The same shape with steps of one can only be the whole.
-int Slice(const NodeView& view) { return view.KeepsShape() && (!view.HasInput(4) || AllAre(view.ConstantInts(4), 1)) ? 0 : -1; }
+int Slice(const NodeView& view) {
+  return view.KeepsShape() && (!view.HasInput(4) || AllAre(view.ConstantInts(4), 1)) ? 0 : -1;
+}
 
 template <class T>
 bool AllBytesEqual(const Tensor& tensor, T wanted) {
@@ -173,7 +178,8 @@ bool IsNeutral(const NodeView& view, int constant, int other, Neutral value) {
   // Broadcasting had another form, by attributes, before opset 7.
   if (FindAttribute(view.node(), "broadcast") != nullptr) return false;
   const std::optional<Tensor> tensor = view.Constant(constant);
-  return tensor && tensor->Elements() > 0 && IsFilledWith(*tensor, value) && BroadcastsInto(tensor->dims, view.InputDims(other));
+  return tensor && tensor->Elements() > 0 && IsFilledWith(*tensor, value) &&
+         BroadcastsInto(tensor->dims, view.InputDims(other));
 }
 
 int Multiply(const NodeView& view) {
@@ -192,10 +198,28 @@ struct Rule {
   int (*unchanged_input)(const NodeView& view);
 };
 constexpr Rule kRules[] = {
-    {"Identity", Always},     {"Dropout", Dropout},      {"Cast", Cast},           {"CastLike", CastLike},    {"Transpose", Transpose}, {"Reshape", Reshape},
-    {"Expand", IfShapeStays}, {"Squeeze", IfShapeStays}, {"Unsqueeze", IfShapeStays}, {"Flatten", Flatten},   {"Tile", Tile},           {"Pad", Pad},
-    {"Slice", Slice},         {"Concat", WithOneInput},  {"Sum", WithOneInput},    {"Max", WithOneInput},     {"Min", WithOneInput},    {"Mean", WithOneInput},
-    {"Mul", Multiply},        {"Div", Divide},           {"Sub", Subtract},        {"Add", Add},
+    {"Identity", Always},
+    {"Dropout", Dropout},
+    {"Cast", Cast},
+    {"CastLike", CastLike},
+    {"Transpose", Transpose},
+    {"Reshape", Reshape},
+    {"Expand", IfShapeStays},
+    {"Squeeze", IfShapeStays},
+    {"Unsqueeze", IfShapeStays},
+    {"Flatten", Flatten},
+    {"Tile", Tile},
+    {"Pad", Pad},
+    {"Slice", Slice},
+    {"Concat", WithOneInput},
+    {"Sum", WithOneInput},
+    {"Max", WithOneInput},
+    {"Min", WithOneInput},
+    {"Mean", WithOneInput},
+    {"Mul", Multiply},
+    {"Div", Divide},
+    {"Sub", Subtract},
+    {"Add", Add},
 };
 
 int UnchangedInput(const NodeView& view) {
@@ -304,8 +328,8 @@ class Remover {
   const ValueTypes& types_;
   GraphIndex index_;
   std::unordered_map<std::string, const onnx::TensorProto*> constants_;
-  std::unordered_map<std::string, std::string> forward_;   // Removed output -> what stands for it.
-  std::unordered_map<std::string, std::string> final_;     // Value -> the graph output whose name it takes.
+  std::unordered_map<std::string, std::string> forward_;  // Removed output -> what stands for it.
+  std::unordered_map<std::string, std::string> final_;    // Value -> the graph output whose name it takes.
   std::vector<bool> removed_;
   int count_ = 0;
 };

@@ -1,8 +1,9 @@
-// Before: what an exporter wrote: shape arithmetic, constants computed at run time, identities, unmerged BatchNormalization.
-// After:  the same function, with what is known beforehand computed beforehand.
+// Before: what an exporter wrote: shape arithmetic, constants computed at run time, identities, unmerged
+// BatchNormalization. After:  the same function, with what is known beforehand computed beforehand.
 //
-// The steps feed each other (a folded shape makes a Reshape an identity, which brings two nodes together that compute the same), so rounds go on
-// until one changes nothing. Shapes are inferred anew in each round from the inputs alone: see ReinferShapes.
+// The steps feed each other (a folded shape makes a Reshape an identity, which brings two nodes together that compute
+// the same), so rounds go on until one changes nothing. Shapes are inferred anew in each round from the inputs alone:
+// see ReinferShapes.
 #include "worker/passes/simplify.h"
 
 #include <fmt/format.h>
@@ -17,10 +18,11 @@
 namespace hone {
 namespace {
 
-constexpr int kMaxRounds = 16;             // Real models settle within five.
+constexpr int kMaxRounds = 16;  // Real models settle within five.
 constexpr int64_t kMaxFoldBytes = 1 << 20;
 
-// Before IR version 4 every initializer had to be declared as an input, which says nothing about whether callers may replace it.
+// Before IR version 4 every initializer had to be declared as an input, which says nothing about whether callers may
+// replace it.
 void DropInitializerInputs(onnx::ModelProto& model) {
   if (model.ir_version() >= 4) return;
   onnx::GraphProto& graph = *model.mutable_graph();
@@ -56,7 +58,8 @@ Result<bool> RunRound(onnx::ModelProto& model, PassContext& context, Tally& tall
   changes += tally.Add("branches inlined", InlineBranches(graph));
   changes += tally.Add("shapes computed", FoldKnownValues(graph, types, known));
   std::vector<std::string> notes;
-  TRY_ASSIGN(const int folded, FoldConstants(model, types, static_cast<uint64_t>(context.Int("max_fold_bytes")), notes));
+  TRY_ASSIGN(const int folded,
+             FoldConstants(model, types, static_cast<uint64_t>(context.Int("max_fold_bytes")), notes));
   changes += tally.Add("constant nodes folded", folded);
   changes += tally.Add("identities removed", RemoveIdentities(graph, types));
   changes += tally.Add("duplicates merged", MergeEqual(graph));
@@ -75,8 +78,11 @@ proto::PassInfo SimplifyInfo() {
   proto::PassInfo info;
   info.set_name("simplify");
   info.set_version(1);
-  info.set_summary("Folds constants and shapes, removes what changes nothing, merges duplicates and BatchNormalization, infers shapes");
-  proto::ParameterInfo limit = IntParameter("max_fold_bytes", kMaxFoldBytes, {}, "Largest folded constant that may make the model larger, in bytes.");
+  info.set_summary(
+      "Folds constants and shapes, removes what changes nothing, merges duplicates and BatchNormalization, infers "
+      "shapes");
+  proto::ParameterInfo limit = IntParameter("max_fold_bytes", kMaxFoldBytes, {},
+                                            "Largest folded constant that may make the model larger, in bytes.");
   *limit.mutable_minimum() = IntValue(0);
   *info.add_parameters() = limit;
   info.add_accepts("onnx");

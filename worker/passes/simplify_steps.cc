@@ -37,18 +37,21 @@ bool IsStandardOp(const onnx::NodeProto& node, std::string_view op_type) {
 }
 
 bool IsRandom(const onnx::NodeProto& node) {
-  static const std::unordered_set<std::string> kRandom = {"Bernoulli", "Multinomial", "RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike"};
+  static const std::unordered_set<std::string> kRandom = {"Bernoulli",        "Multinomial",   "RandomNormal",
+                                                          "RandomNormalLike", "RandomUniform", "RandomUniformLike"};
   if (kRandom.contains(node.op_type())) return true;
   // With three inputs it may be told to train.
   return node.op_type() == "Dropout" && node.input_size() > 2 && !node.input(2).empty();
 }
 
 bool HasSubgraph(const onnx::NodeProto& node) {
-  return std::any_of(node.attribute().begin(), node.attribute().end(), [](const auto& attribute) { return attribute.has_g() || attribute.graphs_size() > 0; });
+  return std::any_of(node.attribute().begin(), node.attribute().end(),
+                     [](const auto& attribute) { return attribute.has_g() || attribute.graphs_size() > 0; });
 }
 
 bool IsQuantization(const onnx::NodeProto& node) {
-  return node.op_type() == "QuantizeLinear" || node.op_type() == "DequantizeLinear" || node.op_type() == "DynamicQuantizeLinear";
+  return node.op_type() == "QuantizeLinear" || node.op_type() == "DequantizeLinear" ||
+         node.op_type() == "DynamicQuantizeLinear";
 }
 
 void RemoveNodes(onnx::GraphProto& graph, const std::vector<bool>& removed) {

@@ -1,4 +1,5 @@
-// The steps of simplify. Each works on the main graph, leaves subgraphs valid, and returns how many nodes or tensors it dealt with (0: nothing to do).
+// The steps of simplify. Each works on the main graph, leaves subgraphs valid, and returns how many nodes or tensors it
+// dealt with (0: nothing to do).
 #pragma once
 
 #include <onnx/onnx_pb.h>
@@ -14,13 +15,13 @@
 
 namespace hone {
 
-// Types and shapes of the values of a main graph, as inference wrote them into it. Holds for the graph as it was; values that are renamed or made
-// later are unknown.
+// Types and shapes of the values of a main graph, as inference wrote them into it. Holds for the graph as it was;
+// values that are renamed or made later are unknown.
 class ValueTypes {
  public:
   struct Type {
-    ElementType element = 0;                        // 0: unknown.
-    std::optional<std::vector<int64_t>> dims;       // -1: free.
+    ElementType element = 0;                   // 0: unknown.
+    std::optional<std::vector<int64_t>> dims;  // -1: free.
   };
   explicit ValueTypes(const onnx::GraphProto& graph);
   const Type& Of(const std::string& name) const;
@@ -51,9 +52,10 @@ int InlineBranches(onnx::GraphProto& graph);
 // Values that inference told exactly become initializers.
 int FoldKnownValues(onnx::GraphProto& graph, const ValueTypes& types, const KnownValues& known);
 
-// Nodes whose inputs are all constant are computed once, here. A result larger than max_bytes replaces its node only if it is no larger than what it
-// makes superfluous. Operators that the runtime here lacks stay; notes tell.
-Result<int> FoldConstants(onnx::ModelProto& model, const ValueTypes& types, uint64_t max_bytes, std::vector<std::string>& notes);
+// Nodes whose inputs are all constant are computed once, here. A result larger than max_bytes replaces its node only if
+// it is no larger than what it makes superfluous. Operators that the runtime here lacks stay; notes tell.
+Result<int> FoldConstants(onnx::ModelProto& model, const ValueTypes& types, uint64_t max_bytes,
+                          std::vector<std::string>& notes);
 
 // Nodes that give back what they got are taken out; pairs of Transpose or Reshape become one.
 int RemoveIdentities(onnx::GraphProto& graph, const ValueTypes& types);
