@@ -372,6 +372,7 @@ Json PassJson(const proto::PassInfo& pass) {
           {"accepts", Texts(pass.accepts())},
           {"produces", TextOrNull(pass.produces())},
           {"needs_calibration", pass.needs_calibration()},
+          {"takes_calibration", pass.takes_calibration()},
           {"precisions", Texts(pass.precisions())}};
 }
 

@@ -243,10 +243,15 @@ std::string WorkersText(const std::vector<proto::WorkerSummary>& workers, size_t
   return table.Text(width);
 }
 
+static const char* CalibrationText(const proto::PassInfo& pass) {
+  if (pass.needs_calibration()) return "needed";
+  return pass.takes_calibration() ? "used" : "-";
+}
+
 std::string PassesText(const proto::Catalogue& catalogue, size_t width) {
   Table table({{"pass", Align::left, false}, {"precision", Align::left, false}, {"data", Align::left, false}, {"does", Align::left, true}});
   for (const proto::PassInfo& pass : catalogue.passes()) {
-    table.Row({pass.name(), pass.precisions_size() == 0 ? "-" : Words(pass.precisions(), ","), pass.needs_calibration() ? "needed" : "-",
+    table.Row({pass.name(), pass.precisions_size() == 0 ? "-" : Words(pass.precisions(), ","), CalibrationText(pass),
                pass.summary()});
   }
   return table.Text(width);
@@ -257,7 +262,9 @@ std::string PassText(const proto::PassInfo& pass) {
   text += fmt::format("version {}; takes {}; gives {}{}{}\n", pass.version(), Words(pass.accepts(), ", "),
                       pass.produces().empty() ? "the same format" : pass.produces(),
                       pass.precisions_size() == 0 ? "" : "; precision " + Words(pass.precisions(), ", "),
-                      pass.needs_calibration() ? "; needs calibration data" : "");
+                      pass.needs_calibration()   ? "; needs calibration data"
+                      : pass.takes_calibration() ? "; uses calibration data where given"
+                                                 : "");
   return text + (pass.parameters_size() == 0 ? "no parameters\n" : "parameters:\n" + ParameterTable(pass.parameters()));
 }
 

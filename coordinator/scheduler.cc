@@ -152,7 +152,9 @@ Result<proto::Lease> Scheduler::LeaseMessage(uint64_t id) const {
     *work.mutable_model() = build->second.input;
     *work.mutable_step() = build->second.step;
     *work.mutable_inputs() = recipe.inputs();
-    if (job->record.calibration && pass != nullptr && pass->needs_calibration()) *work.mutable_calibration() = *job->record.calibration;
+    if (job->record.calibration && pass != nullptr && (pass->needs_calibration() || pass->takes_calibration())) {
+      *work.mutable_calibration() = *job->record.calibration;
+    }
     work.set_seed(recipe.search().seed());
     return lease;
   }

@@ -148,7 +148,10 @@ Result<> Apply::PrepareCalibration(const proto::Recipe& recipe) {
   TRY_ASSIGN(const uint64_t samples, CountSamples(model_, pins_, data));
   const uint64_t wanted = options_.samples.value_or(128);
   if (samples > wanted) data.set_samples(wanted);
-  if (needing != steps_.end()) calibration_ = std::move(data);
+  const bool taken = std::any_of(steps_.begin(), steps_.end(), [&](const proto::PassStep& step) {
+    return FindPassInfo(catalogue_, step.pass())->takes_calibration();
+  });
+  if (needing != steps_.end() || taken) calibration_ = std::move(data);
   return {};
 }
 

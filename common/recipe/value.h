@@ -48,7 +48,7 @@ Result<> CheckParameters(const google::protobuf::RepeatedPtrField<proto::Paramet
                          const google::protobuf::RepeatedPtrField<proto::Parameter>& parameters, std::string_view owner);
 
 // The id of a build: sha256 over input bundle id, pass, version, canonical parameters, input pins, calibration digest and seed (each
-// only where the pass uses it: calibration and seed where needs_calibration).
+// only where the pass uses it: calibration and seed where needs_ or takes_calibration).
 std::string BuildKey(const proto::PassInfo& pass, const std::string& input_bundle_id, const proto::PassStep& step,
                      const google::protobuf::RepeatedPtrField<proto::InputShape>& inputs, const std::string& calibration_digest, uint64_t seed);
 

@@ -253,6 +253,9 @@ TEST(BuildKeyTest, DependsOnWhatThePassUses) {
   EXPECT_NE(with_data, key);
   EXPECT_NE(BuildKey(calibrated, "sha256:m", step, inputs, "sha256:d", 7), with_data);
   EXPECT_NE(BuildKey(calibrated, "sha256:m", step, inputs, "sha256:c", 8), with_data);
+  proto::PassInfo helped = pass;
+  helped.set_takes_calibration(true);
+  EXPECT_NE(BuildKey(helped, "sha256:m", step, inputs, "sha256:c", 7), BuildKey(helped, "sha256:m", step, inputs, "", 7));
 }
 
 }  // namespace
