@@ -59,6 +59,13 @@ proto::ParameterInfo ChoiceSetting(const char* name, const std::vector<int64_t>&
   return info;
 }
 
+proto::ParameterInfo ShareSetting(const char* name, const char* help) {
+  proto::ParameterInfo info = Setting(name, proto::ParameterInfo::REAL, help);
+  *info.mutable_minimum() = RealValue(0);
+  *info.mutable_maximum() = RealValue(1);
+  return info;
+}
+
 proto::ParameterInfo TextSetting(const char* name, const char* otherwise, const std::vector<std::string>& choices,
                                  const char* help) {
   proto::ParameterInfo info = Setting(name, proto::ParameterInfo::TEXT, help);

@@ -18,6 +18,8 @@ namespace hone {
 proto::ParameterInfo BoolSetting(const char* name, std::optional<bool> otherwise, const char* help);
 proto::ParameterInfo IntSetting(const char* name, int64_t minimum, int64_t maximum, const char* help);
 proto::ParameterInfo ChoiceSetting(const char* name, const std::vector<int64_t>& choices, const char* help);
+// A share in [0, 1], unset by default.
+proto::ParameterInfo ShareSetting(const char* name, const char* help);
 proto::ParameterInfo TextSetting(const char* name, const char* otherwise, const std::vector<std::string>& choices,
                                  const char* help);
 
