@@ -12,12 +12,14 @@
 #include <new>
 #include <openvino/frontend/manager.hpp>
 #include <openvino/openvino.hpp>
+#include <openvino/runtime/intel_cpu/properties.hpp>
 #include <optional>
 #include <utility>
 
 #include "common/base/strings.h"
 #include "common/recipe/value.h"
 #include "worker/backends/engines.h"
+#include "worker/backends/openvino_ports.h"
 #include "worker/backends/pins.h"
 #include "worker/backends/settings.h"
 #include "worker/data/signature.h"
@@ -51,35 +53,6 @@ auto CallOpenVino(ErrorCode code, std::string_view attempt, Body&& body) -> Resu
 ov::Core& Core() {
   static ov::Core* const core = new ov::Core();
   return *core;
-}
-
-// --- element types ---------------------------------------------------------------------------------------------
-
-struct TypeRow {
-  ElementType ours;
-  ov::element::Type_t theirs;
-};
-constexpr TypeRow kTypes[] = {
-    {1, ov::element::Type_t::f32},     {2, ov::element::Type_t::u8},     {3, ov::element::Type_t::i8},
-    {4, ov::element::Type_t::u16},     {5, ov::element::Type_t::i16},    {6, ov::element::Type_t::i32},
-    {7, ov::element::Type_t::i64},     {8, ov::element::Type_t::string}, {9, ov::element::Type_t::boolean},
-    {10, ov::element::Type_t::f16},    {11, ov::element::Type_t::f64},   {12, ov::element::Type_t::u32},
-    {13, ov::element::Type_t::u64},    {16, ov::element::Type_t::bf16},  {17, ov::element::Type_t::f8e4m3},
-    {19, ov::element::Type_t::f8e5m2}, {21, ov::element::Type_t::u4},    {22, ov::element::Type_t::i4},
-};
-
-ElementType OurType(const ov::element::Type& type) {
-  for (const TypeRow& row : kTypes) {
-    if (type == ov::element::Type(row.theirs)) return row.ours;
-  }
-  return 0;
-}
-
-ov::element::Type TheirType(ElementType type) {
-  for (const TypeRow& row : kTypes) {
-    if (row.ours == type) return row.theirs;
-  }
-  return ov::element::dynamic;
 }
 
 // --- settings --------------------------------------------------------------------------------------------------
@@ -203,6 +176,18 @@ const std::vector<SettingRow>& SettingRows() {
        [](const Compiled& compiled) {
          return TextValue(compiled.get_property(ov::hint::kv_cache_precision).get_type_name());
        }},
+      {ShareSetting("sparse_weights_rate",
+                    "Share of zeros from which on int8 weights are kept without their zeros; takes effect on processors with AMX. "
+                    "1 turns it off."),
+       [](Map& map, const Value& value) {
+         const bool whole = value.kind_case() == Value::kInteger;
+         map[ov::intel_cpu::sparse_weights_decompression_rate.name()] =
+             static_cast<float>(whole ? static_cast<double>(value.integer()) : value.real());
+       },
+       ov::intel_cpu::sparse_weights_decompression_rate.name(),
+       [](const Compiled& compiled) {
+         return RealValue(compiled.get_property(ov::intel_cpu::sparse_weights_decompression_rate));
+       }},
       {BoolSetting("cache", false, "Whether the compiled model is kept in the work's cache folder for the next load."),
        elsewhere, ov::loaded_from_cache.name(), [](const Compiled&) { return Value{}; }},
   };
@@ -253,49 +238,7 @@ Result<Compilation> PlanCompilation(const LoadOptions& options) {
   return plan;
 }
 
-// --- names -----------------------------------------------------------------------------------------------------
-
-// The name that the model's author gave: the ONNX reader names a parameter by its input, and a result by its output
-// with a suffix. Other readers may give several names to one tensor.
-std::string PortName(const std::unordered_set<std::string>& names, const std::string& node_name) {
-  constexpr std::string_view suffix = "/sink_port_0";
-  const std::string plain =
-      node_name.ends_with(suffix) ? node_name.substr(0, node_name.size() - suffix.size()) : node_name;
-  if (names.empty() || names.contains(plain)) return plain;
-  return *std::min_element(names.begin(), names.end());
-}
-
-DeclaredInput Declare(const ov::Output<ov::Node>& port) {
-  DeclaredInput declared{
-      {PortName(port.get_names(), port.get_node()->get_friendly_name()), OurType(port.get_element_type()), {}}, true};
-  const ov::PartialShape& shape = port.get_partial_shape();
-  declared.has_rank = shape.rank().is_static();
-  if (!declared.has_rank) return declared;
-  for (const ov::Dimension& dim : shape) declared.signature.dims.push_back(dim.is_static() ? dim.get_length() : -1);
-  return declared;
-}
-
-ov::PartialShape TheirShape(const std::vector<int64_t>& dims) {
-  std::vector<ov::Dimension> shape;
-  for (const int64_t dim : dims) shape.push_back(dim < 0 ? ov::Dimension::dynamic() : ov::Dimension(dim));
-  return ov::PartialShape(shape);
-}
-
 // --- session ---------------------------------------------------------------------------------------------------
-
-ov::Shape Dims(const Tensor& tensor) { return ov::Shape(tensor.dims.begin(), tensor.dims.end()); }
-
-// In memory aligned as the runtime likes it.
-ov::Tensor Copy(const Tensor& tensor) {
-  ov::Tensor copy(TheirType(tensor.type), Dims(tensor));
-  if (!tensor.bytes.empty()) std::memcpy(copy.data(), tensor.bytes.data(), tensor.bytes.size());
-  return copy;
-}
-
-ov::Tensor Borrow(const Tensor& tensor) {
-  // The runtime takes inputs by a pointer to mutable memory and does not write there.
-  return ov::Tensor(TheirType(tensor.type), Dims(tensor), const_cast<std::byte*>(tensor.bytes.data()));
-}
 
 Tensor TakeOut(const ov::Tensor& value, const std::string& name) {
   const ov::Shape shape = value.get_shape();
@@ -386,7 +329,7 @@ class OpenVinoSession : public Session {
     return CallOpenVino(ErrorCode::kFailed, "run the model in OpenVINO", [&] {
       if (!request_) request_ = compiled_.create_infer_request();
       for (size_t i = 0; i < inputs.size(); ++i)
-        request_.set_input_tensor(i, inputs[i].bytes.empty() ? Copy(inputs[i]) : Borrow(inputs[i]));
+        request_.set_input_tensor(i, inputs[i].bytes.empty() ? CopyTensor(inputs[i]) : BorrowTensor(inputs[i]));
       request_.infer();
       std::vector<Tensor> outputs;
       for (size_t i = 0; i < outputs_.size(); ++i)
@@ -399,7 +342,7 @@ class OpenVinoSession : public Session {
     TRY(CheckFeed(inputs_, inputs));
     return CallOpenVino(ErrorCode::kFailed, "bind inputs in OpenVINO", [&] {
       bound_.clear();
-      for (const Tensor& input : inputs) bound_.push_back(Copy(input));
+      for (const Tensor& input : inputs) bound_.push_back(CopyTensor(input));
       if (bound_request_) {
         SetBound(bound_request_);
       } else {

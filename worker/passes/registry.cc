@@ -1,10 +1,15 @@
 // The passes there are, in the order in which people list them: structural ones, then precisions, then formats.
+#include "worker/passes/calibrate.h"
 #include "worker/passes/convert_opset.h"
 #include "worker/passes/dynamic_int8.h"
 #include "worker/passes/fix_shapes.h"
 #include "worker/passes/fp16.h"
+#include "worker/passes/fuse_transformer.h"
+#include "worker/passes/openvino_int8.h"
 #include "worker/passes/openvino_ir.h"
+#include "worker/passes/ort_optimize.h"
 #include "worker/passes/pass.h"
+#include "worker/passes/prune.h"
 #include "worker/passes/simplify.h"
 #include "worker/passes/static_int8.h"
 #include "worker/passes/weights_int4.h"
@@ -17,11 +22,16 @@ const std::vector<PassRow>& Passes() {
       {SimplifyInfo, Simplify, nullptr},
       {FixShapesInfo, FixShapes, nullptr},
       {ConvertOpsetInfo, ConvertOpset, nullptr},
+      {CalibrateInfo, nullptr, Calibrate},
+      {FuseTransformerInfo, FuseTransformer, nullptr},
+      {OrtOptimizeInfo, OrtOptimize, nullptr},
+      {PruneInfo, Prune, nullptr},
       {Fp16Info, ConvertToFp16, nullptr},
       {DynamicInt8Info, DynamicInt8, nullptr},
-      {StaticInt8Info, StaticInt8, nullptr},
-      {WeightsInt8Info, WeightsInt8, nullptr},
-      {WeightsInt4Info, WeightsInt4, nullptr},
+      {StaticInt8Info, StaticInt8, nullptr, true},
+      {WeightsInt8Info, WeightsInt8, nullptr, true},
+      {WeightsInt4Info, WeightsInt4, nullptr, true},
+      {OpenvinoInt8Info, nullptr, OpenvinoInt8},
       {OpenvinoIrInfo, nullptr, ConvertToOpenvinoIr},
   };
   return kPasses;

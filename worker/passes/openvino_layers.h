@@ -1,0 +1,72 @@
+// Weights of layers as the passes quantize them: what belongs to an output channel and what to an input channel,
+// whatever the order of the dimensions.
+#pragma once
+
+#include <cstddef>
+#include <memory>
+#include <openvino/op/constant.hpp>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "worker/passes/openvino_quantizers.h"
+
+namespace hone {
+
+// A weight seen as [groups, middle, channels, inner]; output channel g * channels + c owns the elements of its indices.
+struct WeightLayout {
+  size_t groups = 1;
+  size_t middle = 1;
+  size_t channels = 1;
+  size_t inner = 1;
+  // Where the input channel is told: in `middle` (g * middle + m), or in `inner`, each filling `input_run` elements
+  // (g * inner / input_run + i / input_run).
+  bool input_in_middle = false;
+  size_t input_run = 1;
+  ov::Shape scale_shape;  // The weight's rank, 1 where a dimension has no scales of its own.
+
+  size_t Outputs() const { return groups * channels; }
+  size_t Inputs() const { return groups * (input_in_middle ? middle : inner / input_run); }
+};
+
+WeightLayout LayoutOf(const WeightPlace& place);
+
+// Calls visit(element, output channel, input channel) for every element, in order.
+template <class Visit>
+void VisitWeight(const WeightLayout& layout, const Visit& visit) {
+  size_t element = 0;
+  const size_t inputs_a_group = layout.Inputs() / layout.groups;
+  for (size_t g = 0; g < layout.groups; ++g) {
+    for (size_t m = 0; m < layout.middle; ++m) {
+      for (size_t c = 0; c < layout.channels; ++c) {
+        const size_t output = g * layout.channels + c;
+        for (size_t i = 0; i < layout.inner; ++i, ++element) {
+          const size_t input = layout.input_in_middle ? m : (layout.input_run == 1 ? i : i / layout.input_run);
+          visit(element, output, g * inputs_a_group + input);
+        }
+      }
+    }
+  }
+}
+
+// The values of a constant of any float type.
+std::vector<float> FloatsOf(const ov::op::v0::Constant& constant);
+
+// Symmetric int8 codes and what undoes them: Constant(i8) -> Convert -> Multiply(scales).
+struct Int8Weight {
+  std::vector<int8_t> codes;
+  std::vector<float> highs;  // The limit of each output channel; its scale is high / 127.
+};
+Int8Weight QuantizeWeight(const std::vector<float>& values, const WeightLayout& layout);
+std::shared_ptr<ov::Node> Int8Subgraph(const Int8Weight& weight, const WeightLayout& layout, const ov::Shape& shape,
+                                       const std::string& name);
+
+// The Add of a constant that alone follows a layer, with a value for each of its output channels.
+struct BiasPlace {
+  std::shared_ptr<ov::Node> add;
+  size_t port = 1;
+  std::shared_ptr<ov::op::v0::Constant> constant;
+};
+std::optional<BiasPlace> BiasOf(const ov::Node& layer, size_t outputs);
+
+}  // namespace hone
