@@ -25,6 +25,7 @@ const std::vector<MetricInfo>& MetricCatalogue() {
   static const std::vector<MetricInfo> metrics = {
       {"latency_ms_p50", false, "median time of one inference"},
       {"latency_ms_p90", false, "time that nine of ten inferences keep within"},
+      {"speedup", true, "how many times faster than the baseline, measured beside it"},
       {"throughput_per_s", true, "inferences a second with several in flight"},
       {"size_bytes", false, "bytes of the model's files"},
       {"memory_bytes", false, "peak memory of the process that holds the model"},

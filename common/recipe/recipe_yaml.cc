@@ -662,6 +662,12 @@ const Section<proto::Domain>& DomainRows() {
          TRY(CheckList(c, e, "a list of values"));
          return AddValues(c, e.value, Quoted(domain->name()), domain->mutable_choices());
        }},
+      {"groups",
+       [](const Context& c, const YamlEntry& e, proto::Domain* domain) -> Result<> {
+         TRY_ASSIGN(const int64_t groups, ReadInteger(c, e.value, "'groups'", 1, 1000));
+         domain->set_groups(static_cast<uint32_t>(groups));
+         return {};
+       }},
       {"when", ReadWhen},
   };
   return rows;
@@ -677,6 +683,10 @@ Result<> ReadDomainMap(const Context& context, const YamlEntry& entry, const std
     return FailAt(context, entry.place, fmt::format("{} needs 'range' or 'choices'", what), "Write a value, a list of values, {range: [low, high]} or {choices: [...]}");
   }
   if (range != nullptr && choices != nullptr) return FailAt(context, choices->place, "'range' and 'choices' exclude one another");
+  const YamlEntry* groups = FindEntry(entry.value, "groups");
+  if (groups != nullptr && choices == nullptr) {
+    return FailAt(context, groups->place, "'groups' belongs to 'choices'", "List the precisions that a group of layers may have, the most precise first");
+  }
   for (const YamlEntry* of_range : {step, log}) {
     if (of_range != nullptr && range == nullptr) return FailAt(context, of_range->place, fmt::format("'{}' belongs to a 'range'", of_range->key));
   }
@@ -794,6 +804,8 @@ Result<> ReadBackends(const Context& context, const YamlEntry& entry, proto::Rec
 
 // --- search, measure -------------------------------------------------------------------------------------------
 
+constexpr std::array<std::pair<const char*, const char*>, 2> kOrders = {{{"joint", ""}, {"pass_by_pass", "pass_by_pass"}}};
+
 const Section<proto::Search>& SearchRows() {
   static const Section<proto::Search> rows = {
       {"sampler",
@@ -817,6 +829,38 @@ const Section<proto::Search>& SearchRows() {
        [](const Context& c, const YamlEntry& e, proto::Search* search) -> Result<> {
          TRY_ASSIGN(const int64_t seed, ReadInteger(c, e.value, "'seed'", 0, std::numeric_limits<int64_t>::max()));
          search->set_seed(static_cast<uint64_t>(seed));
+         return {};
+       }},
+      {"patience",
+       [](const Context& c, const YamlEntry& e, proto::Search* search) -> Result<> {
+         TRY_ASSIGN(const int64_t trials, ReadInteger(c, e.value, "'patience'", 1, kMaxTrials));
+         search->set_patience(static_cast<uint32_t>(trials));
+         return {};
+       }},
+      {"machine_time",
+       [](const Context& c, const YamlEntry& e, proto::Search* search) -> Result<> {
+         TRY_ASSIGN(const uint64_t ms, ReadMilliseconds(c, e.value, "'machine_time'"));
+         search->set_machine_time_ms(ms);
+         return {};
+       }},
+      {"goal",
+       [](const Context& c, const YamlEntry& e, proto::Search* search) -> Result<> {
+         if (e.value.kind != YamlNode::Kind::kMap || e.value.entries.empty()) {
+           return WrongKind(c, e.value, "'goal'", "a map of metrics to bounds like {speedup: {min: 2}}");
+         }
+         for (const YamlEntry& item : e.value.entries) TRY(ReadConstraint(c, item, search->add_goal()));
+         return {};
+       }},
+      {"warm_start",
+       [](const Context& c, const YamlEntry& e, proto::Search* search) -> Result<> {
+         TRY_ASSIGN(const bool warm, ReadBool(c, e.value, "'warm_start'"));
+         search->set_cold(!warm);
+         return {};
+       }},
+      {"order",
+       [](const Context& c, const YamlEntry& e, proto::Search* search) -> Result<> {
+         TRY_ASSIGN(const char* order, ReadWord(c, e.value, "'order'", kOrders));
+         search->set_order(order);
          return {};
        }},
   };
@@ -847,6 +891,12 @@ const Section<proto::Measure>& MeasureRows() {
        [](const Context& c, const YamlEntry& e, proto::Measure* measure) -> Result<> {
          TRY_ASSIGN(const uint64_t ms, ReadMilliseconds(c, e.value, "'trial_timeout'"));
          measure->set_trial_timeout_ms(ms);
+         return {};
+       }},
+      {"reuse",
+       [](const Context& c, const YamlEntry& e, proto::Measure* measure) -> Result<> {
+         TRY_ASSIGN(const bool reuse, ReadBool(c, e.value, "'reuse'"));
+         measure->set_fresh(!reuse);
          return {};
        }},
       {"memory",

@@ -356,13 +356,26 @@ Result<> CheckValue(const proto::ParameterInfo& info, const proto::Value& value,
   return {};
 }
 
+const proto::ParameterInfo* FindInfo(const google::protobuf::RepeatedPtrField<proto::ParameterInfo>& infos, std::string_view name) {
+  const auto find = [&](std::string_view wanted, bool per_group) -> const proto::ParameterInfo* {
+    const auto info = std::find_if(infos.begin(), infos.end(), [&](const auto& one) { return one.name() == wanted && one.per_group() == per_group; });
+    return info == infos.end() ? nullptr : &*info;
+  };
+  if (const proto::ParameterInfo* info = find(name, false)) return info;
+  const size_t dot = name.rfind('.');
+  if (dot == std::string_view::npos) return nullptr;
+  const std::string_view group = name.substr(dot + 1);
+  const bool number = !group.empty() && group.size() <= 4 && group.find_first_not_of("0123456789") == std::string_view::npos && (group == "0" || group[0] != '0');
+  return number ? find(name.substr(0, dot), true) : nullptr;
+}
+
 Result<> CheckParameters(const google::protobuf::RepeatedPtrField<proto::ParameterInfo>& infos, const Parameters& parameters,
                          std::string_view owner) {
   std::vector<std::string> seen;
   for (const proto::Parameter& parameter : parameters) {
     const std::string shown = Printable(parameter.name(), 80);
-    const auto info = std::find_if(infos.begin(), infos.end(), [&](const auto& candidate) { return candidate.name() == parameter.name(); });
-    if (info == infos.end()) {
+    const proto::ParameterInfo* info = FindInfo(infos, parameter.name());
+    if (info == nullptr) {
       std::vector<std::string> names;
       for (const proto::ParameterInfo& known : infos) names.push_back(known.name());
       return Fail(ErrorCode::kRejected, fmt::format("{} has no parameter '{}'{}", owner, shown, DidYouMean(parameter.name(), names)),

@@ -41,6 +41,9 @@ std::string CandidateText(const proto::Candidate& candidate);
 // Finds a parameter; nullptr if it is not there or has no value.
 const proto::Value* Find(const google::protobuf::RepeatedPtrField<proto::Parameter>& parameters, std::string_view name);
 
+// The declaration of a parameter; of NAME.K where NAME is declared for each group of layers, that one. nullptr if there is none.
+const proto::ParameterInfo* FindInfo(const google::protobuf::RepeatedPtrField<proto::ParameterInfo>& infos, std::string_view name);
+
 // Type (an integer serves as a REAL), choices and bounds of one value against its declaration. kRejected with the allowed values in the message.
 Result<> CheckValue(const proto::ParameterInfo& info, const proto::Value& value, std::string_view owner);
 // Every parameter known (nearest name offered), every value allowed.

@@ -111,11 +111,12 @@ std::string When(const proto::When& when) {
 
 std::string Domain(const proto::Domain& domain) {
   const bool range = domain.choices().empty();
-  if (!range && domain.when().empty()) return domain.choices_size() == 1 ? Scalar(domain.choices(0)) : FlowList(domain.choices(), Scalar);
+  if (!range && domain.when().empty() && domain.groups() == 0) return domain.choices_size() == 1 ? Scalar(domain.choices(0)) : FlowList(domain.choices(), Scalar);
   std::vector<std::string> entries, conditions;
   for (const proto::When& when : domain.when()) conditions.push_back(When(when));
   AddIf(!conditions.empty(), entries, "when", FlowMap(conditions));
   AddIf(!range, entries, "choices", FlowList(domain.choices(), Scalar));
+  AddIf(domain.groups() > 0, entries, "groups", fmt::format("{}", domain.groups()));
   AddIf(range, entries, "range", fmt::format("[{}, {}]", Scalar(domain.low()), Scalar(domain.high())));
   AddIf(domain.has_step(), entries, "step", Scalar(domain.step()));
   AddIf(domain.log(), entries, "log", "true");
@@ -148,6 +149,13 @@ std::string SearchText(const proto::Search& search) {
   AddIf(search.trials() > 0, entries, "trials", fmt::format("{}", search.trials()));
   AddIf(search.time_ms() > 0, entries, "time", fmt::format("{}ms", search.time_ms()));
   AddIf(search.seed() > 0, entries, "seed", fmt::format("{}", search.seed()));
+  AddIf(search.patience() > 0, entries, "patience", fmt::format("{}", search.patience()));
+  AddIf(search.machine_time_ms() > 0, entries, "machine_time", fmt::format("{}ms", search.machine_time_ms()));
+  std::vector<std::string> goal;
+  for (const auto& bound : search.goal()) goal.push_back(fmt::format("{}: {}", Word(bound.metric()), Constraint(bound)));
+  AddIf(!goal.empty(), entries, "goal", fmt::format("{{{}}}", Join(goal, ", ")));
+  AddIf(search.cold(), entries, "warm_start", "false");
+  AddIf(!search.order().empty(), entries, "order", Word(search.order()));
   return FlowMap(entries);
 }
 
@@ -157,6 +165,7 @@ std::string MeasureText(const proto::Measure& measure) {
   AddIf(measure.final_pairs() > 0, entries, "final_pairs", fmt::format("{}", measure.final_pairs()));
   AddIf(measure.finalists() > 0, entries, "finalists", fmt::format("{}", measure.finalists()));
   AddIf(measure.trial_timeout_ms() > 0, entries, "trial_timeout", fmt::format("{}ms", measure.trial_timeout_ms()));
+  AddIf(measure.fresh(), entries, "reuse", "false");
   AddIf(measure.memory_bytes() > 0, entries, "memory", fmt::format("{}", measure.memory_bytes()));
   return FlowMap(entries);
 }

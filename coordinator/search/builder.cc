@@ -27,6 +27,7 @@ constexpr const char* kNone = "none";
 
 // An option or a backend, matched with what the workers declare.
 struct MatchedOption {
+  int index = 0;                           // In the recipe's stage.
   const proto::PassChoice* choice = nullptr;
   const proto::PassInfo* info = nullptr;   // nullptr is none.
   std::vector<ParameterPlan> parameters;
@@ -60,6 +61,9 @@ class PlanBuilder {
     NoteUnusable();
     DropRepeatedNotes();
     ChoosePresets();
+    plan_->recipe = recipe_;
+    plan_->catalogue = catalogue_;
+    plan_->inputs = inputs_;
     return std::shared_ptr<const SpacePlan>(plan_);
   }
 
@@ -164,14 +168,14 @@ class PlanBuilder {
       if (stage.options().empty()) return RejectAt(stage.position(), "'choose' has no options");
       if (stage.options_size() > kMaxOptions) return RejectAt(stage.position(), fmt::format("'choose' has more than {} options", kMaxOptions));
       MatchedStage matched{s, &stage, {}};
-      for (const proto::PassChoice& choice : stage.options()) TRY(MatchOption(choice, matched));
+      for (int o = 0; o < stage.options_size(); ++o) TRY(MatchOption(stage.options(o), o, matched));
       if (!matched.options.empty()) stages_.push_back(std::move(matched));
     }
     return {};
   }
 
-  Result<> MatchOption(const proto::PassChoice& choice, MatchedStage& stage) {
-    MatchedOption option{&choice, nullptr, {}};
+  Result<> MatchOption(const proto::PassChoice& choice, int index, MatchedStage& stage) {
+    MatchedOption option{index, &choice, nullptr, {}};
     if (choice.pass().empty()) {
       stage.options.push_back(std::move(option));
       return {};
@@ -188,10 +192,12 @@ class PlanBuilder {
                       "Add data.calibration or --calibration, or take the pass out");
     }
     const ParameterOwner owner{fmt::format("pass '{}'", shown), "parameter"};
-    TRY_ASSIGN(option.parameters, PlanParameters(choice.parameters(), option.info->parameters(), owner, recipe_.skip_unavailable(), plan_->notes));
+    TRY_ASSIGN(option.parameters, PlanParameters(choice.parameters(), option.info->parameters(), owner, Rules(), plan_->notes));
     stage.options.push_back(std::move(option));
     return {};
   }
+
+  ParameterRules Rules() const { return {recipe_.skip_unavailable(), inputs_.has_calibration}; }
 
   Result<> MatchBackends() {
     if (catalogue_.backends().empty()) return RejectAt(BackendsPosition(), fmt::format("{} offer no backend", Workers()));
@@ -224,7 +230,7 @@ class PlanBuilder {
                       BackendsRemedy());
     }
     const ParameterOwner owner{fmt::format("backend '{}'", shown), "setting"};
-    TRY_ASSIGN(backend.settings, PlanParameters(choice.settings(), backend.info->settings(), owner, recipe_.skip_unavailable(), plan_->notes));
+    TRY_ASSIGN(backend.settings, PlanParameters(choice.settings(), backend.info->settings(), owner, Rules(), plan_->notes));
     backends_.push_back(std::move(backend));
     return {};
   }
@@ -343,10 +349,12 @@ class PlanBuilder {
       const std::string name = fmt::format("passes.{}", matched.index);
       const std::vector<std::string> labels = Labels(matched);
       StagePlan stage;
+      stage.index = matched.index;
       stage.dimension = AddChoiceDimension(name, labels);
       for (size_t i = 0; i < labels.size(); ++i) {
         MatchedOption& from = matched.options[i];
         OptionPlan option;
+        option.choice = from.index;
         option.label = labels[i];
         option.pass = from.info == nullptr ? "" : from.info->name();
         option.first_dimension = plan_->dimensions.size();
@@ -499,7 +507,27 @@ class PlanBuilder {
     for (size_t s = 0; s < plan_->stages.size(); ++s) {
       for (size_t o = 0; o < plan_->stages[s].options.size(); ++o) {
         for (size_t b = 0; b < plan_->backends.size(); ++b) AddPreset(Preset(b, OptionPlace{s, o}));
+        for (size_t b = 0; b < plan_->backends.size(); ++b) AddUniformPresets(b, {s, o});
       }
+    }
+  }
+
+  // Where an option has precisions for groups of layers: all groups at the second choice, all at the third ...
+  void AddUniformPresets(size_t backend, const OptionPlace& place) {
+    const OptionPlan& option = plan_->stages[place.first].options[place.second];
+    size_t levels = 0;
+    for (const ParameterPlan& parameter : option.parameters) {
+      if (parameter.dimension.group) levels = std::max(levels, parameter.dimension.choices.size());
+    }
+    for (size_t level = 0; level < levels; ++level) {
+      std::optional<Assignment> preset = Preset(backend, place);
+      if (!preset) return;
+      for (size_t p = 0; p < option.parameters.size(); ++p) {
+        const Dimension& dimension = option.parameters[p].dimension;
+        const auto at = preset->find(option.first_dimension + p);
+        if (dimension.group && at != preset->end()) at->second = dimension.choices[std::min(level, dimension.choices.size() - 1)];
+      }
+      AddPreset(std::move(preset));
     }
   }
 

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <deque>
 #include <set>
 
 #include "common/base/strings.h"
@@ -20,6 +21,7 @@ using Domains = google::protobuf::RepeatedPtrField<proto::Domain>;
 // Beyond these a double no longer tells neighbours apart, and nobody means it.
 constexpr double kMaxInteger = 9007199254740992.0;
 constexpr double kMaxPoints = 1e15;
+constexpr uint32_t kMaxGroups = 1000;
 
 struct Draft {
   ParameterPlan plan;
@@ -29,11 +31,12 @@ struct Draft {
 
 class ParameterPlanner {
  public:
-  ParameterPlanner(const Infos& infos, const ParameterOwner& owner, bool skip, std::vector<std::string>& notes)
-      : infos_(infos), owner_(owner), skip_(skip), notes_(notes) {}
+  ParameterPlanner(const Infos& infos, const ParameterOwner& owner, const ParameterRules& rules, std::vector<std::string>& notes)
+      : infos_(infos), owner_(owner), skip_(rules.skip), has_calibration_(rules.has_calibration), notes_(notes) {}
 
   Result<std::vector<ParameterPlan>> Plan(const Domains& domains) {
-    for (const proto::Domain& domain : domains) TRY(AddDomain(domain));
+    for (const proto::Domain& domain : domains) TRY(Expand(domain));
+    for (const proto::Domain& domain : expanded_) TRY(AddDomain(domain));
     while (true) {
       TRY_ASSIGN(const bool dropped, ResolveConditions());
       if (dropped) continue;
@@ -55,9 +58,24 @@ class ParameterPlanner {
     return names;
   }
 
-  const proto::ParameterInfo* FindInfo(const std::string& name) const {
-    const auto found = std::find_if(infos_.begin(), infos_.end(), [&](const auto& info) { return info.name() == name; });
-    return found == infos_.end() ? nullptr : &*found;
+  const proto::ParameterInfo* FindInfo(const std::string& name) const { return hone::FindInfo(infos_, name); }
+
+  // One parameter a group of layers.
+  Result<> Expand(const proto::Domain& domain) {
+    if (domain.groups() == 0) {
+      expanded_.push_back(domain);
+      return {};
+    }
+    if (domain.groups() > kMaxGroups) return RejectAt(domain.position(), fmt::format("{} has more than {} groups", Named(domain.name()), kMaxGroups));
+    if (const proto::ParameterInfo* info = FindInfo(domain.name() + ".0"); info == nullptr && FindInfo(domain.name()) != nullptr) {
+      return LeaveOut(domain.position(), Named(domain.name()) + " holds for the whole model, not for groups of layers", "Take 'groups' out");
+    }
+    for (uint32_t group = 0; group < domain.groups(); ++group) {
+      proto::Domain& one = expanded_.emplace_back(domain);
+      one.set_name(fmt::format("{}.{}", domain.name(), group));
+      one.clear_groups();
+    }
+    return {};
   }
 
   std::optional<size_t> FindDraft(const std::string& name) const {
@@ -83,6 +101,7 @@ class ParameterPlanner {
     Draft draft{{}, &domain, info};
     draft.plan.dimension.name = domain.name();
     draft.plan.dimension.integer = info->type() == proto::ParameterInfo::INTEGER;
+    draft.plan.dimension.group = info->per_group();
     const Result<bool> usable = domain.choices().empty() ? PlanRange(domain, *info, draft.plan.dimension) : PlanChoices(domain, *info, draft.plan.dimension);
     if (!usable) return Fail(usable.error());
     if (!*usable) return {};
@@ -107,6 +126,12 @@ class ParameterPlanner {
       const auto checked = CheckValue(info, value, owner_.name);
       if (!checked) {
         TRY(LeaveOut(domain.position(), checked.error().message, checked.error().remedy));
+        continue;
+      }
+      const auto needs = [&](const proto::Value& needing) { return Equal(needing, value); };
+      if (!has_calibration_ && std::any_of(info.needs_calibration().begin(), info.needs_calibration().end(), needs)) {
+        TRY(LeaveOut(domain.position(), fmt::format("{} needs calibration data for '{}', and the job has none", Named(domain.name()), Printable(ToText(value), 80)),
+                     "Add data.calibration or --calibration, or take the value out"));
         continue;
       }
       if (IndexIn(dimension, value) && !dimension.choices.empty()) {
@@ -259,15 +284,17 @@ class ParameterPlanner {
   const Infos& infos_;
   const ParameterOwner& owner_;
   const bool skip_;
+  const bool has_calibration_;
   std::vector<std::string>& notes_;
+  std::deque<proto::Domain> expanded_;   // Drafts point into it.
   std::vector<Draft> drafts_;
 };
 
 }  // namespace
 
-Result<std::vector<ParameterPlan>> PlanParameters(const Domains& domains, const Infos& infos, const ParameterOwner& owner, bool skip,
-                                                  std::vector<std::string>& notes) {
-  return ParameterPlanner(infos, owner, skip, notes).Plan(domains);
+Result<std::vector<ParameterPlan>> PlanParameters(const Domains& domains, const Infos& infos, const ParameterOwner& owner,
+                                                  const ParameterRules& rules, std::vector<std::string>& notes) {
+  return ParameterPlanner(infos, owner, rules, notes).Plan(domains);
 }
 
 Error LocatedAt(const proto::Position& position, Error error) {

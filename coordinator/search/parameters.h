@@ -19,11 +19,16 @@ struct ParameterOwner {
   const char* word;         // "parameter" or "setting".
 };
 
-// In an order in which every condition names an earlier parameter. With skip, what is not declared is left out with a note instead of
+struct ParameterRules {
+  bool skip = false;
+  bool has_calibration = true;   // Values that need calibration data are left out otherwise.
+};
+
+// In an order in which every condition names an earlier parameter; a parameter for groups of layers becomes one a group. With skip, what is not declared is left out with a note instead of
 // being an error.
 Result<std::vector<ParameterPlan>> PlanParameters(const google::protobuf::RepeatedPtrField<proto::Domain>& domains,
                                                   const google::protobuf::RepeatedPtrField<proto::ParameterInfo>& infos, const ParameterOwner& owner,
-                                                  bool skip, std::vector<std::string>& notes);
+                                                  const ParameterRules& rules, std::vector<std::string>& notes);
 
 // The error, at a place of the recipe.
 Error LocatedAt(const proto::Position& position, Error error);

@@ -33,6 +33,7 @@ struct Part {
 };
 
 struct OptionPlan {
+  int choice = 0;                         // In the recipe's stage.
   std::string label;                      // The dimension's value: the pass, "none", or "fp16#2" for a pass listed before.
   std::string pass;                       // "" is none.
   std::vector<int> next_format;           // By the format before; -1 where the pass does not accept it.
@@ -42,6 +43,7 @@ struct OptionPlan {
 };
 
 struct StagePlan {
+  int index = 0;                          // In the recipe.
   size_t dimension = 0;
   std::vector<OptionPlan> options;
   bool shared = false;                    // Some pass of it is listed at another place too.
@@ -71,6 +73,10 @@ struct SpacePlan {
   Count total;
   std::vector<Assignment> presets;
   std::vector<std::string> notes;
+  // What it was built from.
+  proto::Recipe recipe;
+  proto::Catalogue catalogue;
+  SpaceInputs inputs;
 
   // The rivals after a step of `part` (nullptr: after none) at option `option` of stage `stage`.
   Rivals RivalsAfter(const Rivals& rivals, size_t stage, size_t option, const Part* part) const;

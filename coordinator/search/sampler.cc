@@ -7,95 +7,54 @@
 #include <limits>
 
 #include "common/base/strings.h"
-#include "common/recipe/value.h"
-#include "coordinator/search/random.h"
+#include "coordinator/search/auto_sampler.h"
+#include "coordinator/search/pass_by_pass.h"
+#include "coordinator/search/proposals.h"
+#include "coordinator/search/tpe.h"
 
 namespace hone {
 namespace {
 
-// Independent draws before an infinite space counts as exhausted: what is left then is a share below 2^-256 of what can be drawn, or candidates
-// without a continuous value that all have been tried.
-constexpr uint64_t kMaxDraws = 1024;
 // Salts that keep the uses of one seed apart.
-constexpr uint64_t kShuffleSalt = 0x73687566666c65;
-constexpr uint64_t kDrawSalt = 0x64726177;
+constexpr uint64_t kTpeSalt = 0x747065;
+constexpr uint64_t kLocalSalt = 0x6c6f63616c;
+constexpr uint64_t kBreedSalt = 0x6272656564;
 
-// Spaces below this size number their candidates; in larger ones independent draws hardly ever meet.
-constexpr uint64_t kMaxNumbered = uint64_t{1} << 61;
-
-bool IsNumbered(const Space& space) {
-  const auto size = space.Size(kMaxNumbered);
-  return size && *size < kMaxNumbered;
+std::optional<Assignment> Decoded(const StudyMemory& memory, const std::optional<Point>& point) {
+  if (!point) return std::nullopt;
+  return memory.space().Decode(memory.space().Canonical(*point));
 }
 
-bool Same(const Assignment& a, const Assignment& b) {
-  return a.size() == b.size() && std::equal(a.begin(), a.end(), b.begin(), [](const auto& x, const auto& y) { return x.first == y.first && Equal(x.second, y.second); });
-}
-
-// Candidates of a study that were proposed before. Numbers where the space has them, otherwise assignments.
-class Taken {
- public:
-  explicit Taken(const StudyView& view) : space_(*view.space), numbered_(IsNumbered(space_)) {
-    for (const Observation& observation : *view.observations) {
-      if (!numbered_) {
-        assignments_.push_back(First(observation.assignment));
-      } else if (const auto index = space_.IndexOf(observation.assignment)) {
-        indices_.push_back(*index);
-      }
-    }
-    std::sort(indices_.begin(), indices_.end());
-    indices_.erase(std::unique(indices_.begin(), indices_.end()), indices_.end());
-  }
-
-  const std::vector<uint64_t>& indices() const { return indices_; }
-  bool HasIndex(uint64_t index) const { return std::binary_search(indices_.begin(), indices_.end(), index); }
-
-  bool Has(const Assignment& assignment) const {
-    if (numbered_) {
-      const auto index = space_.IndexOf(assignment);
-      return index && HasIndex(*index);
-    }
-    const Assignment first = First(assignment);
-    return std::any_of(assignments_.begin(), assignments_.end(), [&](const Assignment& other) { return Same(other, first); });
-  }
-
- private:
-  // Of the assignments that give the same candidate.
-  Assignment First(const Assignment& assignment) const {
-    if (!space_.Valid(assignment)) return assignment;
-    auto first = space_.FromCandidate(space_.ToCandidate(assignment));
-    return first ? *std::move(first) : assignment;
-  }
-
-  const Space& space_;
-  const bool numbered_;
-  std::vector<uint64_t> indices_;
-  std::vector<Assignment> assignments_;
-};
-
-// Proposal of the number: the same candidate is meant whichever of the others are there.
-Result<std::optional<Assignment>> Shuffled(const StudyView& view, const Taken& taken, uint64_t size, uint64_t trial) {
-  if (taken.indices().size() >= size) return std::nullopt;
-  const Permutation permutation(size, MixOf(view.seed, kShuffleSalt, 0));
-  // Each step either ends or meets another candidate that is taken.
-  for (uint64_t position = (std::max<uint64_t>(trial, 1) - 1) % size;; position = (position + 1) % size) {
-    const uint64_t index = permutation(position);
-    if (!taken.HasIndex(index)) return view.space->At(index);
-  }
-}
-
-Result<std::optional<Assignment>> Drawn(const StudyView& view, const Taken& taken, uint64_t trial) {
-  for (uint64_t draw = 0; draw < kMaxDraws; ++draw) {
-    Rng rng(MixOf(view.seed ^ kDrawSalt, trial, draw));
-    std::optional<Assignment> assignment = view.space->Draw(rng);
-    if (!assignment || !taken.Has(*assignment)) return assignment;
+// The first preset that no trial has.
+std::optional<Point> UntriedPreset(const StudyMemory& memory, size_t most) {
+  const auto& presets = memory.space().space().Presets();
+  for (size_t i = 0; i < std::min(most, presets.size()); ++i) {
+    auto point = memory.space().Encode(presets[i]);
+    if (point && !memory.IsTaken(*point)) return point;
   }
   return std::nullopt;
 }
 
-Result<std::optional<Assignment>> AskAtRandom(const StudyView& view, const Taken& taken, uint64_t trial) {
-  return IsNumbered(*view.space) ? Shuffled(view, taken, *view.space->Size(kMaxNumbered), trial) : Drawn(view, taken, trial);
-}
+// What is common to samplers: a memory, and chance where the sampler's own way finds nothing new, so that a finite space is used up.
+class PointSampler : public Sampler {
+ public:
+  Result<std::optional<Assignment>> Ask(const StudyView& view, uint64_t trial) override {
+    if (view.space->dimensions().empty()) return std::nullopt;
+    memory_.See(view);
+    std::optional<Point> point = Propose(view, trial);
+    if (!point) point = Untried(memory_, view.seed, trial);
+    return Decoded(memory_, point);
+  }
+
+ protected:
+  // nullopt: nothing better than chance.
+  virtual std::optional<Point> Propose(const StudyView& view, uint64_t trial) = 0;
+  StudyMemory memory_;
+};
+
+class RandomSampler : public PointSampler {
+  std::optional<Point> Propose(const StudyView&, uint64_t) override { return std::nullopt; }
+};
 
 class ExhaustiveSampler : public Sampler {
  public:
@@ -104,30 +63,50 @@ class ExhaustiveSampler : public Sampler {
       return Fail(ErrorCode::kRejected, "the sampler 'exhaustive' needs a finite space, and a range without step makes this one infinite",
                   "Give the range a step, list its values, or choose another sampler");
     }
-    const Taken taken(view);
-    // The first number that is not taken.
-    uint64_t next = 0;
-    for (const uint64_t index : taken.indices()) {
-      if (index != next) break;
-      ++next;
+    memory_.See(view);
+    if (memory_.generation() != generation_) next_ = 0;
+    generation_ = memory_.generation();
+    // What is taken stays taken.
+    for (;; ++next_) {
+      const auto assignment = view.space->At(next_);
+      if (!assignment) return std::nullopt;
+      if (!memory_.IsTaken(*memory_.space().Encode(*assignment))) return assignment;
     }
-    return view.space->At(next);
+  }
+
+ private:
+  StudyMemory memory_;
+  uint64_t generation_ = 0;
+  uint64_t next_ = 0;
+};
+
+class TpeSampler : public PointSampler {
+  std::optional<Point> Propose(const StudyView& view, uint64_t trial) override {
+    Rng rng(SeedOf(view.seed, kTpeSalt, trial));
+    return tpe_.Propose(memory_, rng);
+  }
+  Tpe tpe_;
+};
+
+class LocalSampler : public PointSampler {
+  std::optional<Point> Propose(const StudyView& view, uint64_t trial) override {
+    if (auto preset = UntriedPreset(memory_, SIZE_MAX)) return preset;
+    Rng rng(SeedOf(view.seed, kLocalSalt, trial));
+    return Mutated(memory_, Parents(memory_), rng);
   }
 };
 
-class RandomSampler : public Sampler {
- public:
-  Result<std::optional<Assignment>> Ask(const StudyView& view, uint64_t trial) override { return AskAtRandom(view, Taken(view), trial); }
-};
+// Waves of trial numbers: a wave's parents are the trials of the waves before it.
+class Nsga2Sampler : public PointSampler {
+  static constexpr uint64_t kSmall = 20, kLarge = 50, kLargeBudget = 250;
 
-class AutoSampler : public Sampler {
- public:
-  Result<std::optional<Assignment>> Ask(const StudyView& view, uint64_t trial) override {
-    const Taken taken(view);
-    for (const Assignment& preset : view.space->Presets()) {
-      if (!taken.Has(preset)) return view.space->FromCandidate(view.space->ToCandidate(preset));
-    }
-    return AskAtRandom(view, taken, trial);
+  std::optional<Point> Propose(const StudyView& view, uint64_t trial) override {
+    const uint64_t size = view.budget == 0 || view.budget > kLargeBudget ? kLarge : kSmall;
+    const uint64_t begin = (std::max<uint64_t>(trial, 1) - 1) / size * size + 1;
+    const std::vector<Member> population = Population(memory_, begin, size);
+    if (population.empty()) return std::nullopt;
+    Rng rng(SeedOf(view.seed, kBreedSalt, trial));
+    return Bred(memory_, population, rng);
   }
 };
 
@@ -158,10 +137,14 @@ bool ParetoDominates(const std::vector<double>& a, const std::vector<double>& b)
 const std::vector<SamplerRow>& Samplers() {
   static const std::vector<SamplerRow> rows = {
       {"auto",
-       "one candidate of every pass option and backend first, with default parameters, then the rest in random order; results do not guide it",
-       Make<AutoSampler>},
+       "one candidate of every pass option and backend first, then probes of layer groups and neighbours of the best by a model of what was measured, "
+       "TPE and chance in turn",
+       MakeAutoSampler},
       {"random", "every candidate equally likely, none twice", Make<RandomSampler>},
       {"exhaustive", "every candidate in the order of the recipe; finite spaces only", Make<ExhaustiveSampler>},
+      {"tpe", "tree-structured Parzen estimators after Optuna 5, none twice; needs dozens of trials", Make<TpeSampler>},
+      {"nsga2", "waves of candidates bred from the best before them; for several objectives and hundreds of trials", Make<Nsga2Sampler>},
+      {"local", "one or two changes at a time to the best so far", Make<LocalSampler>},
   };
   return rows;
 }
@@ -175,6 +158,16 @@ Result<std::unique_ptr<Sampler>> MakeSampler(std::string_view name) {
   }
   return Fail(ErrorCode::kRejected, fmt::format("unknown sampler '{}'{}", Printable(name, 80), DidYouMean(name, names)), "Samplers are " + Join(names, ", "));
 }
+
+Result<std::unique_ptr<Sampler>> MakeSampler(const proto::Search& search) {
+  TRY_ASSIGN(std::unique_ptr<Sampler> sampler, MakeSampler(search.sampler()));
+  if (search.order().empty() || search.order() == "joint") return sampler;
+  if (search.order() == "pass_by_pass") return MakePassByPass(std::move(sampler));
+  return Fail(ErrorCode::kRejected, fmt::format("unknown order '{}'{}", Printable(search.order(), 80), DidYouMean(search.order(), {"joint", "pass_by_pass"})),
+              "Orders are joint, pass_by_pass");
+}
+
+uint64_t RaceReserve(uint64_t budget) { return budget / 10; }
 
 bool Dominates(const Observation& a, const Observation& b) {
   if (!HasEnded(a) || !HasEnded(b)) return false;

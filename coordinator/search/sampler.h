@@ -21,13 +21,25 @@ struct Observation {
   proto::TrialState state = proto::TRIAL_WAITING;
   std::vector<double> values;     // One an objective, to be minimized (maximized ones are negated); complete trials only.
   double violation = 0;           // Sum of constraint violations; infinity for failed trials.
+  // One a constraint of the recipe, of trials that measured it, feasible or not: how far beyond its bound in units of the bound (of 1 where the
+  // bound is 0), negative within; NaN where it is not known. Empty: not told.
+  std::vector<double> constraints = {};
 };
 
 struct StudyView {
   const Space* space = nullptr;
   const std::vector<Observation>* observations = nullptr;   // By trial number; running and waiting trials included.
   uint64_t seed = 0;              // The job's seed mixed with the study's index.
+  // Views with the same number other than 0 show the same study at different times: the same trial number at the same place is the same
+  // assignment. It lets a sampler keep what it derived from the trials; it never changes what is proposed.
+  uint64_t lineage = 0;
+  uint64_t budget = 0;            // Trials that the study may have in all; 0: not bounded.
+  // The scheduler spends what a sampler leaves of the budget on measuring the best few again (see RaceReserve).
+  bool races = false;
 };
+
+// Trials' worth of measuring that the last part of a budget keeps for racing the best few: a tenth, at least 1 from 10 trials on.
+uint64_t RaceReserve(uint64_t budget);
 
 class Sampler {
  public:
@@ -44,6 +56,8 @@ struct SamplerRow {
 };
 const std::vector<SamplerRow>& Samplers();
 Result<std::unique_ptr<Sampler>> MakeSampler(std::string_view name);  // "" is auto. kRejected with the names there are.
+// As a recipe asks for, its order too.
+Result<std::unique_ptr<Sampler>> MakeSampler(const proto::Search& search);
 
 // Whether a dominates b: feasible before infeasible, smaller violation before larger, else Pareto dominance of values (NaN is worst). A trial
 // that has not ended, or was pruned, neither dominates nor is dominated.

@@ -134,6 +134,45 @@ Result<Space> Space::Build(const proto::Recipe& recipe, const proto::Catalogue& 
   return Space(std::move(plan));
 }
 
+size_t Space::stages() const { return plan_->stages.size(); }
+
+Space Space::Restricted(size_t stage, const Assignment& fixed) const {
+  const SpacePlan& plan = *plan_;
+  if (plan.backends.empty() || !Valid(fixed)) return *this;
+  const auto fix = [&](const std::vector<ParameterPlan>& parameters, size_t first, google::protobuf::RepeatedPtrField<proto::Domain>* domains) {
+    domains->Clear();
+    for (size_t p = 0; p < parameters.size(); ++p) {
+      const auto value = fixed.find(first + p);
+      if (value == fixed.end()) continue;
+      proto::Domain* domain = domains->Add();
+      domain->set_name(parameters[p].dimension.name);
+      *domain->add_choices() = value->second;
+    }
+  };
+  proto::Recipe recipe = plan.recipe;
+  recipe.clear_passes();
+  for (size_t s = 0; s < plan.stages.size(); ++s) {
+    const StagePlan& from = plan.stages[s];
+    proto::Stage* to = recipe.add_passes();
+    *to = plan.recipe.passes(from.index);
+    if (s == stage) continue;
+    const OptionPlan& option = from.options[*ChoiceOf(plan, from.dimension, fixed)];
+    proto::PassChoice choice = to->options(option.choice);
+    fix(option.parameters, option.first_dimension, choice.mutable_parameters());
+    to->clear_options();
+    *to->add_options() = std::move(choice);
+  }
+  if (stage < plan.stages.size()) {
+    const BackendPlan& backend = plan.backends[*ChoiceOf(plan, plan.backend_dimension, fixed)];
+    recipe.clear_backends();
+    proto::BackendChoice* choice = recipe.add_backends();
+    choice->set_backend(backend.name);
+    fix(backend.parameters, backend.first_dimension, choice->mutable_settings());
+  }
+  auto built = Build(recipe, plan.catalogue, plan.inputs);
+  return built ? *std::move(built) : *this;
+}
+
 const std::vector<Dimension>& Space::dimensions() const { return plan_->dimensions; }
 const std::vector<std::string>& Space::notes() const { return plan_->notes; }
 const std::vector<Assignment>& Space::Presets() const { return plan_->presets; }

@@ -23,6 +23,7 @@ struct Dimension {
   std::vector<proto::Value> choices;    // Categorical where not empty.
   double low = 0, high = 0, step = 0;   // Range otherwise; step 0 = continuous. Integers always have a step.
   bool log = false, integer = false;
+  bool group = false;                   // The precision of one group of layers; choices from the most precise to the cheapest.
   struct Condition {
     size_t dimension;
     std::vector<proto::Value> values;
@@ -83,6 +84,14 @@ class Space {
 
   // What was left out or can never be used, and why, for `hone check`.
   const std::vector<std::string>& notes() const;
+
+  // Pipeline stages that candidates choose at, the backend not counted.
+  size_t stages() const;
+  // The part of the space in which every stage but one is as in the candidate (of this space): steps that the candidate takes at other stages are
+  // fixed with their parameters, and for stage == stages() everything but the backend and its settings. The space where that leaves nothing.
+  Space Restricted(size_t stage, const Assignment& fixed) const;
+
+  const std::shared_ptr<const SpacePlan>& plan() const { return plan_; }
 
  private:
   explicit Space(std::shared_ptr<const SpacePlan> plan);

@@ -63,6 +63,8 @@ std::vector<std::string> Propose(Sampler& sampler, const Space& space, uint64_t 
 class SamplerContract : public ::testing::TestWithParam<std::string> {
  protected:
   std::unique_ptr<Sampler> Make() const { return *MakeSampler(GetParam()); }
+  // What was measured does not change what it proposes.
+  static bool IsBlind() { return GetParam() == "random" || GetParam() == "exhaustive"; }
 };
 
 TEST_P(SamplerContract, ExhaustsFiniteSpacesWithoutRepeating) {
@@ -78,6 +80,7 @@ TEST_P(SamplerContract, ExhaustsFiniteSpacesWithoutRepeating) {
 }
 
 TEST_P(SamplerContract, ProposesTheSameWhateverRunsBeside) {
+  if (!IsBlind()) GTEST_SKIP() << "results guide this sampler";
   const Space space = Built(kFiniteSpaces[2]);
   const std::vector<std::string> alone = Propose(*Make(), space, 7, 0, 100);
   EXPECT_EQ(Propose(*Make(), space, 7, 8, 100), alone);
@@ -85,6 +88,7 @@ TEST_P(SamplerContract, ProposesTheSameWhateverRunsBeside) {
 }
 
 TEST_P(SamplerContract, ARestartGoesOnWithTheSameProposal) {
+  if (!IsBlind()) GTEST_SKIP() << "results guide this sampler; guided_samplers_test.cc restarts it";
   const Space space = Built(kFiniteSpaces[2]);
   Rng rng(1);
   for (int round = 0; round < 50; ++round) {
@@ -149,7 +153,7 @@ TEST_P(SamplerContract, InfiniteSpacesNeverRepeatOrAreRefused) {
   const std::vector<std::string> texts = Propose(*sampler, space, 1, 3, 200);
   EXPECT_EQ(texts.size(), 200u);
   EXPECT_EQ(std::set<std::string>(texts.begin(), texts.end()).size(), 200u);
-  EXPECT_EQ(Propose(*Make(), space, 1, 0, 200), texts);
+  if (IsBlind()) EXPECT_EQ(Propose(*Make(), space, 1, 0, 200), texts);
 }
 
 INSTANTIATE_TEST_SUITE_P(All, SamplerContract, ::testing::ValuesIn([] {

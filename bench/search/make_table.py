@@ -1,0 +1,129 @@
+#!/usr/bin/env python3
+"""Measures every candidate of a recipe on a small model and keeps the table.
+
+    make_table.py HONE_BIN_FOLDER NAME [--models FOLDER] [--out bench/search/tables]
+
+NAME is text_angle, mlp or attention; its recipe lies in the tables' folder. Needs onnx and numpy (ops/setup's peers). Everything is timed, whatever its
+accuracy, so that any bound can be asked of the table. Writes NAME.csv (candidate, accuracy_drop, size_bytes, latency samples in ms) and NAME.catalogue.
+"""
+import argparse
+import csv
+import json
+import pathlib
+import sqlite3
+import subprocess
+import sys
+import tempfile
+
+import numpy as np
+
+MOST_SAMPLES = 32
+
+
+def weights(rng, name, *shape):
+    from onnx import numpy_helper
+
+    values = rng.normal(size=shape) / np.sqrt(shape[0])
+    # A few large channels, as trained networks have them.
+    values[:, rng.integers(shape[-1], size=max(1, shape[-1] // 64))] *= 6
+    return numpy_helper.from_array(values.astype(np.float32), name)
+
+
+def mlp(folder, rng):
+    import onnx
+    from onnx import TensorProto, helper
+
+    sizes = [256, 1024, 1024, 512, 32]
+    nodes, initializers, last = [], [], "x"
+    for i, (inner, outer) in enumerate(zip(sizes, sizes[1:])):
+        initializers.append(weights(rng, f"w{i}", inner, outer))
+        nodes.append(helper.make_node("MatMul", [last, f"w{i}"], [f"h{i}"]))
+        last = f"h{i}"
+        if i + 2 < len(sizes):
+            nodes.append(helper.make_node("Relu", [last], [f"r{i}"]))
+            last = f"r{i}"
+    graph = helper.make_graph(nodes, "mlp", [helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, sizes[0]])],
+                              [helper.make_tensor_value_info(last, TensorProto.FLOAT, [1, sizes[-1]])], initializers)
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), folder / "mlp.onnx")
+    np.savez(folder / "mlp.npz", x=rng.normal(size=(48, sizes[0])).astype(np.float32))
+    return folder / "mlp.onnx", folder / "mlp.npz"
+
+
+def attention(folder, rng):
+    import onnx
+    from onnx import TensorProto, helper, numpy_helper
+
+    width, length, blocks = 128, 32, 2
+    nodes, initializers, last = [], [numpy_helper.from_array(np.float32(width ** -0.5), "scale")], "x"
+
+    def node(op, inputs, **attributes):
+        name = f"t{len(nodes)}"
+        nodes.append(helper.make_node(op, inputs, [name], **attributes))
+        return name
+
+    def dense(source, inner, outer):
+        name = f"w{len(initializers)}"
+        initializers.append(weights(rng, name, inner, outer))
+        return node("MatMul", [source, name])
+
+    for _ in range(blocks):
+        q, k, v = (dense(last, width, width) for _ in range(3))
+        scores = node("Softmax", [node("Mul", [node("MatMul", [q, node("Transpose", [k], perm=[0, 2, 1])]), "scale"])], axis=-1)
+        last = node("Add", [last, dense(node("MatMul", [scores, v]), width, width)])
+        last = node("Add", [last, dense(node("Relu", [dense(last, width, 4 * width)]), 4 * width, width)])
+    graph = helper.make_graph(nodes, "attention", [helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, length, width])],
+                              [helper.make_tensor_value_info(last, TensorProto.FLOAT, [1, length, width])], initializers)
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), folder / "attention.onnx")
+    np.savez(folder / "attention.npz", x=rng.normal(size=(48, length, width)).astype(np.float32))
+    return folder / "attention.onnx", folder / "attention.npz"
+
+
+def rows_of(database):
+    query = """SELECT t.candidate, t.trial, t.result,
+      (SELECT value FROM metrics WHERE attempt = t.result AND subject = 'candidate' AND name = 'accuracy_drop'),
+      (SELECT value FROM metrics WHERE attempt = t.result AND subject = 'candidate' AND name = 'size_bytes'),
+      (SELECT doubles FROM samples WHERE attempt = t.result AND series = 'candidate.latency_ms')
+      FROM trials t WHERE t.trial > 0 AND t.state = 'complete' ORDER BY t.trial"""
+    for candidate, _, _, drop, size, doubles in database.execute(query):
+        if drop is None or doubles is None:
+            continue
+        samples = np.frombuffer(doubles, dtype="<f8")
+        if len(samples) > MOST_SAMPLES:
+            # Evenly over the ranks: the table keeps the distribution.
+            samples = np.sort(samples)[np.linspace(0, len(samples) - 1, MOST_SAMPLES).round().astype(int)]
+        yield candidate, f"{drop:.6g}", int(size), " ".join(f"{sample:.4g}" for sample in samples)
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("bin", type=pathlib.Path)
+    parser.add_argument("name", choices=["text_angle", "mlp", "attention"])
+    parser.add_argument("--models", type=pathlib.Path, default=pathlib.Path.home() / ".cache/hone/deps/bench-models")
+    parser.add_argument("--out", type=pathlib.Path, default=pathlib.Path(__file__).parent / "tables")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = pathlib.Path(scratch)
+        made = {"mlp": mlp, "attention": attention}.get(options.name)
+        model, data = made(folder, np.random.default_rng(1)) if made else (options.models / "text_angle.onnx", options.models / "text_angle.npz")
+        recipe = folder / "recipe.yaml"
+        ranges = f"data: {{calibration: {{path: {data}, samples: 16}}, evaluation: {{path: {data}, from: 16, samples: 32}}}}\n"
+        recipe.write_text((options.out / f"{options.name}.yaml").read_text() + ranges)
+        done = subprocess.run([options.bin / "hone", "optimize", model, "--recipe", recipe, "-o", folder / "run", "-q"], stdout=subprocess.DEVNULL)
+        if done.returncode not in (0, 1):
+            sys.exit(done.returncode)
+        database = sqlite3.connect(folder / "run/.hone/hone.db")
+        with open(options.out / f"{options.name}.csv", "w", newline="") as file:
+            table = csv.writer(file)
+            table.writerow(["candidate", "accuracy_drop", "size_bytes", "latency_ms"])
+            count = 0
+            for row in rows_of(database):
+                table.writerow(row)
+                count += 1
+        (catalogue,) = database.execute("SELECT catalogue FROM studies").fetchone()
+        offered = {key: value for key, value in json.loads(catalogue).items() if key in ("passes", "backends")}
+        (options.out / f"{options.name}.catalogue").write_text(json.dumps(offered, separators=(",", ":")) + "\n")
+        print(f"{options.name}: {count} candidates")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,272 @@
+// Bergstra, Bardenet, Bengio, Kegl, "Algorithms for Hyper-Parameter Optimization" (2011), after Optuna 5.0 (tpe_optuna.h), with what a durable
+// search on a fleet needs:
+//
+// - The best tenth of the trials (at most 25 for one objective) is "below", all others are "above": infeasible and failed ones, which therefore
+//   repel, and running ones, so that workers spread (a constant liar).
+// - All dimensions are drawn together, conditional ones too: a component is one trial; a dimension that the trial lacks has the prior there,
+//   and a dimension that a candidate lacks counts for nothing.
+// - Numbers are seen in at most 64 cells. A kernel is a discrete Gaussian around its trial's cell, as wide as the gap to the next occupied cell,
+//   within 1/min(100, K+2) of the range and all of it. So a density is a product of table entries.
+// - Of 24 candidates drawn from below that nobody has yet, the one with the largest ratio of densities is taken.
+//
+// The densities of all candidates are computed together, component by component: 24 products side by side.
+#include "coordinator/search/tpe.h"
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+
+#include "coordinator/search/multi_objective.h"
+
+namespace hone {
+namespace {
+
+constexpr size_t kMostBelow = 25;
+constexpr size_t kFlatWeights = 25;
+constexpr size_t kMaxDraws = 400;
+constexpr double kNarrowest = 0.5;   // Of a kernel, in cells.
+constexpr double kNegligible = 1e-15;
+// Keeps the product over fifty dimensions a normal number.
+constexpr double kLeastFactor = 1e-6;
+
+}  // namespace
+
+std::vector<const TrialRow*> BestFirst(const std::vector<TrialRow>& rows, size_t enough) {
+  std::vector<const TrialRow*> feasible, rest;
+  for (const TrialRow& row : rows) {
+    if (row.point.empty() || row.standing == Standing::kRunning) continue;
+    (row.standing == Standing::kFeasible ? feasible : rest).push_back(&row);
+  }
+  std::vector<const TrialRow*> best;
+  best.reserve(feasible.size() + rest.size());
+  const bool single = feasible.empty() || feasible.front()->values.size() == 1;
+  if (single) {
+    const auto better = [](const TrialRow* a, const TrialRow* b) { return a->values[0] != b->values[0] ? a->values[0] < b->values[0] : a < b; };
+    const auto middle = feasible.begin() + static_cast<std::ptrdiff_t>(std::min(enough, feasible.size()));
+    std::partial_sort(feasible.begin(), middle, feasible.end(), better);
+    best = std::move(feasible);
+  } else {
+    std::vector<Values> values;
+    for (const TrialRow* row : feasible) values.push_back(row->values);
+    const std::vector<size_t> ranks = NonDominationRanks(values, enough);
+    for (size_t rank = 0; best.size() < feasible.size(); ++rank) {
+      std::vector<size_t> layer;
+      for (size_t i = 0; i < ranks.size(); ++i) {
+        if (ranks[i] == rank) layer.push_back(i);
+      }
+      if (best.size() < enough && best.size() + layer.size() > enough) {
+        // The layer that the cut goes through: those that cover most come first.
+        std::vector<Values> of_layer;
+        for (const size_t i : layer) of_layer.push_back(values[i]);
+        std::vector<bool> chosen(layer.size(), false);
+        for (const size_t i : SelectByHypervolume(of_layer, enough - best.size(), ReferencePointOf(of_layer))) {
+          chosen[i] = true;
+          best.push_back(feasible[layer[i]]);
+        }
+        for (size_t i = 0; i < layer.size(); ++i) {
+          if (!chosen[i]) best.push_back(feasible[layer[i]]);
+        }
+        continue;
+      }
+      for (const size_t i : layer) best.push_back(feasible[i]);
+    }
+  }
+  std::stable_sort(rest.begin(), rest.end(), [](const TrialRow* a, const TrialRow* b) { return a->violation < b->violation; });
+  best.insert(best.end(), rest.begin(), rest.end());
+  return best;
+}
+
+std::optional<Point> Tpe::Propose(const StudyMemory& memory, Rng& rng) {
+  const CodedSpace& space = memory.space();
+  Split(memory);
+  if (below_.rows.empty()) return std::nullopt;
+  first_cell_.assign(1, 0);
+  for (size_t d = 0; d < space.size(); ++d) first_cell_.push_back(first_cell_.back() + space[d].cells + 1);
+  FindWidths(space, below_);
+  points_.clear();
+  cells_.clear();
+  for (size_t draw = 0; draw < kMaxDraws && points_.size() < kCandidates; ++draw) {
+    auto point = Draw(memory, rng);
+    if (!point || memory.IsTaken(*point)) continue;
+    std::vector<uint32_t>& cells = cells_.emplace_back();
+    for (size_t d = 0; d < space.size(); ++d) cells.push_back((*point)[d] == kAbsent ? space[d].cells : space[d].CellOf((*point)[d]));
+    points_.push_back(*std::move(point));
+  }
+  if (points_.empty()) return std::nullopt;
+  FindWidths(space, above_);
+  const std::vector<double> good = LogDensities(space, below_), bad = LogDensities(space, above_);
+  size_t best = 0;
+  for (size_t c = 1; c < points_.size(); ++c) {
+    if (good[c] - bad[c] > good[best] - bad[best]) best = c;
+  }
+  return points_[best];
+}
+
+void Tpe::Split(const StudyMemory& memory) {
+  below_.rows.clear();
+  above_.rows.clear();
+  size_t ended = 0, objectives = 1;
+  for (const TrialRow& row : memory.rows()) {
+    if (row.point.empty()) continue;
+    if (row.standing != Standing::kRunning) ++ended;
+    if (row.standing == Standing::kFeasible) objectives = row.values.size();
+  }
+  if (ended < kStartupTrials) return;
+  size_t count = (ended + 9) / 10;
+  if (objectives == 1) count = std::min(count, kMostBelow);
+  std::vector<const TrialRow*> best = BestFirst(memory.rows(), count);
+  // What failed is no example, whatever else there is.
+  while (count > 0 && best[count - 1]->standing == Standing::kFailed) --count;
+  best.resize(count);
+  std::sort(best.begin(), best.end());
+  size_t next = 0;
+  for (const TrialRow& row : memory.rows()) {
+    if (row.point.empty()) continue;
+    const bool is_best = next < best.size() && best[next] == &row;
+    next += is_best ? 1 : 0;
+    (is_best ? below_ : above_).rows.push_back(&row);
+  }
+  Weigh(below_, true);
+  Weigh(above_, objectives > 1);
+}
+
+// Old trials count less, linearly, but for the newest 25.
+void Tpe::Weigh(Side& side, bool equal) const {
+  const size_t count = side.rows.size();
+  side.weights.assign(count + 1, 1);
+  if (!equal && count > kFlatWeights) {
+    const size_t ramp = count - kFlatWeights;
+    for (size_t i = 0; i < ramp; ++i) {
+      const double share = ramp == 1 ? 0 : static_cast<double>(i) / static_cast<double>(ramp - 1);
+      side.weights[i] = 1 / static_cast<double>(count) * (1 - share) + share;
+    }
+  }
+  double sum = 0;
+  for (const double weight : side.weights) sum += weight;
+  for (double& weight : side.weights) weight /= sum;
+}
+
+// The larger of the gaps to the next occupied cells; at the ends the inner one.
+void Tpe::FindWidths(const CodedSpace& space, Side& side) const {
+  side.width.assign(first_cell_.back(), 0);
+  for (size_t d = 0; d < space.size(); ++d) {
+    if (space[d].categorical || space[d].IsFixed()) continue;
+    const uint32_t cells = space[d].cells;
+    double* width = side.width.data() + first_cell_[d];
+    for (const TrialRow* row : side.rows) {
+      if (row->cells[d] < cells) width[row->cells[d]] = 1;
+    }
+    const double least = std::max(kNarrowest, static_cast<double>(cells) / std::min(100.0, static_cast<double>(side.rows.size()) + 2));
+    std::optional<uint32_t> last;
+    double left = 0;
+    for (uint32_t cell = 0; cell < cells; ++cell) {
+      if (width[cell] == 0) continue;
+      const double gap = last ? cell - *last : 0;
+      if (last) width[*last] = std::clamp(std::max(left, gap), least, std::max(least, static_cast<double>(cells)));
+      left = gap;
+      last = cell;
+    }
+    if (last) width[*last] = left == 0 ? cells : std::clamp(left, least, std::max(least, static_cast<double>(cells)));
+  }
+}
+
+// exp(-j^2 / 2w^2) by products: its ratio from step to step is a power of the first.
+void Tpe::KernelAt(const Side& side, size_t dimension, uint32_t cell, uint32_t cells, std::vector<double>& kernel) const {
+  const double width = side.width[first_cell_[dimension] + cell];
+  const double q = std::exp(-0.5 / (width * width)), q2 = q * q;
+  kernel.assign(cells, 0);
+  kernel[cell] = 1;
+  double sum = 1, value = 1, ratio = q;
+  const uint32_t reach = std::max(cell, cells - 1 - cell);
+  for (uint32_t j = 1; j <= reach && value > kNegligible; ++j) {
+    value *= ratio;
+    ratio *= q2;
+    if (cell >= j) sum += kernel[cell - j] = value;
+    if (cell + j < cells) sum += kernel[cell + j] = value;
+  }
+  for (double& one : kernel) one /= sum;
+}
+
+double Tpe::DrawValue(const Coordinate& coordinate, size_t dimension, const TrialRow& row, Rng& rng) {
+  const uint32_t cells = coordinate.cells;
+  if (coordinate.categorical) {
+    // 1/(K+1) for every choice and 1 more for the trial's.
+    const double prior = 1 / (static_cast<double>(below_.rows.size()) + 1);
+    if (rng.Uniform() * (1 + cells * prior) < 1) return coordinate.points <= cells ? row.point[dimension] : coordinate.ValueIn(row.cells[dimension], rng);
+    return coordinate.Any(rng);
+  }
+  KernelAt(below_, dimension, row.cells[dimension], cells, kernel_);
+  double left = rng.Uniform();
+  uint32_t cell = 0;
+  while (cell + 1 < cells && left >= kernel_[cell]) left -= kernel_[cell++];
+  return coordinate.ValueIn(cell, rng);
+}
+
+// From below. nullopt where the formats do not chain.
+std::optional<Point> Tpe::Draw(const StudyMemory& memory, Rng& rng) {
+  const CodedSpace& space = memory.space();
+  double left = rng.Uniform();
+  size_t k = 0;
+  while (k < below_.rows.size() && left >= below_.weights[k]) left -= below_.weights[k++];
+  const TrialRow* row = k < below_.rows.size() ? below_.rows[k] : nullptr;
+  Point point(space.size(), kAbsent);
+  for (size_t d = 0; d < space.size(); ++d) {
+    if (!space.IsActive(d, point)) continue;
+    if (space[d].IsFixed()) {
+      point[d] = 0;
+    } else if (row == nullptr || row->point[d] == kAbsent) {
+      point[d] = space[d].Any(rng);
+    } else {
+      point[d] = DrawValue(space[d], d, *row, rng);
+    }
+  }
+  if (!space.FormatsChain(point)) return std::nullopt;
+  return point;
+}
+
+// factors_[(first_cell + component's cell) * kCandidates + candidate]: the kernel of a component in that cell at the candidate.
+void Tpe::FillFactors(const CodedSpace& space, const Side& side, size_t dimension) {
+  const Coordinate& coordinate = space[dimension];
+  const uint32_t cells = coordinate.cells;
+  double* factors = factors_.data() + first_cell_[dimension] * kCandidates;
+  std::fill(factors, factors + (cells + 1) * kCandidates, 1.0);
+  if (coordinate.IsFixed()) return;
+  const double uniform = 1.0 / cells, prior = 1 / (static_cast<double>(side.rows.size()) + 1);
+  const double miss = prior / (1 + cells * prior), hit = (1 + prior) / (1 + cells * prior);
+  for (uint32_t cell = 0; cell <= cells; ++cell) {
+    const bool kernel = cell < cells && !coordinate.categorical;
+    if (kernel && side.width[first_cell_[dimension] + cell] == 0) continue;
+    if (kernel) KernelAt(side, dimension, cell, cells, kernel_);
+    for (size_t c = 0; c < points_.size(); ++c) {
+      const uint32_t at = cells_[c][dimension];
+      if (at == cells) continue;
+      factors[cell * kCandidates + c] = cell == cells ? uniform : kernel ? std::max(kernel_[at], kLeastFactor) : at == cell ? hit : miss;
+    }
+  }
+}
+
+std::vector<double> Tpe::LogDensities(const CodedSpace& space, const Side& side) {
+  factors_.resize(first_cell_.back() * kCandidates);
+  for (size_t d = 0; d < space.size(); ++d) FillFactors(space, side, d);
+  std::array<double, kCandidates> sums{};
+  std::vector<size_t> dimensions;
+  for (size_t d = 0; d < space.size(); ++d) {
+    if (!space[d].IsFixed()) dimensions.push_back(d);
+  }
+  for (size_t k = 0; k <= side.rows.size(); ++k) {
+    std::array<double, kCandidates> products;
+    products.fill(side.weights[k]);
+    for (const size_t d : dimensions) {
+      // The prior has no cell of its own, as a trial that lacks the dimension.
+      const size_t cell = k < side.rows.size() ? side.rows[k]->cells[d] : space[d].cells;
+      const double* factors = factors_.data() + (first_cell_[d] + cell) * kCandidates;
+      for (size_t c = 0; c < kCandidates; ++c) products[c] *= factors[c];
+    }
+    for (size_t c = 0; c < kCandidates; ++c) sums[c] += products[c];
+  }
+  std::vector<double> logs;
+  for (size_t c = 0; c < points_.size(); ++c) logs.push_back(std::log(std::max(sums[c], 1e-300)));
+  return logs;
+}
+
+}  // namespace hone

@@ -1,0 +1,52 @@
+// Tree-structured Parzen estimators as hone searches with them.
+#pragma once
+
+#include <optional>
+#include <vector>
+
+#include "coordinator/search/random.h"
+#include "coordinator/search/study_memory.h"
+
+namespace hone {
+
+// Room that proposals are computed in; holds nothing that the next proposal depends on.
+class Tpe {
+ public:
+  // Trials that must have ended before the estimators say anything.
+  static constexpr size_t kStartupTrials = 10;
+
+  // A point that no trial has; nullopt while too few trials have ended, or where chance found none.
+  std::optional<Point> Propose(const StudyMemory& memory, Rng& rng);
+
+ private:
+  static constexpr size_t kCandidates = 24;
+
+  // One side's trials with their weights; the last component is the prior.
+  struct Side {
+    std::vector<const TrialRow*> rows;
+    std::vector<double> weights;   // rows.size() + 1 of them, with sum 1.
+    std::vector<double> width;     // By dimension and cell: of the kernel that stands there, in cells; 0 where none does.
+  };
+
+  void Split(const StudyMemory& memory);
+  void Weigh(Side& side, bool equal) const;
+  void FindWidths(const CodedSpace& space, Side& side) const;
+  std::optional<Point> Draw(const StudyMemory& memory, Rng& rng);
+  double DrawValue(const Coordinate& coordinate, size_t dimension, const TrialRow& row, Rng& rng);
+  std::vector<double> LogDensities(const CodedSpace& space, const Side& side);
+  void FillFactors(const CodedSpace& space, const Side& side, size_t dimension);
+  void KernelAt(const Side& side, size_t dimension, uint32_t cell, uint32_t cells, std::vector<double>& kernel) const;
+
+  Side below_, above_;
+  std::vector<size_t> first_cell_;                 // Of each dimension in Side::width and factors_.
+  std::vector<Point> points_;                      // Candidates.
+  std::vector<std::vector<uint32_t>> cells_;       // Of the candidates; Coordinate::cells where absent.
+  std::vector<double> factors_;                    // By dimension, component's cell and candidate.
+  std::vector<double> kernel_;
+};
+
+// Trials that ended, best first: feasible ones by layers (of one objective by value), then infeasible ones by violation, then failed ones. Equal
+// ones by number. Of the feasible only the first `enough` are in order.
+std::vector<const TrialRow*> BestFirst(const std::vector<TrialRow>& rows, size_t enough);
+
+}  // namespace hone
