@@ -37,19 +37,32 @@ ROOT = HERE.parents[1]
 # hone's rows: name -> passes. What is compared with what follows from the middle of the name: static, dynamic, w8, w4, ov.
 HONE = {
     "hone-static": ["static_int8"],
+    "hone-static-perchannel": ["static_int8:per_channel=true"],
+    "hone-static-smooth": ["static_int8:per_channel=true,smooth_alpha=0.5"],
+    "hone-static-percentile": ["static_int8:per_channel=true,observer=percentile"],
     "hone-static-ov": ["static_int8:layout=openvino"],
+    "hone-static-ov-smooth": ["static_int8:layout=openvino,observer=mean_minmax,smooth_alpha=0.95,bias_correction=true"],
+    "hone-ov-int8": ["openvino_int8"],
     "hone-dynamic": ["dynamic_int8"],
+    "hone-dynamic-perchannel": ["dynamic_int8:per_channel=true"],
+    "hone-dynamic-fused": ["simplify", "fuse_transformer", "dynamic_int8:per_channel=true"],
     "hone-w8": ["weights_int8"],
-    "hone-w4": ["weights_int4:group_size=128"],
-    "hone-w4-g32": ["weights_int4:group_size=32"],
+    "hone-ov-w8": ["openvino_weights"],
+    "hone-w4": ["weights_int4:group_size=128,symmetric=false"],
+    "hone-w4-g32": ["weights_int4:group_size=32,symmetric=false"],
+    "hone-w4-g32-mse": ["weights_int4:group_size=32,symmetric=false,method=mse"],
+    "hone-w4-g32-gptq": ["weights_int4:group_size=32,symmetric=false,method=gptq"],
+    "hone-w4-g32-awq": ["weights_int4:group_size=32,symmetric=false,method=awq"],
+    "hone-ov-w4": ["openvino_weights:mode=int4_asym"],
+    "hone-ov-w4-g32": ["openvino_weights:mode=int4_asym,group_size=32"],
 }
 
 # Which rows each model is worth: regular expressions over the names.
 MODELS = {
     "minilm": dict(rows=".*", first_held_out=1100, samples=128),
-    "text_angle": dict(rows="(?!.*(w4|4bit|transformer|awq|gptq))", first_held_out=128, samples=128),
-    "resnet50": dict(rows="hone-static.*|hone-ov-int8.*|hone-w8|ort-static-minmax.*|ort-dynamic|nncf-(ov|onnx)-int8", first_held_out=128, samples=64),
-    "encoder100m": dict(rows="hone-w4.*|hone-ov-w4.*|hone-dynamic|ort-4bit(-g32)?$|ort-dynamic|nncf-ov-w4(-g32)?", first_held_out=1100, samples=32),
+    "text_angle": dict(rows="(?!.*(w4|4bit|transformer|awq|gptq|fused))", first_held_out=128, samples=128),
+    "resnet50": dict(rows="hone-static.*|hone-ov-int8|hone-ov-w8|ort-static-minmax.*|nncf-(ov|onnx)-int8$", first_held_out=128, samples=64),
+    "encoder100m": dict(rows="hone-w4.*|hone-ov-w4.*|hone-dynamic$|ort-4bit(-g32)?$|ort-dynamic$|nncf-ov-w4(-g32)?$", first_held_out=1100, samples=32),
 }
 
 
@@ -255,6 +268,10 @@ class Report:
             (own, own_row, own_runtime, _), (peer, peer_row, peer_runtime, _) = best
             lines.append(["fastest at cosine >= 0.99, peers' latency / hone's", f"{peer / own:.2f}",
                           f"{own_row} in {own_runtime} {own:.2f} ms; {peer_row} in {peer_runtime} {peer:.2f} ms"])
+        four_bits = sorted((one[3]["cosine"], one[1], one[2]) for ours in (True, False) for one in self.candidates(ours)
+                           if kind_of(one[1]) == "4-bit weights")
+        for cosine, row, runtime in reversed(four_bits):
+            lines.append([f"4-bit weights, cosine: {row}", f"{cosine:.4f}", f"in {runtime}"])
         for row, told in self.memory.items():
             if all("memory_mb" in told.get(samples, {}) for samples in (64, 1024)):
                 few, many = told[64]["memory_mb"], told[1024]["memory_mb"]
