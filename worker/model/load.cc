@@ -317,10 +317,15 @@ Result<> ReadExactly(int fd, uint64_t offset, std::string& target) {
   return {};
 }
 
-// Brings external tensors in; keeps one open file a location.
+// Smaller tensors are loaded even where a model is mapped: what shapes are computed from must be in memory.
+constexpr uint64_t kMinMappedBytes = 64 << 10;
+
+// Brings external tensors in, or points them to mapped files; keeps one open file a location.
 class ExternalReader {
  public:
-  explicit ExternalReader(const fs::path& folder) : folder_(::open(folder.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC)) {}
+  // mapped: nullptr to load everything.
+  ExternalReader(const fs::path& folder, MappedWeights* mapped)
+      : folder_(::open(folder.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC)), mapped_(mapped) {}
 
   Result<> Load(onnx::TensorProto& tensor) {
     if (tensor.data_location() != onnx::TensorProto::EXTERNAL) return {};
@@ -342,6 +347,7 @@ class ExternalReader {
                   fmt::format("{}: bytes {} to {} lie beyond the end of '{}', which has {}", TensorText(tensor),
                               place.offset, place.offset + bytes, place.location, file->size_bytes));
     }
+    if (mapped_ != nullptr && bytes >= kMinMappedBytes) return Map(tensor, place, bytes, *file);
     std::string* target = tensor.mutable_raw_data();
     target->resize(bytes);
     TRY(ReadExactly(file->descriptor.get(), place.offset, *target));
@@ -360,8 +366,27 @@ class ExternalReader {
     return &files_.emplace(location, std::move(file)).first->second;
   }
 
+  Result<> Map(onnx::TensorProto& tensor, const ExternalPlace& place, uint64_t bytes, const RegularFile& file) {
+    auto known = locations_.find(place.location);
+    if (known == locations_.end()) {
+      TRY_ASSIGN(std::string location, mapped_->Map(file.descriptor.get(), file.size_bytes));
+      known = locations_.emplace(place.location, std::move(location)).first;
+    }
+    tensor.clear_external_data();
+    const std::pair<const char*, std::string> entries[] = {
+        {"location", known->second}, {"offset", std::to_string(place.offset)}, {"length", std::to_string(bytes)}};
+    for (const auto& [key, value] : entries) {
+      auto* entry = tensor.add_external_data();
+      entry->set_key(key);
+      entry->set_value(value);
+    }
+    return {};
+  }
+
   static constexpr size_t kMaxFiles = 128;  // Open at once: some exporters write a file a tensor.
   Descriptor folder_;
+  MappedWeights* mapped_;
+  std::map<std::string, std::string> locations_;  // Of mapped files, by the location in the model.
   std::map<std::string, RegularFile> files_;
   uint64_t total_ = 0;
 };
@@ -394,10 +419,12 @@ Result<> CheckForm(const fs::path& file, const onnx::ModelProto& model) {
 
 }  // namespace
 
-Result<onnx::ModelProto> LoadOnnx(const fs::path& file, Weights weights) try {
+namespace {
+
+Result<onnx::ModelProto> Load(const fs::path& file, Weights weights, MappedWeights* mapped) try {
   TRY_ASSIGN(onnx::ModelProto model, Parse(file));
   TRY(CheckForm(file, model));
-  ExternalReader reader(FolderOf(file));
+  ExternalReader reader(FolderOf(file), mapped);
   const Result<> read = VisitTensors(model, [&](onnx::TensorProto& tensor) -> Result<> {
     TRY(CheckTensorSize(tensor));
     if (weights == Weights::load) TRY(reader.Load(tensor));
@@ -414,6 +441,14 @@ Result<onnx::ModelProto> LoadOnnx(const fs::path& file, Weights weights) try {
   return model;
 } catch (const std::bad_alloc&) {
   return Fail(ErrorCode::kExhausted, fmt::format("load {}: not enough memory", file.string()));
+}
+
+}  // namespace
+
+Result<onnx::ModelProto> LoadOnnx(const fs::path& file, Weights weights) { return Load(file, weights, nullptr); }
+
+Result<onnx::ModelProto> MapOnnx(const fs::path& file, MappedWeights& mapped) {
+  return Load(file, Weights::load, &mapped);
 }
 
 Result<std::vector<std::string>> ExternalFiles(const fs::path& onnx_file) try {

@@ -12,6 +12,7 @@
 #include <new>
 
 #include "common/base/strings.h"
+#include "worker/model/mapped.h"
 
 namespace hone {
 namespace {
@@ -246,12 +247,60 @@ void ForgetShapes(onnx::GraphProto& graph) {
   }
 }
 
+// A tensor with one byte where it has many: the checker looks at the fields of a tensor, not at its bytes, and would
+// look for the files of external data.
+void Shorten(onnx::TensorProto& tensor) {
+  tensor.clear_external_data();
+  tensor.clear_data_location();
+  tensor.set_raw_data(std::string(1, '\0'));
+}
+
+// The model without its weights, for the checker.
+onnx::ModelProto WithoutWeights(const onnx::ModelProto& model) {
+  onnx::ModelProto slim;
+  slim.set_ir_version(model.ir_version());
+  *slim.mutable_opset_import() = model.opset_import();
+  *slim.mutable_functions() = model.functions();
+  *slim.mutable_training_info() = model.training_info();
+  *slim.mutable_metadata_props() = model.metadata_props();
+  const onnx::GraphProto& graph = model.graph();
+  onnx::GraphProto& slim_graph = *slim.mutable_graph();
+  slim_graph.set_name(graph.name());
+  *slim_graph.mutable_node() = graph.node();
+  *slim_graph.mutable_input() = graph.input();
+  *slim_graph.mutable_output() = graph.output();
+  *slim_graph.mutable_value_info() = graph.value_info();
+  *slim_graph.mutable_sparse_initializer() = graph.sparse_initializer();
+  *slim_graph.mutable_quantization_annotation() = graph.quantization_annotation();
+  for (const auto& tensor : graph.initializer()) {
+    onnx::TensorProto& slim_tensor = *slim_graph.add_initializer();
+    if (!IsMapped(tensor) && !(tensor.has_raw_data() && tensor.raw_data().size() > 1024)) {
+      slim_tensor = tensor;
+      continue;
+    }
+    slim_tensor.set_name(tensor.name());
+    slim_tensor.set_data_type(tensor.data_type());
+    *slim_tensor.mutable_dims() = tensor.dims();
+    Shorten(slim_tensor);
+  }
+  const Result<> visited = VisitTensors(slim, [](onnx::TensorProto& tensor) -> Result<> {
+    if (IsMapped(tensor)) Shorten(tensor);
+    return {};
+  });
+  CHECK_THAT(visited);
+  return slim;
+}
+
 }  // namespace
 
 Result<> CheckModel(const onnx::ModelProto& model) {
   TRY(CheckOpsets(model));
   try {
-    onnx::checker::check_model(model);
+    if (HasMapped(model)) {
+      onnx::checker::check_model(WithoutWeights(model));
+    } else {
+      onnx::checker::check_model(model);
+    }
   } catch (const std::bad_alloc&) {
     return Fail(ErrorCode::kExhausted, "check the model: not enough memory");
   } catch (const std::exception& error) {
@@ -401,8 +450,6 @@ Result<uint64_t> TensorBytes(ElementType type, const std::vector<int64_t>& dims)
 
 Result<Tensor> ReadTensor(const onnx::TensorProto& tensor) {
   const std::string name = fmt::format("tensor '{}'", Printable(tensor.name(), 200));
-  if (tensor.data_location() == onnx::TensorProto::EXTERNAL)
-    return Fail(ErrorCode::kRejected, name + " is external and was not loaded");
   if (ElementBits(tensor.data_type()) < 8) {
     return Fail(ErrorCode::kRejected,
                 fmt::format("{} of type {} has no elements of whole bytes", name, ElementName(tensor.data_type())));
@@ -413,9 +460,10 @@ Result<Tensor> ReadTensor(const onnx::TensorProto& tensor) {
   value.dims.assign(tensor.dims().begin(), tensor.dims().end());
   const Result<uint64_t> size = TensorBytes(value.type, value.dims);
   if (!size) return FailWith(name, size.error());
-  if (tensor.has_raw_data()) {
-    const auto* raw = reinterpret_cast<const std::byte*>(tensor.raw_data().data());
-    value.bytes.assign(raw, raw + tensor.raw_data().size());
+  if (tensor.has_raw_data() || tensor.data_location() == onnx::TensorProto::EXTERNAL) {
+    TRY_ASSIGN(const TensorView view, ViewTensor(tensor));
+    const auto* raw = reinterpret_cast<const std::byte*>(view.bytes().data());
+    value.bytes.assign(raw, raw + view.bytes().size());
   } else {
     ReadTypedField(tensor, value.bytes);
   }
@@ -426,15 +474,50 @@ Result<Tensor> ReadTensor(const onnx::TensorProto& tensor) {
   return value;
 }
 
+TensorView::TensorView(Tensor owned)
+    : type_(owned.type),
+      dims_(std::move(owned.dims)),
+      owned_(std::move(owned.bytes)),
+      bytes_(reinterpret_cast<const char*>(owned_.data()), owned_.size()) {}
+
+Result<TensorView> ViewTensor(const onnx::TensorProto& tensor) {
+  const std::string name = fmt::format("tensor '{}'", Printable(tensor.name(), 200));
+  std::vector<int64_t> dims(tensor.dims().begin(), tensor.dims().end());
+  if (tensor.data_location() == onnx::TensorProto::EXTERNAL) {
+    const std::string_view bytes = MappedBytes(tensor);
+    const Result<uint64_t> size = TensorBytes(tensor.data_type(), dims);
+    if (!size) return FailWith(name, size.error());
+    if (bytes.data() == nullptr || bytes.size() != *size)
+      return Fail(ErrorCode::kRejected, name + " is external and was not loaded");
+    return TensorView(tensor.data_type(), std::move(dims), bytes);
+  }
+  if (tensor.has_raw_data()) {
+    const Result<uint64_t> size = TensorBytes(tensor.data_type(), dims);
+    if (!size) return FailWith(name, size.error());
+    if (tensor.raw_data().size() != *size) {
+      return Fail(ErrorCode::kRejected, fmt::format("{} needs {} bytes for its type and shape and holds {}", name,
+                                                    *size, tensor.raw_data().size()));
+    }
+    return TensorView(tensor.data_type(), std::move(dims), tensor.raw_data());
+  }
+  TRY_ASSIGN(Tensor value, ReadTensor(tensor));
+  return TensorView(std::move(value));
+}
+
 onnx::TensorProto MakeTensor(const std::string& name, ElementType type, const std::vector<int64_t>& dims,
                              std::string_view bytes) {
+  return MakeTensorFrom(name, type, dims, std::string(bytes));
+}
+
+onnx::TensorProto MakeTensorFrom(const std::string& name, ElementType type, const std::vector<int64_t>& dims,
+                                 std::string&& bytes) {
   const Result<uint64_t> size = TensorBytes(type, dims);
   CHECK_THAT(size && *size == bytes.size());
   onnx::TensorProto tensor;
   tensor.set_name(name);
   tensor.set_data_type(type);
   for (const int64_t dim : dims) tensor.add_dims(dim);
-  tensor.set_raw_data(std::string(bytes));
+  tensor.set_raw_data(std::move(bytes));
   return tensor;
 }
 

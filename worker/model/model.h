@@ -29,17 +29,47 @@ enum class Weights { load, leave_external };
 // CheckModel, not here.
 Result<onnx::ModelProto> LoadOnnx(const std::filesystem::path& file, Weights weights = Weights::load);
 
+// Keeps the files mapped that models of MapOnnx refer to. Copies of such a model may live longer, but their mapped
+// weights cannot be read any more. One thread may map while others read.
+class MappedWeights {
+ public:
+  MappedWeights() = default;
+  ~MappedWeights();
+  MappedWeights(const MappedWeights&) = delete;
+  MappedWeights& operator=(const MappedWeights&) = delete;
+
+  // Bytes of all files that were mapped.
+  uint64_t Bytes() const;
+  // Maps a file that is open for reading and returns the location that stands for it in external data.
+  Result<std::string> Map(int descriptor, uint64_t size_bytes);
+
+ private:
+  std::vector<uint64_t> ids_;
+};
+
+// As LoadOnnx(file, Weights::load), but large external tensors stay in their files, mapped and read only when somebody
+// looks at them: memory holds what is in use, not the model. They remain external (data_location) with a location that
+// ViewTensor, ReadTensor, CheckModel and SaveOnnx know; a pass replaces a weight by adding another. What shapes are
+// computed from is small and is loaded.
+Result<onnx::ModelProto> MapOnnx(const std::filesystem::path& file, MappedWeights& mapped);
+
+// Whether the tensor lies in a mapped file.
+bool IsMapped(const onnx::TensorProto& tensor);
+bool HasMapped(const onnx::ModelProto& model);
+// Bytes of the model with its mapped tensors.
+uint64_t ModelBytes(const onnx::ModelProto& model);
+
 // The distinct external-data locations that a model names, as relative paths that stay beneath its folder. kRejected
 // otherwise.
 Result<std::vector<std::string>> ExternalFiles(const std::filesystem::path& onnx_file);
 
 // Writes model.onnx into folder, deterministically; tensors of at least 1 KiB go to model.onnx.data when the whole
-// would pass 1.9 GB. Returns the bundle (format onnx).
+// would pass 1.9 GB or some are mapped. Mapped tensors stream from their files. Returns the bundle (format onnx).
 Result<proto::Bundle> SaveOnnx(const onnx::ModelProto& model, const std::filesystem::path& folder);
 // The same, taking the model apart instead of copying a large one.
 Result<proto::Bundle> SaveOnnx(onnx::ModelProto&& model, const std::filesystem::path& folder);
 
-// onnx::checker on the model (path-based for models over 2 GB), with its message as kRejected.
+// onnx::checker on the model, whatever its size, with its message as kRejected.
 Result<> CheckModel(const onnx::ModelProto& model);
 
 // onnx shape inference with data propagation; unknown operators are passed over. Never fails on a model that the
@@ -80,11 +110,41 @@ Result<> VisitTensors(onnx::ModelProto& model, const std::function<Result<>(onnx
 // negative dimension or an overflow.
 Result<uint64_t> TensorBytes(ElementType type, const std::vector<int64_t>& dims);
 
-// The value of a tensor with whole-byte elements, whichever field holds it. Fails for external tensors that were not
-// loaded.
+// The value of a tensor with whole-byte elements, whichever field holds it. Fails for external tensors that were
+// neither loaded nor mapped.
 Result<Tensor> ReadTensor(const onnx::TensorProto& tensor);
+
+// The bytes of a tensor where they lie: in raw_data, in a mapped file, or (typed fields) in a copy that the view holds.
+// Elements of less than a byte are packed as in raw_data. Valid while the tensor and its mapping are.
+class TensorView {
+ public:
+  TensorView() = default;
+  TensorView(ElementType type, std::vector<int64_t> dims, std::string_view bytes)
+      : type_(type), dims_(std::move(dims)), bytes_(bytes) {}
+  explicit TensorView(Tensor owned);
+  TensorView(TensorView&&) = default;
+  TensorView& operator=(TensorView&&) = default;
+
+  ElementType type() const { return type_; }
+  const std::vector<int64_t>& dims() const { return dims_; }
+  std::string_view bytes() const { return bytes_; }
+
+ private:
+  ElementType type_ = 0;
+  std::vector<int64_t> dims_;
+  std::vector<std::byte> owned_;
+  std::string_view bytes_;
+};
+// Fails as ReadTensor does.
+Result<TensorView> ViewTensor(const onnx::TensorProto& tensor);
+// The tensor's bytes may leave memory until they are looked at again. Does nothing for a tensor that is not mapped.
+void ReleasePages(const onnx::TensorProto& tensor);
+
 onnx::TensorProto MakeTensor(const std::string& name, ElementType type, const std::vector<int64_t>& dims,
                              std::string_view bytes);
+// The same, taking the bytes.
+onnx::TensorProto MakeTensorFrom(const std::string& name, ElementType type, const std::vector<int64_t>& dims,
+                                 std::string&& bytes);
 template <class T>
 onnx::TensorProto MakeTensor(const std::string& name, ElementType type, const std::vector<int64_t>& dims,
                              const std::vector<T>& values) {

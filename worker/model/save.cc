@@ -71,11 +71,35 @@ void AddEntry(onnx::TensorProto& tensor, const char* key, const std::string& val
   entry->set_value(value);
 }
 
+void PointTo(onnx::TensorProto& tensor, uint64_t offset, uint64_t bytes) {
+  AddEntry(tensor, "location", kDataName);
+  AddEntry(tensor, "offset", std::to_string(offset));
+  AddEntry(tensor, "length", std::to_string(bytes));
+}
+
+// Copies a tensor from its mapped file, piece by piece, so that memory never holds the whole.
+Result<> MoveMapped(onnx::TensorProto& tensor, FileWriter& file) {
+  constexpr size_t kPiece = 16 << 20;
+  TRY_ASSIGN(const TensorView view, ViewTensor(tensor));
+  TRY(file.Align());
+  const uint64_t offset = file.size();
+  for (size_t at = 0; at < view.bytes().size(); at += kPiece) {
+    TRY(file.Put(view.bytes().substr(at, kPiece)));
+    if (at % (4 * kPiece) == 0) ReleasePages(tensor);
+  }
+  ReleasePages(tensor);
+  const size_t bytes = view.bytes().size();
+  tensor.clear_external_data();
+  PointTo(tensor, offset, bytes);
+  return {};
+}
+
 // Moves the bytes of large tensors into a file beside the model.
 Result<proto::File> MoveWeightsOut(onnx::ModelProto& model, const fs::path& folder) {
   TRY_ASSIGN(TemporaryFile temporary, TemporaryFile::Make(folder));
   FileWriter file(std::move(temporary), folder / kDataName);
   const Result<> moved = VisitTensors(model, [&](onnx::TensorProto& tensor) -> Result<> {
+    if (IsMapped(tensor)) return MoveMapped(tensor, file);
     if (tensor.data_type() == onnx::TensorProto::STRING || tensor.ByteSizeLong() < kMinExternalBytes) return {};
     if (!tensor.has_raw_data()) {
       if (ElementBytes(tensor.data_type()) == 0) return {};
@@ -84,9 +108,7 @@ Result<proto::File> MoveWeightsOut(onnx::ModelProto& model, const fs::path& fold
                           {reinterpret_cast<const char*>(value.bytes.data()), value.bytes.size()});
     }
     TRY(file.Align());
-    AddEntry(tensor, "location", kDataName);
-    AddEntry(tensor, "offset", std::to_string(file.size()));
-    AddEntry(tensor, "length", std::to_string(tensor.raw_data().size()));
+    PointTo(tensor, file.size(), tensor.raw_data().size());
     TRY(file.Put(tensor.raw_data()));
     tensor.clear_raw_data();
     tensor.set_data_location(onnx::TensorProto::EXTERNAL);
@@ -126,15 +148,19 @@ Result<proto::Bundle> Write(const onnx::ModelProto& model, const fs::path& folde
   return bundle;
 }
 
+bool FitsOneFile(const onnx::ModelProto& model) {
+  return model.ByteSizeLong() <= kMaxInlineBytes && !HasMapped(model);
+}
+
 }  // namespace
 
 Result<proto::Bundle> SaveOnnx(const onnx::ModelProto& model, const fs::path& folder) {
-  if (model.ByteSizeLong() <= kMaxInlineBytes) return Write(model, folder, std::nullopt);
+  if (FitsOneFile(model)) return Write(model, folder, std::nullopt);
   return SaveOnnx(onnx::ModelProto(model), folder);
 }
 
 Result<proto::Bundle> SaveOnnx(onnx::ModelProto&& model, const fs::path& folder) {
-  if (model.ByteSizeLong() <= kMaxInlineBytes) return Write(model, folder, std::nullopt);
+  if (FitsOneFile(model)) return Write(model, folder, std::nullopt);
   TRY_ASSIGN(const proto::File data, MoveWeightsOut(model, folder));
   if (model.ByteSizeLong() > kMaxInlineBytes) {
     return Fail(ErrorCode::kRejected,

@@ -86,6 +86,34 @@ int ResolveThreads(uint32_t asked) {
 
 std::string FormatOf(const proto::BuildTask& task) { return task.model().bundle().format(); }
 
+const proto::Value* ValueOf(const PassContext& context, std::string_view name) {
+  const proto::Value* given = Find(context.task->step().parameters(), name);
+  if (given != nullptr && given->kind_case() != proto::Value::KIND_NOT_SET) return given;
+  for (const auto& info : context.info->parameters()) {
+    if (info.name() == name && info.default_value().kind_case() != proto::Value::KIND_NOT_SET)
+      return &info.default_value();
+  }
+  return nullptr;
+}
+
+// Values of parameters may need data though the pass does not.
+Result<> CheckCalibration(const proto::PassInfo& info, const proto::BuildTask& task) {
+  if (task.has_calibration()) return {};
+  const char* const kRemedy = "Give data.calibration in the recipe, or --calibration on the command line.";
+  if (info.needs_calibration())
+    return Fail(ErrorCode::kRejected, fmt::format("pass '{}' needs calibration data", info.name()), kRemedy);
+  const PassContext context{&info, &task, 1, {}, false};
+  for (const auto& parameter : info.parameters()) {
+    const proto::Value* value = ValueOf(context, parameter.name());
+    for (const auto& needy : parameter.needs_calibration()) {
+      if (value == nullptr || ToText(*value) != ToText(needy)) continue;
+      return Fail(ErrorCode::kRejected, fmt::format("pass '{}' needs calibration data with {}={}", info.name(),
+                                                    parameter.name(), ToText(needy)), kRemedy);
+    }
+  }
+  return {};
+}
+
 Result<> CheckTask(const proto::PassInfo& info, const proto::BuildTask& task) {
   TRY(CheckParameters(info.parameters(), task.step().parameters(), fmt::format("pass '{}'", info.name())));
   const std::vector<std::string> accepts(info.accepts().begin(), info.accepts().end());
@@ -93,11 +121,7 @@ Result<> CheckTask(const proto::PassInfo& info, const proto::BuildTask& task) {
     return Fail(ErrorCode::kRejected,
                 fmt::format("pass '{}' takes {} models, not {}", info.name(), Join(accepts, ", "), FormatOf(task)));
   }
-  if (info.needs_calibration() && !task.has_calibration()) {
-    return Fail(ErrorCode::kRejected, fmt::format("pass '{}' needs calibration data", info.name()),
-                "Give data.calibration in the recipe, or --calibration on the command line.");
-  }
-  return {};
+  return CheckCalibration(info, task);
 }
 
 // A pass that makes an invalid model of a valid one is at fault itself.
@@ -107,12 +131,14 @@ Result<> VerifyModel(const onnx::ModelProto& model) {
   return {};
 }
 
-Result<proto::Bundle> RunOnnxPass(OnnxPassFunction apply, PassContext& context) {
+Result<proto::Bundle> RunOnnxPass(const PassRow& row, PassContext& context) {
   const proto::LocalBundle& source = context.task->model();
-  TRY_ASSIGN(onnx::ModelProto model, LoadOnnx(std::filesystem::path(source.folder()) / source.bundle().main()));
+  const auto file = std::filesystem::path(source.folder()) / source.bundle().main();
+  MappedWeights mapped;
+  TRY_ASSIGN(onnx::ModelProto model, row.maps_weights ? MapOnnx(file, mapped) : LoadOnnx(file));
   TRY(CheckModel(model));
   const Interface before = InterfaceOf(model.graph());
-  TRY(apply(model, context));
+  TRY(row.onnx(model, context));
   TRY(SortNodes(*model.mutable_graph()));
   RemoveUnused(*model.mutable_graph());
   TRY(VerifyModel(model));
@@ -131,7 +157,7 @@ Result<proto::Bundle> RunFilePass(FilePassFunction apply, PassContext& context) 
 
 // Whatever a library throws through a pass becomes that pass's failure.
 Result<proto::Bundle> RunRow(const PassRow& row, PassContext& context) try {
-  return row.onnx != nullptr ? RunOnnxPass(row.onnx, context) : RunFilePass(row.files, context);
+  return row.onnx != nullptr ? RunOnnxPass(row, context) : RunFilePass(row.files, context);
 } catch (const std::bad_alloc&) {
   return Fail(ErrorCode::kExhausted, "not enough memory");
 } catch (const std::exception& error) {
@@ -144,16 +170,6 @@ proto::ParameterInfo Parameter(const char* name, proto::ParameterInfo::Type type
   info.set_type(type);
   info.set_help(help);
   return info;
-}
-
-const proto::Value* ValueOf(const PassContext& context, std::string_view name) {
-  const proto::Value* given = Find(context.task->step().parameters(), name);
-  if (given != nullptr && given->kind_case() != proto::Value::KIND_NOT_SET) return given;
-  for (const auto& info : context.info->parameters()) {
-    if (info.name() == name && info.default_value().kind_case() != proto::Value::KIND_NOT_SET)
-      return &info.default_value();
-  }
-  return nullptr;
 }
 
 const proto::Value& RequiredValue(const PassContext& context, std::string_view name) {
@@ -233,6 +249,11 @@ proto::ParameterInfo TextParameter(const char* name, const char* otherwise, std:
   proto::ParameterInfo info = Parameter(name, proto::ParameterInfo::TEXT, help);
   *info.mutable_default_value() = TextValue(otherwise);
   for (const char* choice : choices) *info.add_choices() = TextValue(choice);
+  return info;
+}
+
+proto::ParameterInfo WithCalibrated(proto::ParameterInfo info, std::vector<const char*> choices) {
+  for (const char* choice : choices) *info.add_needs_calibration() = TextValue(choice);
   return info;
 }
 

@@ -43,6 +43,9 @@ struct PassRow {
   proto::PassInfo (*info)();
   OnnxPassFunction onnx = nullptr;  // One of the two.
   FilePassFunction files = nullptr;
+  // Large external weights come to the pass mapped (MapOnnx), not in raw_data: it reads them through ViewTensor or
+  // ReadTensor alone.
+  bool maps_weights = false;
 };
 
 const std::vector<PassRow>& Passes();
@@ -58,5 +61,7 @@ proto::ParameterInfo IntParameter(const char* name, int64_t otherwise, std::vect
 proto::ParameterInfo RealParameter(const char* name, double otherwise, double low, double high, const char* help);
 proto::ParameterInfo TextParameter(const char* name, const char* otherwise, std::vector<const char*> choices,
                                    const char* help);
+// The same parameter, with choices that need data.calibration.
+proto::ParameterInfo WithCalibrated(proto::ParameterInfo info, std::vector<const char*> choices);
 
 }  // namespace hone

@@ -6,7 +6,7 @@
 // The file is a quarter of the size and both runtimes read it. OpenVINO keeps the weights of matrix products in 8 bits
 // in memory; ONNX Runtime dequantizes them in each run, so there it saves space and rarely time.
 //
-// form "matmulnbits", for MatMul and Gemm alone: blocks of 8-bit codes (nbits.h), which ONNX Runtime multiplies without
+// form "matmulnbits", for MatMul and Gemm alone: blocks of 8-bit codes (weight_forms.h), which ONNX Runtime multiplies without
 // dequantizing first.
 #include "worker/passes/weights_int8.h"
 
@@ -16,8 +16,8 @@
 #include <set>
 #include <utility>
 
-#include "worker/passes/nbits.h"
 #include "worker/passes/quantization_graph.h"
+#include "worker/passes/weight_engine.h"
 
 namespace hone {
 namespace {
@@ -45,14 +45,14 @@ const WeightRow* RowFor(const onnx::NodeProto& node) {
   return nullptr;
 }
 
-struct WeightOptions {
+struct ScaleOptions {
   bool symmetric = true;
   bool per_channel = true;
 };
 
 class WeightQuantizer {
  public:
-  WeightQuantizer(QuantizationGraph& graph, const WeightOptions& options) : graph_(graph), options_(options) {}
+  WeightQuantizer(QuantizationGraph& graph, const ScaleOptions& options) : graph_(graph), options_(options) {}
   // Why the node is left, "" if it was quantized.
   Result<std::string> Quantize(int index, const WeightRow& row);
 
@@ -61,7 +61,7 @@ class WeightQuantizer {
   Result<std::string> Table(int index);
 
   QuantizationGraph& graph_;
-  const WeightOptions options_;
+  const ScaleOptions options_;
   std::map<std::pair<std::string, int>, std::string>
       dequantized_;  // By weight and axis (-1: none); "" where it holds non-finite values.
   struct TableNames {
@@ -142,6 +142,15 @@ Result<std::string> WeightQuantizer::Quantize(int index, const WeightRow& row) {
   return std::string();
 }
 
+Result<> Blocks(onnx::ModelProto& model, PassContext& context) {
+  WeightOptions options;
+  options.method = WeightMethodOf(context.Text("method"));
+  options.bits = 8;
+  options.group = static_cast<size_t>(context.Int("group_size"));
+  options.symmetric = context.Bool("symmetric");
+  return QuantizeWeights(model, context, options);
+}
+
 }  // namespace
 
 proto::PassInfo WeightsInt8Info() {
@@ -158,31 +167,32 @@ proto::PassInfo WeightsInt8Info() {
   *info.add_parameters() = BoolParameter("per_channel", true, "One scale for each output channel (form dequantize).");
   *info.add_parameters() =
       IntParameter("group_size", 128, {16, 32, 64, 128, 256}, "Weights that share a scale (form matmulnbits).");
+  *info.add_parameters() = TextParameter("method", "rtn", {"rtn", "mse", "hqq"},
+                                         "How weights are rounded, as in weights_int4 (form matmulnbits).");
   *info.add_parameters() = OpTypesParameter();
   *info.add_parameters() = ExcludeParameter();
   return info;
 }
 
 Result<> WeightsInt8(onnx::ModelProto& model, PassContext& context) {
+  if (context.Text("form") == "matmulnbits") return Blocks(model, context);
   TRY_ASSIGN(const NodeFilter filter, NodeFilter::Make(context));
-  const bool blocks = context.Text("form") == "matmulnbits";
-  const WeightOptions options = {context.Bool("symmetric"), context.Bool("per_channel")};
+  const ScaleOptions options = {context.Bool("symmetric"), context.Bool("per_channel")};
   // DequantizeLinear came with opset 10 and got its axis with 13.
-  if (!blocks) TRY(RequireOpset(model, options.per_channel ? 13 : 10, context));
+  TRY(RequireOpset(model, options.per_channel ? 13 : 10, context));
   QuantizationGraph graph(model);
   WeightQuantizer quantizer(graph, options);
-  NBitsQuantizer block_quantizer(graph, {8, context.Int("group_size"), options.symmetric, 0, context.threads});
   QuantizationTally tally;
   for (int i = 0; i < graph.NodeCount(); ++i) {
     const onnx::NodeProto node = graph.Node(i);
     const WeightRow* row = RowFor(node);
-    if (row == nullptr || (blocks && node.op_type() != "MatMul" && node.op_type() != "Gemm")) continue;
+    if (row == nullptr) continue;
     if (node.op_type() == "Gather" && graph.FloatWeight(node.input(0)) == nullptr) continue;
     if (!filter.Wanted(node)) {
       tally.Left(node, "excluded");
       continue;
     }
-    TRY_ASSIGN(const std::string reason, blocks ? block_quantizer.Quantize(i) : quantizer.Quantize(i, *row));
+    TRY_ASSIGN(const std::string reason, quantizer.Quantize(i, *row));
     if (reason.empty()) {
       tally.Quantized(node);
     } else {
