@@ -18,8 +18,8 @@ enum class ScaleFormat { f32, f16, bf16 };
 struct BlockLayout {
   size_t rows = 0;     // K, the dimension that is summed over.
   size_t columns = 0;  // N.
-  size_t block = 32;   // A multiple of 2.
-  int bits = 4;        // 4 or 8.
+  size_t block = 32;   // A multiple of 8 / bits.
+  int bits = 4;        // 2, 4 or 8.
   bool symmetric = true;
   ScaleFormat scale_format = ScaleFormat::f32;
 
@@ -31,12 +31,18 @@ struct BlockLayout {
 };
 
 // Quantizes columns [first, last) of a row-major matrix [rows, columns] of finite values.
-// - codes[CodeBytes()]: [columns, blocks, block bytes], low nibble first; codes past the last row are 0 (MLAS leaves
+// - codes[CodeBytes()]: [columns, blocks, block bytes], the first code in the lowest bits; codes past the last row are 0 (MLAS leaves
 //   chance bits in the last nibble of an odd number of rows; no kernel reads them).
 // - scales[ScaleCount()]: [columns, blocks], values that are exact in scale_format.
-// - zero_points[columns * ZeroPointBytesPerColumn()], low nibble first, an unused nibble is 8; nullptr where symmetric.
+// - zero_points[columns * ZeroPointBytesPerColumn()], packed alike, unused codes are the middle one; nullptr where
+//   symmetric.
 // Disjoint ranges of columns may be done by several threads.
 void QuantizeBlocks(const float* weights, const BlockLayout& layout, size_t first, size_t last, uint8_t* codes,
                     float* scales, uint8_t* zero_points);
+
+// The same result for a matrix that lies transposed: row-major [columns, rows], as Gemm with transB, embeddings and
+// OpenVINO keep it.
+void QuantizeRowBlocks(const float* weights, const BlockLayout& layout, size_t first, size_t last, uint8_t* codes,
+                       float* scales, uint8_t* zero_points);
 
 }  // namespace hone::kernels

@@ -1,5 +1,6 @@
 #include "kernels/range.h"
 
+#include <algorithm>
 #include <cmath>
 #include <vector>
 
@@ -31,10 +32,22 @@ FloatRange RangeOf(const float* data, size_t count) {
       total.Merge(reference::Range(block, size));
       continue;
     }
+    // Two chains of each, since a comparison takes longer than a load.
     auto low = hn::LoadU(d, block);
     auto high = low;
+    auto low2 = low;
+    auto high2 = low;
     auto finite = hn::Le(hn::Abs(low), largest);
     size_t i = lanes;
+    for (; i + 2 * lanes <= size; i += 2 * lanes) {
+      const auto value = hn::LoadU(d, block + i);
+      const auto value2 = hn::LoadU(d, block + i + lanes);
+      low = hn::Min(low, value);
+      low2 = hn::Min(low2, value2);
+      high = hn::Max(high, value);
+      high2 = hn::Max(high2, value2);
+      finite = hn::And(finite, hn::And(hn::Le(hn::Abs(value), largest), hn::Le(hn::Abs(value2), largest)));
+    }
     const auto take = [&](size_t at) HWY_ATTR {
       const auto value = hn::LoadU(d, block + at);
       low = hn::Min(low, value);
@@ -43,6 +56,8 @@ FloatRange RangeOf(const float* data, size_t count) {
     };
     for (; i + lanes <= size; i += lanes) take(i);
     if (i < size) take(size - lanes);  // Overlaps: a value seen twice changes no range.
+    low = hn::Min(low, low2);
+    high = hn::Max(high, high2);
     if (!hn::AllTrue(d, finite)) {
       total.Merge(reference::Range(block, size));
       continue;
@@ -54,6 +69,62 @@ FloatRange RangeOf(const float* data, size_t count) {
     total.Merge(range);
   }
   return total;
+}
+
+float AbsMaxOf(const float* data, size_t count) {
+  const hn::ScalableTag<float> d;
+  const size_t lanes = hn::Lanes(d);
+  const auto largest = hn::Set(d, std::numeric_limits<float>::max());
+  const auto magnitude = [&](size_t at) HWY_ATTR {
+    const auto value = hn::Abs(hn::LoadU(d, data + at));
+    return hn::IfThenElseZero(hn::Le(value, largest), value);
+  };
+  if (count < lanes) return reference::AbsMax(data, count);
+  auto most = hn::Zero(d);
+  auto most2 = most;
+  size_t i = 0;
+  for (; i + 2 * lanes <= count; i += 2 * lanes) {
+    most = hn::Max(most, magnitude(i));
+    most2 = hn::Max(most2, magnitude(i + lanes));
+  }
+  for (; i + lanes <= count; i += lanes) most = hn::Max(most, magnitude(i));
+  if (i < count) most = hn::Max(most, magnitude(count - lanes));
+  return hn::GetLane(hn::MaxOfLanes(d, hn::Max(most, most2)));
+}
+
+// Runs of `inner` values, channel after channel.
+void RunRanges(const float* data, size_t outer, size_t channels, size_t inner, FloatRange* ranges) {
+  for (size_t o = 0; o < outer; ++o) {
+    for (size_t c = 0; c < channels; ++c) ranges[c].Merge(RangeOf(data + (o * channels + c) * inner, inner));
+  }
+}
+
+void RunAbsMax(const float* data, size_t outer, size_t channels, size_t inner, float* magnitudes) {
+  for (size_t o = 0; o < outer; ++o) {
+    for (size_t c = 0; c < channels; ++c) {
+      const float most = AbsMaxOf(data + (o * channels + c) * inner, inner);
+      magnitudes[c] = most > magnitudes[c] ? most : magnitudes[c];
+    }
+  }
+}
+
+void ColumnAbsMax(const float* data, size_t rows, size_t channels, float* magnitudes) {
+  const hn::ScalableTag<float> d;
+  const size_t lanes = hn::Lanes(d);
+  const auto largest = hn::Set(d, std::numeric_limits<float>::max());
+  for (size_t row = 0; row < rows; ++row) {
+    const float* line = data + row * channels;
+    size_t c = 0;
+    for (; c + lanes <= channels; c += lanes) {
+      const auto value = hn::Abs(hn::LoadU(d, line + c));
+      const auto finite = hn::IfThenElseZero(hn::Le(value, largest), value);
+      hn::StoreU(hn::Max(hn::LoadU(d, magnitudes + c), finite), d, magnitudes + c);
+    }
+    for (; c < channels; ++c) {
+      const float most = reference::AbsMax(line + c, 1);
+      magnitudes[c] = most > magnitudes[c] ? most : magnitudes[c];
+    }
+  }
 }
 
 // One lane a channel: rows x channels values, rows one after another.
@@ -91,16 +162,29 @@ HWY_AFTER_NAMESPACE();
 namespace hone::kernels {
 
 HWY_EXPORT(RangeOf);
+HWY_EXPORT(AbsMaxOf);
+HWY_EXPORT(RunRanges);
+HWY_EXPORT(RunAbsMax);
 HWY_EXPORT(ColumnRanges);
+HWY_EXPORT(ColumnAbsMax);
 
 FloatRange Range(const float* data, size_t count) { return HWY_DYNAMIC_DISPATCH(RangeOf)(data, count); }
 
+float AbsMax(const float* data, size_t count) { return HWY_DYNAMIC_DISPATCH(AbsMaxOf)(data, count); }
+
+void ChannelAbsMax(const float* data, size_t outer, size_t channels, size_t inner, float* magnitudes) {
+  std::fill(magnitudes, magnitudes + channels, 0.0f);
+  if (inner == 1) {
+    HWY_DYNAMIC_DISPATCH(ColumnAbsMax)(data, outer, channels, magnitudes);
+  } else {
+    HWY_DYNAMIC_DISPATCH(RunAbsMax)(data, outer, channels, inner, magnitudes);
+  }
+}
+
 void ChannelRanges(const float* data, size_t outer, size_t channels, size_t inner, FloatRange* ranges) {
   if (inner != 1) {
-    for (size_t c = 0; c < channels; ++c) ranges[c] = FloatRange();
-    for (size_t o = 0; o < outer; ++o) {
-      for (size_t c = 0; c < channels; ++c) ranges[c].Merge(Range(data + (o * channels + c) * inner, inner));
-    }
+    std::fill(ranges, ranges + channels, FloatRange());
+    HWY_DYNAMIC_DISPATCH(RunRanges)(data, outer, channels, inner, ranges);
     return;
   }
   std::vector<float> lows(channels, std::numeric_limits<float>::infinity());

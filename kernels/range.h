@@ -30,8 +30,13 @@ struct FloatRange {
 
 FloatRange Range(const float* data, size_t count);
 
+// Largest finite magnitude; 0 where there is none.
+float AbsMax(const float* data, size_t count);
+
 // Data of shape [outer, channels, inner]; ranges[c] is set to the range of channel c. Which of the loops is contiguous
 // decides the vector form: rows of `inner` values, or for inner == 1 one lane a channel.
 void ChannelRanges(const float* data, size_t outer, size_t channels, size_t inner, FloatRange* ranges);
+// The same for the largest magnitudes.
+void ChannelAbsMax(const float* data, size_t outer, size_t channels, size_t inner, float* magnitudes);
 
 }  // namespace hone::kernels

@@ -10,9 +10,15 @@
 #include <random>
 #include <vector>
 
+#include "kernels/block_fit.h"
 #include "kernels/block_quantize.h"
+#include "kernels/divergence.h"
 #include "kernels/error_stats.h"
 #include "kernels/half.h"
+#include "kernels/histogram.h"
+#include "kernels/moments.h"
+#include "kernels/nf4.h"
+#include "kernels/pack.h"
 #include "kernels/quantize.h"
 #include "kernels/range.h"
 #include "kernels/reference.h"
@@ -114,6 +120,70 @@ TEST_P(KernelTest, ChannelRangesEqualRangeOfEachChannel) {
   }
 }
 
+TEST_P(KernelTest, AbsMaxEqualsPlainLoopAndLeavesNonFiniteValuesOut) {
+  for (const size_t size : kSizes) {
+    auto values = RandomFloats(size + 1, static_cast<uint32_t>(size));
+    EXPECT_EQ(AbsMax(values.data() + 1, size), reference::AbsMax(values.data() + 1, size));
+    for (size_t i = 2; i < values.size(); i += 5) values[i] = i % 2 == 0 ? kNan : -kInf;
+    EXPECT_EQ(AbsMax(values.data() + 1, size), reference::AbsMax(values.data() + 1, size));
+  }
+}
+
+TEST_P(KernelTest, ChannelAbsMaxEqualsAbsMaxOfEachChannel) {
+  const std::vector<std::vector<size_t>> shapes = {{1, 5, 9}, {3, 17, 1}, {4, 33, 1}, {2, 3, 50}, {1, 70, 1}, {6, 1, 1}};
+  for (const auto& shape : shapes) {
+    auto values = RandomFloats(shape[0] * shape[1] * shape[2], 12);
+    values[values.size() / 2] = -kInf;
+    std::vector<float> got(shape[1], -1);
+    ChannelAbsMax(values.data(), shape[0], shape[1], shape[2], got.data());
+    std::vector<FloatRange> ranges(shape[1]);
+    ChannelRanges(values.data(), shape[0], shape[1], shape[2], ranges.data());
+    for (size_t c = 0; c < shape[1]; ++c) EXPECT_EQ(got[c], ranges[c].AbsMax());
+  }
+}
+
+TEST_P(KernelTest, BinCountsEqualPlainLoop) {
+  for (const size_t size : kSizes) {
+    auto values = RandomFloats(size + 1, static_cast<uint32_t>(size), 2);
+    const std::vector<float> special = {0.0f, -0.0f, kNan, kInf, -kInf, 1e-45f, -1e-45f, 1.0f, -1.0f, 3e38f, -3e38f};
+    for (size_t i = 0; i < special.size() && 5 * i + 1 < values.size(); ++i) values[5 * i + 1] = special[i];
+    for (const BinSpan span : {BinSpan{64, -300, 600}, BinSpan{1, -8, 16}, BinSpan{1, 0, 4}, BinSpan{0x1p-100f, -1, 2},
+                               BinSpan{0x1p126f, -4, 8}}) {
+      std::vector<uint64_t> got(span.count, 3);
+      std::vector<uint64_t> wanted(span.count, 3);
+      CountBins(values.data() + 1, size, span, got.data());
+      reference::CountBins(values.data() + 1, size, span, wanted.data());
+      ASSERT_EQ(got, wanted) << size << " " << span.inverse_width;
+    }
+  }
+}
+
+TEST_P(KernelTest, ChannelMomentsEqualPlainLoop) {
+  const std::vector<std::vector<size_t>> shapes = {{1, 5, 9},   {3, 17, 1}, {4, 33, 1}, {2, 3, 50}, {1, 70, 1},
+                                                   {7, 1100, 1}, {1, 2, 1000}, {2, 3, 7}};
+  for (const bool broken : {false, true}) {
+    for (const auto& shape : shapes) {
+      auto values = RandomFloats(shape[0] * shape[1] * shape[2], 13);
+      for (size_t i = 3; broken && i < values.size(); i += 29) values[i] = i % 2 == 0 ? kNan : kInf;
+      struct Sums {
+        explicit Sums(size_t n) : low(n, kInf), high(n, -kInf), sum(n), magnitude(n), finite(n) {}
+        ChannelMoments View() { return {low.data(), high.data(), sum.data(), magnitude.data(), finite.data()}; }
+        bool operator==(const Sums&) const = default;
+        std::vector<float> low, high;
+        std::vector<double> sum, magnitude;
+        std::vector<uint64_t> finite;
+      };
+      Sums got(shape[1]);
+      Sums wanted(shape[1]);
+      for (int call = 0; call < 2; ++call) {
+        AddChannelMoments(values.data(), shape[0], shape[1], shape[2], got.View());
+        reference::AddChannelMoments(values.data(), shape[0], shape[1], shape[2], wanted.View());
+      }
+      EXPECT_TRUE(got == wanted) << shape[0] << " " << shape[1] << " " << shape[2];
+    }
+  }
+}
+
 template <class T>
 void ExpectQuantizeEqualsPlainLoop() {
   for (const size_t size : kSizes) {
@@ -128,6 +198,11 @@ void ExpectQuantizeEqualsPlainLoop() {
         Quantize(values.data() + 1, size, scale, zero_point, got.data() + 1);
         reference::Quantize(values.data() + 1, size, scale, zero_point, wanted.data() + 1);
         ASSERT_EQ(got, wanted) << size << " " << scale << " " << zero_point;
+        std::vector<T> away(size + 1);
+        std::vector<T> wanted_away(size + 1);
+        Quantize(values.data() + 1, size, scale, zero_point, away.data() + 1, Rounding::half_away);
+        reference::Quantize(values.data() + 1, size, scale, zero_point, wanted_away.data() + 1, Rounding::half_away);
+        ASSERT_EQ(away, wanted_away) << size << " " << scale << " " << zero_point;
         std::vector<float> back(size + 1);
         std::vector<float> wanted_back(size + 1);
         Dequantize(got.data() + 1, size, scale, zero_point, back.data() + 1);
@@ -152,19 +227,55 @@ TEST_P(KernelTest, QuantizeRoundsTiesToEvenAndSaturatesAndTurnsNanIntoTheZeroPoi
   EXPECT_TRUE(std::equal(wanted.begin(), wanted.end(), codes.begin()));
 }
 
-TEST_P(KernelTest, QuantizeColumnsEqualsQuantizeChannels) {
+TEST_P(KernelTest, RoundingRulesDifferAtTiesAlone) {
+  std::vector<float> values = {0.5f, 1.5f, -0.5f, -2.5f, 0.49999997f, 8388609.0f, 1.25f};
+  values.resize(40, 0.0f);
+  std::vector<int16_t> even(values.size());
+  std::vector<int16_t> away(values.size());
+  Quantize(values.data(), values.size(), 1.0f, 0, even.data(), Rounding::half_to_even);
+  Quantize(values.data(), values.size(), 1.0f, 0, away.data(), Rounding::half_away);
+  EXPECT_EQ(std::vector<int16_t>(even.begin(), even.begin() + 7), (std::vector<int16_t>{0, 2, 0, -2, 0, 32767, 1}));
+  EXPECT_EQ(std::vector<int16_t>(away.begin(), away.begin() + 7), (std::vector<int16_t>{1, 2, -1, -3, 0, 32767, 1}));
+}
+
+TEST_P(KernelTest, QuantizeWithinStaysInItsLimits) {
+  const auto values = RandomFloats(333, 9, 5);
+  for (const CodeLimits limits : {CodeLimits{0, 15}, CodeLimits{-8, 7}, CodeLimits{-2, 1}, CodeLimits{-64, 64}}) {
+    std::vector<int8_t> got(values.size());
+    std::vector<int8_t> wanted(values.size());
+    for (const Rounding rounding : {Rounding::half_to_even, Rounding::half_away}) {
+      QuantizeWithin(values.data() + 1, values.size() - 1, 0.25f, 1, limits, got.data() + 1, rounding);
+      reference::QuantizeWithin(values.data() + 1, values.size() - 1, 0.25f, 1, limits, wanted.data() + 1, rounding);
+      EXPECT_EQ(got, wanted);
+      EXPECT_GE(*std::min_element(got.begin() + 1, got.end()), limits.low);
+      EXPECT_LE(*std::max_element(got.begin() + 1, got.end()), limits.high);
+    }
+  }
+}
+
+template <class T>
+void ExpectColumnsEqualChannels() {
   for (const size_t channels : {1u, 3u, 16u, 33u, 100u}) {
     const auto values = RandomFloats(7 * channels, 3);
     std::vector<float> scales = RandomFloats(channels, 4);
     for (float& scale : scales) scale = std::fabs(scale) / 127 + 1e-4f;
     std::vector<int32_t> zero_points(channels);
-    for (size_t c = 0; c < channels; ++c) zero_points[c] = static_cast<int32_t>(c % 11) - 5;
-    std::vector<int8_t> got(values.size());
-    std::vector<int8_t> wanted(values.size());
-    QuantizeColumns(values.data(), 7, channels, scales.data(), zero_points.data(), got.data());
-    QuantizeChannels(values.data(), 7, channels, 1, scales.data(), zero_points.data(), wanted.data());
-    EXPECT_EQ(got, wanted);
+    for (size_t c = 0; c < channels; ++c) zero_points[c] = static_cast<int32_t>(c % 11);
+    for (const Rounding rounding : {Rounding::half_to_even, Rounding::half_away}) {
+      std::vector<T> got(values.size());
+      std::vector<T> wanted(values.size());
+      QuantizeColumns(values.data(), 7, channels, scales.data(), zero_points.data(), got.data(), rounding);
+      QuantizeChannels(values.data(), 7, channels, 1, scales.data(), zero_points.data(), wanted.data(), rounding);
+      EXPECT_EQ(got, wanted);
+    }
   }
+}
+
+TEST_P(KernelTest, QuantizeColumnsEqualsQuantizeChannels) {
+  ExpectColumnsEqualChannels<uint8_t>();
+  ExpectColumnsEqualChannels<int8_t>();
+  ExpectColumnsEqualChannels<uint16_t>();
+  ExpectColumnsEqualChannels<int16_t>();
 }
 
 // Bit patterns of every exponent, with the fractions that decide roundings, subnormals and specials.
@@ -240,36 +351,219 @@ TEST_P(KernelTest, ClampKeepsFiniteValuesFiniteAndSmallValuesAlive) {
   EXPECT_EQ(codes[3], 0x0000);
 }
 
-TEST_P(KernelTest, BlockQuantizationEqualsPlainLoop) {
+struct Blocks {
+  explicit Blocks(const BlockLayout& layout, uint8_t fill)
+      : codes(layout.CodeBytes(), fill),
+        scales(layout.ScaleCount()),
+        zeros(layout.symmetric ? 0 : layout.columns * layout.ZeroPointBytesPerColumn(), fill) {}
+  uint8_t* ZeroPoints() { return zeros.empty() ? nullptr : zeros.data(); }
+  std::vector<uint8_t> codes;
+  std::vector<float> scales;
+  std::vector<uint8_t> zeros;
+};
+
+TEST_P(KernelTest, BlockQuantizationEqualsPlainLoopFromBothLayouts) {
   struct Case {
     size_t rows, columns, block;
   };
   for (const Case& shape :
-       {Case{64, 8, 32}, Case{70, 5, 32}, Case{96, 37, 16}, Case{40, 19, 128}, Case{1, 1, 16}, Case{513, 33, 256}}) {
-    for (const int bits : {4, 8}) {
+       {Case{64, 8, 32}, Case{70, 5, 32}, Case{96, 37, 16}, Case{40, 19, 128}, Case{1, 1, 16}, Case{513, 49, 256}}) {
+    auto weights = RandomFloats(shape.rows * shape.columns, 17, 0.1f);
+    for (size_t row = 0; row < std::min<size_t>(shape.block, shape.rows); ++row) weights[row * shape.columns] = 0;
+    std::vector<float> turned(weights.size() + 1);
+    for (size_t row = 0; row < shape.rows; ++row) {
+      for (size_t column = 0; column < shape.columns; ++column)
+        turned[1 + column * shape.rows + row] = weights[row * shape.columns + column];
+    }
+    for (const int bits : {2, 4, 8}) {
       for (const bool symmetric : {true, false}) {
         for (const ScaleFormat format : {ScaleFormat::f32, ScaleFormat::f16, ScaleFormat::bf16}) {
-          auto weights = RandomFloats(shape.rows * shape.columns, 17, 0.1f);
-          for (size_t row = 0; row < std::min<size_t>(shape.block, shape.rows); ++row) weights[row * shape.columns] = 0;
           const BlockLayout layout{shape.rows, shape.columns, shape.block, bits, symmetric, format};
-          const size_t zero_bytes = symmetric ? 0 : layout.columns * layout.ZeroPointBytesPerColumn();
-          std::vector<uint8_t> codes(layout.CodeBytes(), 0xaa), wanted_codes(layout.CodeBytes(), 0x55);
-          std::vector<float> scales(layout.ScaleCount()), wanted_scales(layout.ScaleCount());
-          std::vector<uint8_t> zeros(zero_bytes, 0xaa), wanted_zeros(zero_bytes, 0x55);
+          Blocks wanted(layout, 0x55);
+          Blocks got(layout, 0xaa);
+          Blocks from_rows(layout, 0xaa);
+          reference::QuantizeBlocks(weights.data(), layout, 0, shape.columns, wanted.codes.data(), wanted.scales.data(),
+                                    wanted.ZeroPoints());
           // In two parts, as two threads would.
           const size_t middle = shape.columns / 3;
-          uint8_t* zero_points = symmetric ? nullptr : zeros.data();
-          QuantizeBlocks(weights.data(), layout, middle, shape.columns, codes.data(), scales.data(), zero_points);
-          QuantizeBlocks(weights.data(), layout, 0, middle, codes.data(), scales.data(), zero_points);
-          reference::QuantizeBlocks(weights.data(), layout, 0, shape.columns, wanted_codes.data(), wanted_scales.data(),
-                                    symmetric ? nullptr : wanted_zeros.data());
-          ASSERT_EQ(codes, wanted_codes);
-          ASSERT_EQ(BitsOf(scales), BitsOf(wanted_scales));
-          ASSERT_EQ(zeros, wanted_zeros);
+          QuantizeBlocks(weights.data(), layout, middle, shape.columns, got.codes.data(), got.scales.data(),
+                         got.ZeroPoints());
+          QuantizeBlocks(weights.data(), layout, 0, middle, got.codes.data(), got.scales.data(), got.ZeroPoints());
+          QuantizeRowBlocks(turned.data() + 1, layout, middle, shape.columns, from_rows.codes.data(),
+                            from_rows.scales.data(), from_rows.ZeroPoints());
+          QuantizeRowBlocks(turned.data() + 1, layout, 0, middle, from_rows.codes.data(), from_rows.scales.data(),
+                            from_rows.ZeroPoints());
+          for (const Blocks* blocks : {&got, &from_rows}) {
+            ASSERT_EQ(blocks->codes, wanted.codes) << bits << " " << shape.rows << " " << shape.columns;
+            ASSERT_EQ(BitsOf(blocks->scales), BitsOf(wanted.scales));
+            ASSERT_EQ(blocks->zeros, wanted.zeros);
+          }
         }
       }
     }
   }
+}
+
+TEST_P(KernelTest, PackedCodesEqualPlainLoopAndComeBack) {
+  std::mt19937 generator(5);
+  for (const size_t size : kSizes) {
+    std::vector<uint8_t> codes(size + 1);
+    for (uint8_t& code : codes) code = static_cast<uint8_t>(generator());
+    for (const int bits : {2, 4, 8}) {
+      std::vector<uint8_t> got(PackedBytes(size, bits) + 1, 0xee);
+      std::vector<uint8_t> wanted(got.size(), 0xee);
+      PackCodes(codes.data() + 1, size, bits, got.data() + 1);
+      reference::PackCodes(codes.data() + 1, size, bits, wanted.data() + 1);
+      ASSERT_EQ(got, wanted);
+      std::vector<uint8_t> back(size + 2, 0xee);
+      UnpackCodes(got.data() + 1, size, bits, back.data() + 1);
+      for (size_t i = 0; i < size; ++i) ASSERT_EQ(back[1 + i], codes[1 + i] & ((1 << bits) - 1));
+      EXPECT_EQ(back.back(), 0xee);
+    }
+  }
+}
+
+TEST_P(KernelTest, SignedNibblesArePackedAsTwosComplementLowFirst) {
+  const std::vector<int8_t> codes = {-8, 7, -1, 0, 3};
+  std::vector<uint8_t> packed(3);
+  PackCodes(reinterpret_cast<const uint8_t*>(codes.data()), codes.size(), 4, packed.data());
+  EXPECT_EQ(packed, (std::vector<uint8_t>{0x78, 0x0f, 0x03}));
+}
+
+TEST_P(KernelTest, Nf4EqualsPlainLoopAndGivesTheNearestLevel) {
+  for (const size_t size : kSizes) {
+    auto values = RandomFloats(size + 1, static_cast<uint32_t>(size), 0.5f);
+    for (size_t i = 0; i + 1 < 16 && i + 1 < values.size(); ++i) values[i + 1] = reference::Nf4Threshold(i);
+    std::vector<uint8_t> got(size + 1);
+    std::vector<uint8_t> wanted(size + 1);
+    for (const float scale : {1.0f, 0.37f, 0.0f}) {
+      QuantizeNf4(values.data() + 1, size, scale, got.data() + 1);
+      reference::QuantizeNf4(values.data() + 1, size, scale, wanted.data() + 1);
+      ASSERT_EQ(got, wanted);
+      std::vector<float> back(size + 1);
+      std::vector<float> wanted_back(size + 1);
+      DequantizeNf4(got.data() + 1, size, scale, back.data() + 1);
+      reference::DequantizeNf4(got.data() + 1, size, scale, wanted_back.data() + 1);
+      ASSERT_EQ(BitsOf(back), BitsOf(wanted_back));
+    }
+  }
+  std::vector<uint8_t> codes(16);
+  QuantizeNf4(kNf4Levels, 16, 1, codes.data());
+  for (size_t i = 0; i < 16; ++i) EXPECT_EQ(codes[i], i);
+}
+
+TEST_P(KernelTest, Nf4BlocksScaleByTheLargestMagnitude) {
+  auto values = RandomFloats(100, 3);
+  std::fill(values.begin() + 32, values.begin() + 64, 0.0f);
+  std::vector<float> scales(4);
+  std::vector<uint8_t> codes(100);
+  QuantizeNf4Blocks(values.data(), values.size(), 32, ScaleFormat::f16, scales.data(), codes.data());
+  EXPECT_EQ(scales[0], reference::RoundScale(reference::AbsMax(values.data(), 32), ScaleFormat::f16));
+  EXPECT_EQ(scales[1], 0);
+  EXPECT_EQ(codes[40], 7);
+  EXPECT_EQ(scales[3], reference::RoundScale(reference::AbsMax(values.data() + 96, 4), ScaleFormat::f16));
+}
+
+double BlockError(const std::vector<float>& values, size_t block, const std::vector<float>& scales,
+                  const std::vector<uint8_t>& zeros, const std::vector<uint8_t>& codes) {
+  double error = 0;
+  for (size_t i = 0; i < values.size(); ++i) {
+    const double back = (static_cast<double>(codes[i]) - static_cast<double>(zeros[i / block])) *
+                        static_cast<double>(scales[i / block]);
+    error += (back - double{values[i]}) * (back - double{values[i]});
+  }
+  return error;
+}
+
+TEST_P(KernelTest, FittedBlocksEqualPlainLoopAndAreNeverWorseThanMinMax) {
+  for (const size_t block : {16u, 32u, 128u, 24u}) {
+    auto values = RandomFloats(block * 5 + 7, static_cast<uint32_t>(block), 0.05f);
+    for (size_t i = 0; i < block; ++i) values[block + i] = 0.08f + std::fabs(values[i]);  // Of one sign.
+    std::fill(values.begin() + static_cast<std::ptrdiff_t>(2 * block), values.begin() + static_cast<std::ptrdiff_t>(3 * block),
+              0.0f);
+    auto importance = RandomFloats(values.size(), 2);
+    for (float& weight : importance) weight = weight * weight;
+    const size_t blocks = (values.size() + block - 1) / block;
+    for (const int bits : {2, 4, 8}) {
+      for (const bool symmetric : {false, true}) {
+        double least = 0;
+        for (const FitRule rule : {FitRule::min_max, FitRule::least_squares, FitRule::k_quant}) {
+          for (const float* weights : std::vector<const float*>{nullptr, importance.data()}) {
+            const FitOptions options{bits, symmetric, ScaleFormat::f16, rule};
+            std::vector<float> scales(blocks), wanted_scales(blocks);
+            std::vector<uint8_t> zeros(blocks), wanted_zeros(blocks), codes(values.size()), wanted(values.size());
+            FitBlocks(values.data(), weights, values.size(), block, options, scales.data(), zeros.data(), codes.data());
+            reference::FitBlocks(values.data(), weights, values.size(), block, options, wanted_scales.data(),
+                                 wanted_zeros.data(), wanted.data());
+            ASSERT_EQ(BitsOf(scales), BitsOf(wanted_scales));
+            ASSERT_EQ(zeros, wanted_zeros);
+            ASSERT_EQ(codes, wanted);
+            if (weights != nullptr) continue;
+            const double error = BlockError(values, block, scales, zeros, codes);
+            if (rule == FitRule::min_max) {
+              least = error;
+            } else {
+              EXPECT_LE(error, least * (1 + 1e-5));
+              const bool gains = bits < 8 && rule == FitRule::k_quant;
+              EXPECT_LT(error, least * (gains ? 0.98 : 1.01)) << bits << symmetric << static_cast<int>(rule);
+            }
+          }
+        }
+      }
+    }
+  }
+}
+
+TEST_P(KernelTest, MinMaxFitGivesTheCodesOfBlockQuantization) {
+  const BlockLayout layout{256, 1, 32, 4, false, ScaleFormat::f32};
+  const auto values = RandomFloats(256, 6);
+  Blocks blocks(layout, 0);
+  QuantizeRowBlocks(values.data(), layout, 0, 1, blocks.codes.data(), blocks.scales.data(), blocks.ZeroPoints());
+  std::vector<float> scales(8);
+  std::vector<uint8_t> zeros(8), codes(256), packed(128), packed_zeros(4);
+  FitBlocks(values.data(), nullptr, 256, 32, {4, false, ScaleFormat::f32, FitRule::min_max}, scales.data(),
+            zeros.data(), codes.data());
+  PackCodes(codes.data(), codes.size(), 4, packed.data());
+  PackCodes(zeros.data(), zeros.size(), 4, packed_zeros.data());
+  EXPECT_EQ(packed, blocks.codes);
+  EXPECT_EQ(packed_zeros, blocks.zeros);
+  EXPECT_EQ(scales, blocks.scales);
+}
+
+TEST_P(KernelTest, DivergenceEqualsPlainSums) {
+  for (const size_t columns : {1u, 2u, 7u, 16u, 33u, 1000u}) {
+    const auto a = RandomFloats(3 * columns, 1, 3);
+    auto b = RandomFloats(3 * columns, 2, 0.3f);
+    for (size_t i = 0; i < b.size(); ++i) b[i] += a[i];
+    DivergenceStats stats;
+    AddDivergence(a.data(), b.data(), 3, columns, stats);
+    double wanted = 0;
+    for (size_t row = 0; row < 3; ++row) {
+      double za = 0, zb = 0;
+      for (size_t i = row * columns; i < (row + 1) * columns; ++i) {
+        za += std::exp(double{a[i]});
+        zb += std::exp(double{b[i]});
+      }
+      for (size_t i = row * columns; i < (row + 1) * columns; ++i)
+        wanted += std::exp(double{a[i]}) / za * (double{a[i]} - double{b[i]} + std::log(zb) - std::log(za));
+    }
+    EXPECT_EQ(stats.rows, 3u);
+    EXPECT_NEAR(stats.sum, wanted, 1e-6 + 1e-5 * wanted);
+    EXPECT_GE(stats.max, stats.Mean());
+  }
+}
+
+TEST_P(KernelTest, DivergenceOfEqualRowsIsNothingAndBrokenRowsAreCounted) {
+  const std::vector<float> a = {1, 2, 3, 1, kNan, 3, 500, -500, 0};
+  DivergenceStats stats;
+  AddDivergence(a.data(), a.data(), 3, 3, stats);
+  EXPECT_EQ(stats.rows, 2u);
+  EXPECT_EQ(stats.non_finite, 1u);
+  EXPECT_NEAR(stats.sum, 0, 1e-12);
+  DivergenceStats twice = stats;
+  twice.Merge(stats);
+  EXPECT_EQ(twice.rows, 4u);
+  EXPECT_EQ(DivergenceStats().Mean(), 0);
 }
 
 TEST_P(KernelTest, BlocksOfOneSignKeepTheirPrecision) {
