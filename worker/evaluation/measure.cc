@@ -17,6 +17,7 @@
 #include <vector>
 
 #include "common/artifact/bundle.h"
+#include "common/base/clock.h"
 #include "common/base/digest.h"
 #include "common/base/file.h"
 #include "common/base/machine_lock.h"
@@ -26,6 +27,8 @@
 #include "worker/backends/backend.h"
 #include "worker/data/data_set.h"
 #include "worker/evaluation/accuracy.h"
+#include "worker/evaluation/claims.h"
+#include "worker/evaluation/early_rejection.h"
 #include "worker/evaluation/instance.h"
 #include "worker/evaluation/timing.h"
 
@@ -43,10 +46,7 @@ constexpr size_t kSamplesForP99 = 1000;
 constexpr double kThroughputMs = 150;
 constexpr double kThroughputLongestRunMs = 1000;
 
-uint64_t NowMs() {
-  const auto now = std::chrono::steady_clock::now().time_since_epoch();
-  return static_cast<uint64_t>(std::chrono::duration_cast<std::chrono::milliseconds>(now).count());
-}
+uint64_t NowMs() { return static_cast<uint64_t>(SystemClock().SteadyMs()); }
 
 void AddMetric(google::protobuf::RepeatedPtrField<proto::Metric>& metrics, const std::string& name, double value, uint64_t samples,
                std::optional<Interval> interval = {}) {
@@ -193,6 +193,8 @@ class Measurement {
     }
     TRY(Lock(&MachineLock::Shared));
     TRY(Timed(load_ms_, [&] { return candidate.Load(task_.inputs()); }));
+    TRY_ASSIGN(*result_.mutable_execution(), candidate.instance().Execution());
+    TRY(KeepsClaims());
     TRY(OpenData());
     AddMetric(*result_.mutable_metrics(), "size_bytes", static_cast<double>(BundleBytes(task_.candidate().model().bundle())), 1);
     AddMetric(*result_.mutable_metrics(), "load_ms", candidate.load_ms(), 1);
@@ -204,7 +206,6 @@ class Measurement {
     }
     CheckConstraints();
     if (!result_.infeasible()) {
-      TRY_ASSIGN(*result_.mutable_execution(), candidate.instance().Execution());
       if (task_.time()) TRY(Performance());
       if (task_.baseline_execution() && baseline_ != nullptr) {
         TRY(baseline_->Load(task_.inputs()));
@@ -238,6 +239,14 @@ class Measurement {
     });
   }
 
+  // Before anything is measured: a candidate that does not run as claimed is not worth it.
+  Result<> KeepsClaims() {
+    std::vector<std::string> notes;
+    TRY(CheckClaims(task_.claims(), result_.execution(), notes));
+    for (const auto& note : notes) result_.add_notes(note);
+    return {};
+  }
+
   Result<> OpenData() {
     if (task_.has_evaluation()) {
       TRY_ASSIGN(data_, OpenDataSet(task_.evaluation(), candidate_->Signature()));
@@ -253,11 +262,28 @@ class Measurement {
     const std::vector<int64_t>& labels = data_->labels();
     TRY_ASSIGN(const AccuracyMetric* chosen, ChooseAccuracy(task_.accuracy(), !labels.empty()));
     Reference reference(task_, *data_);
-    if (!reference.Find() && baseline_ != nullptr) {
+    const bool known = reference.Find();
+    if (!known && baseline_ != nullptr) {
       TRY(Timed(load_ms_, [&] { return baseline_->Load(task_.inputs()); }));
     }
     AccuracyAccumulator accumulator(task_.accuracy().output());
     AccuracyAccumulator original(task_.accuracy().output());
+    const auto label_of = [&](size_t index, const std::vector<Tensor>& answer) -> std::optional<int64_t> {
+      if (labels.empty() || (!chosen->needs_labels && !Labelled(answer))) return std::nullopt;
+      return labels[index];
+    };
+    std::optional<double> baseline_value;
+    if (!chosen->needs_labels) baseline_value = 1;  // Against itself.
+    if (chosen->needs_labels && known) {
+      AccuracyAccumulator whole(task_.accuracy().output());
+      for (size_t index = 0; index < data_->size(); ++index) {
+        TRY_ASSIGN(const std::vector<Tensor> expected, reference.Get(index, [] { return Result<std::vector<Tensor>>(); }));
+        TRY(whole.Add(expected, expected, label_of(index, expected)));
+      }
+      const auto values = whole.Values();
+      if (const auto found = values.find(chosen->name); found != values.end()) baseline_value = found->second;
+    }
+    EarlyRejection early(*chosen, task_.constraints(), data_->size(), baseline_value);
     for (size_t index = 0; index < data_->size(); ++index) {
       TRY_ASSIGN(const std::vector<Tensor> sample, data_->Get(index));
       TRY_ASSIGN(const std::vector<Tensor> answer, candidate_->Infer(sample));
@@ -266,11 +292,13 @@ class Measurement {
         if (baseline_ == nullptr) return answer;
         return baseline_->Infer(sample);
       }));
-      std::optional<int64_t> label;
-      if (!labels.empty()) label = labels[index];
-      if (label && !chosen->needs_labels && !Labelled(answer)) label.reset();
-      TRY(accumulator.Add(expected, answer, label));
-      TRY(original.Add(expected, expected, label));
+      TRY(accumulator.Add(expected, answer, label_of(index, answer)));
+      TRY(original.Add(expected, expected, label_of(index, expected)));
+      if (const auto reason = early.Check(accumulator.PerSample(chosen->name))) {
+        result_.set_infeasible(true);
+        result_.set_infeasible_reason(*reason);
+        break;
+      }
     }
     reference.Keep();
     return Report(*chosen, accumulator, original);
@@ -309,6 +337,7 @@ class Measurement {
 
   // Every constraint whose metric is known before timing.
   void CheckConstraints() {
+    if (result_.infeasible()) return;
     for (const proto::Constraint& constraint : task_.constraints()) {
       const auto& metrics = result_.metrics();
       const auto found = std::find_if(metrics.begin(), metrics.end(), [&](const proto::Metric& m) { return m.name() == constraint.metric(); });

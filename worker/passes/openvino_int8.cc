@@ -445,6 +445,10 @@ class Int8Model {
     for (const BiasMeasure& measure : biases_) bias_of[measure.weight] = &measure;
     for (size_t i = 0; i < placement_.weights.size(); ++i) {
       const WeightPlace& place = placement_.weights[i];
+      if (TableOf(*place.reader.get_node())) {
+        LookUpCodes(place);
+        continue;
+      }
       const auto [found, is_new] = known.emplace(std::pair(place.constant.get(), place.channel_axes), jobs.size());
       if (is_new) jobs.push_back({{}, GroupOf(place.reader.get_node()->input_value(0)), LayoutOf(place), {}});
       jobs[found->second].places.push_back(i);
@@ -470,6 +474,29 @@ class Int8Model {
     for (const BiasMeasure& measure : biases_) Correct(measure.bias, corrections[measure.weight]);
   }
 
+  // A table whose codes are widened before the lookup would be folded to float32 at load, beside quantized layers. So
+  // codes are looked up, and each row's scale with them.
+  static void LookUpCodes(const WeightPlace& place) {
+    const WeightLayout layout = LayoutOf(place);
+    const Int8Weight weight = QuantizeWeight(FloatsOf(*place.constant), layout);
+    const std::string name = place.constant->get_friendly_name();
+    const ov::Shape& shape = place.constant->get_shape();
+    const std::shared_ptr<ov::Node> lookup = place.reader.get_node()->shared_from_this();
+    const auto codes = std::make_shared<op::v0::Constant>(ov::element::i8, shape, weight.codes);
+    const auto scales = std::make_shared<op::v0::Constant>(ov::element::f32, layout.scale_shape, weight.Scales());
+    codes->set_friendly_name(name);
+    scales->set_friendly_name(name + "/scale");
+    const auto row = lookup->clone_with_new_inputs({codes, lookup->input_value(1), lookup->input_value(2)});
+    const auto scale = lookup->clone_with_new_inputs({scales, lookup->input_value(1), lookup->input_value(2)});
+    row->set_friendly_name(name + "/codes");
+    scale->set_friendly_name(name + "/scales");
+    const auto wide = std::make_shared<op::v0::Convert>(row, ov::element::f32);
+    wide->set_friendly_name(name + "/convert");
+    const auto product = std::make_shared<op::v1::Multiply>(wide, scale);
+    product->set_friendly_name(lookup->get_friendly_name());
+    ov::replace_node(lookup, product);
+  }
+
   static std::vector<float> Smoothed(const op::v0::Constant& constant, const WeightJob& job) {
     std::vector<float> values = FloatsOf(constant);
     if (job.group == nullptr) return values;
@@ -486,11 +513,10 @@ class Int8Model {
       means[c] /= static_cast<double>(samples_);
       if (measure.group != nullptr) means[c] *= static_cast<double>(measure.group->inverses[c]);
     }
-    std::vector<double> scales;
-    for (const float high : job.weight.highs) scales.push_back(static_cast<double>((high - -high) / 254.0F));
+    const std::vector<float> scales = job.weight.Scales();
     std::vector<double> corrections(job.layout.Outputs(), 0.0);
     VisitWeight(job.layout, [&](size_t element, size_t output, size_t input) {
-      const double rounded = static_cast<double>(job.weight.codes[element]) * scales[output];
+      const double rounded = static_cast<double>(job.weight.codes[element]) * static_cast<double>(scales[output]);
       corrections[output] += (static_cast<double>(values[element]) - rounded) * means[input];
     });
     return corrections;

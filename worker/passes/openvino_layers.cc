@@ -18,7 +18,58 @@ size_t Product(const ov::Shape& shape, size_t first, size_t last) {
   return product;
 }
 
+// --- compressed weights ------------------------------------------------------------------------------------------
+
+ov::element::Type TypeOf(const CodeFormat& format) {
+  if (format.nf4) return ov::element::nf4;
+  if (format.bits == 4) return format.symmetric ? ov::element::i4 : ov::element::u4;
+  return format.symmetric ? ov::element::i8 : ov::element::u8;
+}
+
+std::shared_ptr<op::v0::Constant> NarrowConstant(const CodeFormat& format, const ov::Shape& shape,
+                                                 const std::vector<uint8_t>& codes) {
+  const std::vector<uint8_t> bytes = format.bits == 4 ? PackNibbles(codes) : codes;
+  return std::make_shared<op::v0::Constant>(TypeOf(format), shape, bytes.data());
+}
+
+std::shared_ptr<ov::Node> Widened(const std::shared_ptr<ov::Node>& node, const std::string& name) {
+  const auto wide = std::make_shared<op::v0::Convert>(node, ov::element::f16);
+  wide->set_friendly_name(name);
+  return wide;
+}
+
 }  // namespace
+
+std::shared_ptr<ov::Node> CompressedSubgraph(const EncodedWeights& encoded, const CodeFormat& format, size_t rows,
+                                             size_t columns, size_t group, const std::string& name) {
+  const size_t groups = columns / group;
+  const ov::Shape shape = groups > 1 ? ov::Shape{rows, groups, group} : ov::Shape{rows, columns};
+  const ov::Shape scale_shape = groups > 1 ? ov::Shape{rows, groups, 1} : ov::Shape{rows, 1};
+  const auto codes = NarrowConstant(format, shape, encoded.codes);
+  codes->set_friendly_name(name);
+  std::shared_ptr<ov::Node> chain = Widened(codes, name + "/convert");
+  if (!encoded.zero_points.empty()) {
+    const auto zero_points = NarrowConstant(format, scale_shape, encoded.zero_points);
+    zero_points->set_friendly_name(name + "/zero_point");
+    chain = std::make_shared<op::v1::Subtract>(chain, Widened(zero_points, name + "/zero_point/convert"));
+    chain->set_friendly_name(name + "/zero_point/subtract");
+  }
+  const std::vector<ov::float16> halves(encoded.scales.begin(), encoded.scales.end());
+  const auto scales = std::make_shared<op::v0::Constant>(ov::element::f16, scale_shape, halves);
+  scales->set_friendly_name(name + "/scale");
+  chain = std::make_shared<op::v1::Multiply>(chain, scales);
+  chain->set_friendly_name(name + "/scaled");
+  if (groups > 1) {
+    const auto flat =
+        std::make_shared<op::v0::Constant>(ov::element::i64, ov::Shape{2}, std::vector<size_t>{rows, columns});
+    flat->set_friendly_name(name + "/shape");
+    chain = std::make_shared<op::v1::Reshape>(chain, flat, false);
+    chain->set_friendly_name(name + "/rows");
+  }
+  const auto full = std::make_shared<op::v0::Convert>(chain, ov::element::f32);
+  full->set_friendly_name(name + "/widened");
+  return full;
+}
 
 WeightLayout LayoutOf(const WeightPlace& place) {
   const ov::Shape& shape = place.constant->get_shape();
@@ -59,10 +110,15 @@ Int8Weight QuantizeWeight(const std::vector<float>& values, const WeightLayout& 
   return weight;
 }
 
+std::vector<float> Int8Weight::Scales() const {
+  std::vector<float> scales;
+  for (const float high : highs) scales.push_back((high - -high) / 254.0F);
+  return scales;
+}
+
 std::shared_ptr<ov::Node> Int8Subgraph(const Int8Weight& weight, const WeightLayout& layout, const ov::Shape& shape,
                                        const std::string& name) {
-  std::vector<float> scales;
-  for (const float high : weight.highs) scales.push_back((high - -high) / 254.0F);
+  const std::vector<float> scales = weight.Scales();
   const auto codes = std::make_shared<op::v0::Constant>(ov::element::i8, shape, weight.codes);
   const auto factors = std::make_shared<op::v0::Constant>(ov::element::f32, layout.scale_shape, scales);
   const auto wide = std::make_shared<op::v0::Convert>(codes, ov::element::f32);

@@ -9,6 +9,7 @@
 #include <string>
 #include <vector>
 
+#include "worker/passes/openvino_codes.h"
 #include "worker/passes/openvino_quantizers.h"
 
 namespace hone {
@@ -55,11 +56,17 @@ std::vector<float> FloatsOf(const ov::op::v0::Constant& constant);
 // Symmetric int8 codes and what undoes them: Constant(i8) -> Convert -> Multiply(scales).
 struct Int8Weight {
   std::vector<int8_t> codes;
-  std::vector<float> highs;  // The limit of each output channel; its scale is high / 127.
+  std::vector<float> highs;  // The limit of each output channel.
+  std::vector<float> Scales() const;
 };
 Int8Weight QuantizeWeight(const std::vector<float>& values, const WeightLayout& layout);
 std::shared_ptr<ov::Node> Int8Subgraph(const Int8Weight& weight, const WeightLayout& layout, const ov::Shape& shape,
                                        const std::string& name);
+
+// Codes of [rows, columns], `group` columns of a row sharing a scale, as the chain that OpenVINO keeps compressed and
+// widens inside its kernels: Constant -> Convert(f16) -> [Subtract] -> Multiply -> [Reshape] -> Convert(f32).
+std::shared_ptr<ov::Node> CompressedSubgraph(const EncodedWeights& encoded, const CodeFormat& format, size_t rows,
+                                             size_t columns, size_t group, const std::string& name);
 
 // The Add of a constant that alone follows a layer, with a value for each of its output channels.
 struct BiasPlace {

@@ -254,6 +254,7 @@ class Placer {
     if (!IsFloat(node->output(0)) || node->get_output_size() == 0) return;
     std::optional<Wish> common;
     for (const Out& output : node->outputs()) {
+      if (output.get_target_inputs().empty()) continue;
       auto wish = CommonWish(output);
       if (!wish || (common && *common != *wish)) return;
       common = wish;
@@ -279,30 +280,45 @@ class Placer {
     for (const NodePtr& node : nodes_) {
       for (const Out& source : node->outputs()) Collect(source);
     }
+    for (ActivationPlace& place : placement_.activations) {
+      if (place.shared_with) place.shared_with = GroupOf(*place.shared_with);
+    }
   }
 
+  // One place for each scheme that readers of the source wish.
   void Collect(const Out& source) {
     std::vector<ActivationPlace> places;
-    bool mixed = false;
     for (const NodePtr& node : ReadersInOrder(source)) {
       for (const In& reader : node->inputs()) {
         if (reader.get_source_output() != source) continue;
         const auto found = wishes_.find(reader);
         if (found == wishes_.end()) continue;
         const Wish& wish = found->second;
-        const auto same = std::find_if(places.begin(), places.end(), [&](const ActivationPlace& place) {
-          return place.scheme == wish.scheme && place.shared_with == wish.shared_with;
-        });
+        const auto same = std::find_if(places.begin(), places.end(),
+                                       [&](const ActivationPlace& place) { return place.scheme == wish.scheme; });
         if (same == places.end()) {
           places.push_back({source, {reader}, wish.scheme, wish.per_channel, wish.shared_with});
         } else {
-          mixed = same->per_channel != wish.per_channel;
-          if (mixed) same->per_channel = false;
+          Join(*same, wish);
           same->readers.push_back(reader);
         }
       }
     }
     for (ActivationPlace& place : places) placement_.activations.push_back(std::move(place));
+  }
+
+  // A range is shared by all that share it with any reader.
+  void Join(ActivationPlace& place, const Wish& wish) {
+    place.per_channel = place.per_channel && wish.per_channel;
+    if (!wish.shared_with) return;
+    if (place.shared_with) joined_[GroupOf(*wish.shared_with)] = GroupOf(*place.shared_with);
+    place.shared_with = wish.shared_with;
+  }
+
+  int GroupOf(int group) const {
+    for (auto found = joined_.find(group); found != joined_.end() && found->second != group; found = joined_.find(group))
+      group = found->second;
+    return group;
   }
 
   std::vector<NodePtr> ReadersInOrder(const Out& source) {
@@ -327,6 +343,7 @@ class Placer {
   std::map<In, Wish> wishes_;
   std::unordered_map<const ov::Node*, size_t> positions_;
   int groups_ = 0;
+  std::unordered_map<int, int> joined_;  // A group of shared ranges that went into another.
   Placement placement_;
 };
 

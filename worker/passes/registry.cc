@@ -7,6 +7,7 @@
 #include "worker/passes/fuse_transformer.h"
 #include "worker/passes/openvino_int8.h"
 #include "worker/passes/openvino_ir.h"
+#include "worker/passes/openvino_weights.h"
 #include "worker/passes/ort_optimize.h"
 #include "worker/passes/pass.h"
 #include "worker/passes/prune.h"
@@ -32,6 +33,7 @@ const std::vector<PassRow>& Passes() {
       {WeightsInt8Info, WeightsInt8, nullptr, true},
       {WeightsInt4Info, WeightsInt4, nullptr, true},
       {OpenvinoInt8Info, nullptr, OpenvinoInt8},
+      {OpenvinoWeightsInfo, nullptr, OpenvinoWeights},
       {OpenvinoIrInfo, nullptr, ConvertToOpenvinoIr},
   };
   return kPasses;

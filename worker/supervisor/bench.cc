@@ -114,6 +114,7 @@ void Bench::Piece::PrepareMeasure(const BenchOptions& options) {
   if (work.has_evaluation()) *measure.mutable_evaluation() = Add(work.evaluation(), kEvaluationFolder);
   if (work.has_accuracy()) *measure.mutable_accuracy() = work.accuracy();
   *measure.mutable_constraints() = work.constraints();
+  *measure.mutable_claims() = work.claims();
   measure.set_time(true);
   measure.set_pairs(work.pairs());
   measure.set_budget_ms(work.budget_ms());
