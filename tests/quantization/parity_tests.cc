@@ -23,11 +23,22 @@ class ParityTest : public PassTest {
     return json + "}";
   }
 
-  void CompareStatic(const fs::path& model, const fs::path& data, const Parameters& parameters) {
+  void CompareStatic(const fs::path& model, const fs::path& data, Parameters parameters) {
+    parameters["coverage"] = TextValue("all");
     SCOPED_TRACE(Json(parameters));
     const auto built = Apply(model, "static_int8", parameters, data);
     ASSERT_TRUE(built) << built.error().message;
     RunScript("compare_static.py", {model, built->file, data, Json(parameters)});
+  }
+  // What compare_openvino.py is told to compare: layout openvino, on the statistics that NNCF takes unless others are
+  // named.
+  void AddOpenvinoCase(const fs::path& model, const fs::path& data, Parameters parameters,
+                       std::vector<std::string>& arguments) {
+    parameters["layout"] = TextValue("openvino");
+    parameters.emplace("observer", TextValue("mean_minmax"));
+    const auto built = Apply(model, "static_int8", parameters, data);
+    ASSERT_TRUE(built) << built.error().message;
+    arguments.insert(arguments.end(), {model.string(), built->file.string(), data.string(), Json(parameters)});
   }
   void CompareDynamic(const fs::path& model, const Parameters& parameters, const std::string& op_types = "") {
     SCOPED_TRACE(Json(parameters));
@@ -92,9 +103,13 @@ ModelBuilder ManyOperators() {
   b.ConstantInt64("halves", {2, 2});
   b.Node("Split", {"avg", "halves"}, {"left", "right"});
   SetIntAttribute(*b.graph()->mutable_node(b.graph()->node_size() - 1), "axis", 1);
-  SetIntAttribute(*b.Node("Concat", {"right", "left"}, {"swapped"}), "axis", 1);
+  b.Node("Mul", {"left", "right"}, {"product"});
+  b.Node("Sigmoid", {"product"}, {"bounded"});
+  // A Concat of one value and itself: what it gives has the range of what it reads. Parts of different ranges are the
+  // one placement where we differ on purpose (static_int8_tests.cc).
+  SetIntAttribute(*b.Node("Concat", {"bounded", "bounded"}, {"doubled"}), "axis", 1);
   b.ConstantInt64("rows_shape", {1, 4, 9});
-  b.Node("Reshape", {"swapped", "rows_shape"}, {"rows"});
+  b.Node("Reshape", {"doubled", "rows_shape"}, {"rows"});
   SetIntAttribute(*b.Node("ArgMax", {"rows"}, {"best"}), "axis", 1);
   ModelBuilder::Ints(b.Node("Transpose", {"rows"}, {"columns"}), "perm", {0, 2, 1});
   b.Node("MatMul", {"columns", "rows"}, {"gram"});
@@ -143,6 +158,15 @@ TEST_F(ParityTest, StaticEqualsOnnxRuntimeOnEveryOperator) {
   CompareStatic(model, data, {{"weights", TextValue("uint8")}});
 }
 
+TEST_F(ParityTest, StaticEqualsOnnxRuntimeWithSixteenBitActivations) {
+  const fs::path model = Save(ManyOperators());
+  const fs::path data = Path("data.npz");
+  WriteManyOperatorsData(data, 4);
+  CompareStatic(model, data, {{"activations", TextValue("uint16")}, {"per_channel", BoolValue(true)}});
+  CompareStatic(model, data,
+                {{"activations", TextValue("int16")}, {"symmetric_activations", BoolValue(true)}});
+}
+
 TEST_F(ParityTest, StaticEqualsOnnxRuntimeOnConvolutions) {
   const fs::path model = Save(ConvNet(16, 8));
   const fs::path data = Path("data.npz");
@@ -171,6 +195,21 @@ TEST_F(ParityTest, StaticEqualsOnnxRuntimeOnTheTextAngleModel) {
   if (std::getenv("HONE_MODELS") == nullptr) GTEST_SKIP() << "HONE_MODELS is not set; ops/setup fetches the models";
   RunScript("prepare_text_angle.py", {std::getenv("HONE_MODELS"), Path("").string(), "16"});
   CompareStatic(Path("model.onnx"), Path("data.npz"), {});
+}
+
+// NNCF averages minima and maxima over samples, for a symmetric range the larger magnitudes, which we keep no mean of:
+// that case is compared on the extremes of all samples. Without SmoothQuant and bias correction, which change the model.
+TEST_F(ParityTest, OpenvinoRangesEqualThoseOfNncf) {
+  const fs::path model = Save(ConvNet(16, 8), "conv.onnx");
+  const fs::path mlp = Save(Mlp(), "mlp.onnx");
+  WriteNpz(Path("data.npz"), {{"image", NormalArray({8, 3, 16, 16}, 9)}});
+  WriteNpz(Path("x.npz"), {{"x", NormalArray({8, 64}, 9)}});
+  std::vector<std::string> cases;
+  AddOpenvinoCase(model, Path("data.npz"), {}, cases);
+  AddOpenvinoCase(model, Path("data.npz"),
+                  {{"symmetric_activations", BoolValue(true)}, {"observer", TextValue("minmax")}}, cases);
+  AddOpenvinoCase(mlp, Path("x.npz"), {}, cases);
+  RunScript("compare_openvino.py", cases, Python::bench);
 }
 
 TEST_F(ParityTest, DynamicEqualsOnnxRuntime) {

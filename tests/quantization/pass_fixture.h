@@ -91,8 +91,14 @@ class PassTest : public testing::Test {
 
   Result<Built> Apply(const fs::path& model, const std::string& pass, const Parameters& parameters = {},
                       const fs::path& data = {}, uint32_t threads = 2) {
+    return ApplyTo(LocalFile(model, "onnx"), pass, parameters, data, threads);
+  }
+
+  // On a bundle, as the step before left it.
+  Result<Built> ApplyTo(const proto::LocalBundle& model, const std::string& pass, const Parameters& parameters = {},
+                        const fs::path& data = {}, uint32_t threads = 2) {
     proto::BuildTask task;
-    *task.mutable_model() = LocalFile(model, "onnx");
+    *task.mutable_model() = model;
     task.mutable_step()->set_pass(pass);
     for (const auto& [name, value] : parameters) {
       auto* parameter = task.mutable_step()->add_parameters();
@@ -163,9 +169,15 @@ class PassTest : public testing::Test {
   static bool HavePeers() {
     return std::getenv("HONE_PEERS") != nullptr && fs::exists(fs::path(std::getenv("HONE_PEERS")) / "bin/python");
   }
-  void RunScript(const std::string& script, std::vector<std::string> arguments) {
+  // bench: the larger environment beside it (ops/setup --bench-peers), if there is one; the script finds out what is
+  // missing.
+  enum class Python { parity, bench };
+  void RunScript(const std::string& script, std::vector<std::string> arguments, Python python = Python::parity) {
     ProcessOptions options;
-    options.arguments = {(fs::path(std::getenv("HONE_PEERS")) / "bin/python").string(),
+    fs::path environment = std::getenv("HONE_PEERS");
+    const fs::path larger = environment.string() + "-bench";
+    if (python == Python::bench && fs::exists(larger / "bin/python")) environment = larger;
+    options.arguments = {(environment / "bin/python").string(),
                          (fs::path(HONE_SOURCE_DIR) / "tests/quantization" / script).string()};
     options.arguments.insert(options.arguments.end(), arguments.begin(), arguments.end());
     const auto ran = RunCommand(options, std::chrono::minutes(4));

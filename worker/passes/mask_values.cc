@@ -20,8 +20,7 @@ const std::set<std::string> kCarriers = {"Add",      "Sub",    "Mul",     "Div",
 
 class MaskFinder {
  public:
-  MaskFinder(const QuantizationGraph& graph, const std::map<std::string, TensorRange>& ranges)
-      : graph_(graph), ranges_(ranges) {}
+  MaskFinder(const QuantizationGraph& graph, const Statistics& statistics) : graph_(graph), statistics_(statistics) {}
 
   Result<MaskValues> Find() {
     CollectSoftmaxPaths();
@@ -104,16 +103,46 @@ class MaskFinder {
   }
 
   void LookAtRanges() {
-    for (const auto& [name, range] : ranges_) {
-      const bool absurd = range.low <= -kNoNumber || range.high >= kNoNumber;
-      if (range.non_finite > 0)
-        Mark(name, fmt::format("{} of {} values were not finite", range.non_finite, range.values));
-      if (absurd) Mark(name, fmt::format("its range is [{:.4g}, {:.4g}]", range.low, range.high));
-      const bool wide = range.high - range.low > kSoftmaxSpan;
-      if (!absurd && wide && (softmax_inputs_.contains(name) || IsOperandOfWideSoftmax(name))) {
-        Mark(name, fmt::format("its range [{:.4g}, {:.4g}] is too wide for a Softmax", range.low, range.high));
+    for (const auto& [name, range] : statistics_) {
+      if (graph_.index().Producer(name) < 0) LookAtRange(name, range);
+    }
+    for (int i = 0; i < graph_.NodeCount(); ++i) {
+      for (const auto& name : graph_.Node(i).output()) {
+        const auto found = statistics_.find(name);
+        if (found != statistics_.end()) LookAtRange(name, found->second);
       }
     }
+  }
+
+  void LookAtRange(const std::string& name, const TensorStatistics& range) {
+    const bool absurd = range.low <= -kNoNumber || range.high >= kNoNumber;
+    if (range.non_finite > 0 && !IsDirt(name))
+      Mark(name, fmt::format("{} of {} values were not finite", range.non_finite, range.values));
+    if (absurd) Mark(name, fmt::format("its range is [{:.4g}, {:.4g}]", range.low, range.high));
+    const bool wide = range.high - range.low > kSoftmaxSpan;
+    if (!absurd && wide && (softmax_inputs_.contains(name) || IsOperandOfWideSoftmax(name)))
+      Mark(name, fmt::format("its range [{:.4g}, {:.4g}] is too wide for a Softmax", range.low, range.high));
+  }
+
+  static bool IsProduct(const onnx::NodeProto& node) {
+    static const std::set<std::string> kProducts = {"Conv", "ConvTranspose", "Gemm", "MatMul"};
+    return IsStandard(node) && kProducts.contains(node.op_type());
+  }
+
+  // Whether values that are not finite came in with the data and mean nothing. An infinity that a product reads makes
+  // all its sums infinite or NaN: nobody marks places that way.
+  bool IsDirt(const std::string& name) const {
+    for (const Use& use : graph_.index().Consumers(name)) {
+      if (use.input >= 0 && IsProduct(graph_.Node(use.node))) return true;
+    }
+    const int producer = graph_.index().Producer(name);
+    if (producer < 0) return false;
+    if (IsProduct(graph_.Node(producer))) return true;
+    for (const auto& input : graph_.Node(producer).input()) {
+      const auto found = statistics_.find(input);
+      if (found != statistics_.end() && found->second.non_finite > 0 && !found_.values.contains(input)) return true;
+    }
+    return false;
   }
 
   // An operand of the Add, Where or the like that computes a Softmax's input.
@@ -126,7 +155,7 @@ class MaskFinder {
   }
 
   const QuantizationGraph& graph_;
-  const std::map<std::string, TensorRange>& ranges_;
+  const Statistics& statistics_;
   std::set<std::string> softmax_inputs_;
   std::set<std::string> to_softmax_;
   std::map<std::string, kernels::FloatRange> constants_;
@@ -135,8 +164,8 @@ class MaskFinder {
 
 }  // namespace
 
-Result<MaskValues> FindMasks(const QuantizationGraph& graph, const std::map<std::string, TensorRange>& ranges) {
-  return MaskFinder(graph, ranges).Find();
+Result<MaskValues> FindMasks(const QuantizationGraph& graph, const Statistics& statistics) {
+  return MaskFinder(graph, statistics).Find();
 }
 
 }  // namespace hone

@@ -20,11 +20,12 @@ namespace {
 class Builder {
  public:
   Builder(QuantizationGraph& graph, const QdqPlan& plan, const QdqOptions& options,
-          const std::map<std::string, TensorRange>& ranges)
+          const ObservedRanges& ranges)
       : graph_(graph), plan_(plan), options_(options), ranges_(ranges) {}
 
-  Result<QdqReport> Build(const NodeFilter& filter) {
-    EditRanges(filter);
+  Result<QdqReport> Build(const NodeChoice& choice) {
+    if (options_.layout == QdqLayout::onnxruntime) EditRanges(choice);
+    UnifyRanges();
     TRY(ComputeScales());
     TRY(FitScalesToBiases());
     TRY(AddTensors());
@@ -45,10 +46,10 @@ class Builder {
     QuantizationGraph::ScaleNames names;
   };
 
-  void EditRanges(const NodeFilter& filter) {
+  void EditRanges(const NodeChoice& choice) {
     for (int i = 0; i < graph_.NodeCount(); ++i) {
       const auto& node = graph_.Node(i);
-      if (!IsStandard(node) || node.input_size() == 0 || node.output_size() == 0 || !filter.Wanted(node)) continue;
+      if (!IsStandard(node) || node.input_size() == 0 || node.output_size() == 0 || !choice.Wanted(i)) continue;
       if (node.op_type() == "Softmax") {
         auto& range = ranges_[node.output(0)];
         range.low = 0;
@@ -63,19 +64,53 @@ class Builder {
     }
   }
 
-  WeightScheme SchemeOf(const QdqTensor& tensor) const {
-    if (!tensor.weight)
-      return {options_.activations, options_.symmetric_activations, options_.reduce_range, std::nullopt};
-    const bool symmetric = tensor.axis.has_value() || options_.weights == CodeType::s8;
-    return {options_.weights, symmetric, options_.reduce_range, tensor.axis};
+  // Gives every group that must have one scale the hull of its ranges. Groups that meet, in a tensor or in one that two
+  // tensors share their scale with, are one group.
+  void UnifyRanges() {
+    std::unordered_map<std::string, std::string> shares;
+    for (const QdqTensor& tensor : plan_.tensors) {
+      if (!tensor.scale_of.empty()) shares[tensor.name] = tensor.scale_of;
+    }
+    std::unordered_map<std::string, std::string> leaders;  // Towards the first of a group.
+    const auto leader_of = [&](std::string name) {
+      for (auto next = shares.find(name); next != shares.end(); next = shares.find(name)) name = next->second;
+      for (auto next = leaders.find(name); next != leaders.end(); next = leaders.find(name)) name = next->second;
+      return name;
+    };
+    std::set<std::string> members;
+    for (const auto& group : plan_.unified) {
+      const std::string first = leader_of(group.front());
+      members.insert(first);
+      for (const auto& name : group) {
+        const std::string leader = leader_of(name);
+        members.insert(leader);
+        if (leader != first) leaders[leader] = first;
+      }
+    }
+    for (const bool widen : {true, false}) {
+      for (const auto& name : members) {
+        const auto range = ranges_.find(name);
+        const auto whole = ranges_.find(leader_of(name));
+        if (range == ranges_.end() || whole == ranges_.end()) continue;
+        ObservedRange& from = widen ? range->second : whole->second;
+        ObservedRange& to = widen ? whole->second : range->second;
+        to = {std::min(from.low, to.low), std::max(from.high, to.high)};
+      }
+    }
+  }
+
+  ScaleZero ActivationScale(const ObservedRange& range) const {
+    const bool symmetric = options_.symmetric_activations;
+    if (options_.layout == QdqLayout::openvino)
+      return ComputeFakeQuantizeScale(range.low, range.high, options_.activations, symmetric);
+    return ComputeScale(range.low, range.high, ScaleCodes(options_.activations, false, symmetric), symmetric);
   }
 
   Result<> ComputeScales() {
-    const CodeRange codes = ScaleCodes(options_.activations, false, options_.symmetric_activations);
     for (const QdqTensor& tensor : plan_.tensors) {
       if (const onnx::TensorProto* weight = graph_.FloatWeight(tensor.name)) {
         TRY_ASSIGN(const Tensor values, ReadTensor(*weight));
-        Constant constant = {SchemeOf(tensor), {}};
+        Constant constant = {SchemeOf(tensor, options_), {}};
         constant.scales = WeightScales(values.data<float>(), values.dims, constant.scheme);
         if (constant.scales.empty()) {
           report_.left.push_back(fmt::format("'{}' left in float: it holds NaN or infinities", tensor.name));
@@ -83,8 +118,7 @@ class Builder {
           constants_[tensor.name] = std::move(constant);
         }
       } else if (const auto range = ranges_.find(tensor.name); range != ranges_.end()) {
-        own_scales_[tensor.name] =
-            ComputeScale(range->second.low, range->second.high, codes, options_.symmetric_activations);
+        own_scales_[tensor.name] = ActivationScale(range->second);
       }
     }
     return {};
@@ -120,8 +154,10 @@ class Builder {
     return {};
   }
 
-  void AddPair(const std::string& name, const QuantizationGraph::ScaleNames& scales) {
-    const bool is_output = graph_.index().IsGraphOutput(name) && graph_.index().Producer(name) >= 0;
+  void AddPair(const QdqTensor& tensor, const QuantizationGraph::ScaleNames& scales) {
+    const std::string& name = tensor.name;
+    const bool everybody = tensor.readers.empty();
+    const bool is_output = everybody && graph_.index().IsGraphOutput(name) && graph_.index().Producer(name) >= 0;
     const std::string source = is_output ? graph_.FreshName(name + "_QuantizeLinear_Input") : name;
     const std::string codes = graph_.FreshName(name + "_QuantizeLinear_Output");
     const std::string result = is_output ? name : graph_.FreshName(name + "_DequantizeLinear_Output");
@@ -129,9 +165,10 @@ class Builder {
     graph_.AddNode("DequantizeLinear", name + "_DequantizeLinear", {codes, scales.scale, scales.zero_point}, {result});
     if (is_output) {
       new_outputs_[name] = source;
-    } else {
+    } else if (everybody) {
       new_inputs_[name] = result;
     }
+    for (const Use& reader : tensor.readers) graph_.Node(reader.node).set_input(reader.input, result);
     ++report_.activations;
   }
 
@@ -158,7 +195,7 @@ class Builder {
         TRY(AddConstant(tensor.name, constant->second));
       } else if (const auto own = own_scales_.find(tensor.name); own != own_scales_.end()) {
         const auto names = graph_.AddScales(tensor.name, options_.activations, {own->second}, false);
-        AddPair(tensor.name, names);
+        AddPair(tensor, names);
         parameters_[tensor.name] = {{own->second}, names};
       }
     }
@@ -176,7 +213,7 @@ class Builder {
         if (tensor.scale_of.empty() || parameters_.contains(tensor.name) || source == parameters_.end()) continue;
         if (source->second.scales.size() != 1 || graph_.FloatWeight(tensor.name) != nullptr) continue;
         const Parameters shared = source->second;
-        AddPair(tensor.name, shared.names);
+        AddPair(tensor, shared.names);
         parameters_[tensor.name] = shared;
         progress = true;
       }
@@ -265,7 +302,7 @@ class Builder {
   QuantizationGraph& graph_;
   const QdqPlan& plan_;
   const QdqOptions& options_;
-  std::map<std::string, TensorRange> ranges_;  // Edited copy.
+  ObservedRanges ranges_;  // Edited copy.
   std::unordered_map<std::string, Constant> constants_;
   std::unordered_map<std::string, ScaleZero> own_scales_;   // Of activations, before any is shared.
   std::unordered_map<std::string, Parameters> parameters_;  // Of everything quantized so far.
@@ -276,9 +313,25 @@ class Builder {
 
 }  // namespace
 
+WeightScheme SchemeOf(const QdqTensor& constant, const QdqOptions& options) {
+  WeightScheme scheme;
+  if (!constant.weight) {
+    scheme.type = options.activations;
+    scheme.symmetric = options.symmetric_activations;
+    scheme.reduced = options.reduce_range;
+    return scheme;
+  }
+  scheme.type = options.weights;
+  scheme.symmetric = constant.axis.has_value() || options.weights == CodeType::s8;
+  scheme.reduced = options.reduce_range;
+  scheme.axis = constant.axis;
+  scheme.raise_small = options.layout == QdqLayout::openvino;
+  return scheme;
+}
+
 Result<QdqReport> BuildQdq(QuantizationGraph& graph, const QdqPlan& plan, const QdqOptions& options,
-                           const NodeFilter& filter, const std::map<std::string, TensorRange>& ranges) {
-  return Builder(graph, plan, options, ranges).Build(filter);
+                           const NodeChoice& choice, const ObservedRanges& ranges) {
+  return Builder(graph, plan, options, ranges).Build(choice);
 }
 
 }  // namespace hone

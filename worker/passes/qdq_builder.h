@@ -19,6 +19,9 @@ struct QdqReport {
 
 // The last thing done to the graph: nodes that saturation replaces are taken out, so node indices are no longer valid.
 Result<QdqReport> BuildQdq(QuantizationGraph& graph, const QdqPlan& plan, const QdqOptions& options,
-                           const NodeFilter& filter, const std::map<std::string, TensorRange>& ranges);
+                           const NodeChoice& choice, const ObservedRanges& ranges);
+
+// How the constant of a plan is quantized.
+WeightScheme SchemeOf(const QdqTensor& constant, const QdqOptions& options);
 
 }  // namespace hone

@@ -8,6 +8,12 @@
 //   were zero.
 // - A bias whose shape per-channel scales do not fit stays in float (ORT fails), and Gemm's beta is multiplied into the
 //   bias (ORT loses it).
+// - What a Concat joins has one scale with the whole, as in NNCF; ORT's quantizer gives each part its own, and the codes
+//   are rounded twice.
+//
+// Coverage `products` leaves most of that in float: ORT executes a MatMul that reads codes and gives float values in one
+// kernel (MatMulIntegerToFloat), and fuses the float operators around it (SkipLayerNormalization, BiasGelu), which pairs
+// would keep apart. Others that read a product's input read it as it was.
 //
 // Layout `openvino` quantizes what OpenVINO's low-precision transformations execute in integers: activations before and
 // weights of Conv, ConvTranspose, Gemm and MatMul with a constant matrix. Pairs are moved up through operators that
@@ -33,9 +39,9 @@ const char* const kInputInFloat = "its input stays in float";
 
 class Planner {
  public:
-  Planner(const QuantizationGraph& graph, const NodeFilter& filter, const QdqOptions& options, const MaskValues& masks,
-          const std::map<std::string, TensorRange>* ranges)
-      : graph_(graph), filter_(filter), options_(options), masks_(masks), ranges_(ranges) {
+  Planner(const QuantizationGraph& graph, const NodeChoice& choice, const QdqOptions& options, const MaskValues& masks,
+          const ObservedRanges* ranges)
+      : graph_(graph), choice_(choice), options_(options), masks_(masks), ranges_(ranges) {
     for (int i = 0; i < graph.NodeCount(); ++i) {
       if (graph.Node(i).op_type() != "DequantizeLinear") continue;
       for (const auto& output : graph.Node(i).output()) dequantized_.insert(output);
@@ -58,6 +64,8 @@ class Planner {
   void Gather(int index);
   void Where(int index);
   void EveryTensor(int index);
+  void Concat(int index);
+  void ProductWithFloatOutput(int index);
   void OpenvinoProduct(int index);
 
  private:
@@ -66,22 +74,29 @@ class Planner {
   bool CanQuantize(const std::string& name) const;
   bool IsQuantized(const std::string& name) const { return positions_.contains(name) || biases_.contains(name); }
   void Add(QdqTensor tensor, bool replace);
-  void AddActivation(const std::string& name) { Add({name, false, std::nullopt, ""}, false); }
-  void AddSameScale(const std::string& name, const std::string& as) { Add({name, false, std::nullopt, as}, true); }
+  void AddActivation(const std::string& name) { Add({name, false, std::nullopt, "", {}}, false); }
+  void AddSameScale(const std::string& name, const std::string& as) { Add({name, false, std::nullopt, as, {}}, true); }
+  // For this reader; others may join it.
+  void AddForReader(const std::string& name, Use reader);
   // A constant weight, by `axis` where per-channel scales are wanted and the axis exists; else per tensor.
   void AddWeight(const std::string& name, int axis);
   void AddBias(int index, const std::string& weight, float beta);
-  void Left(int index, const char* reason) { plan_.tally.Left(Node(index), reason); }
+  void Left(int index, const std::string& reason) { plan_.tally.Left(Node(index), reason); }
   void Done(int index) { plan_.tally.Quantized(Node(index)); }
-  std::string Root(const std::string& value) const;
+  // A value that movers alone lead from to an input of a node, and the input that reads it there.
+  struct Origin {
+    std::string value;
+    Use use;
+  };
+  Origin Root(const std::string& value, Use use) const;
   bool CanAbsorb(const onnx::NodeProto& node) const;
   bool PadsWithZero(const onnx::NodeProto& node) const;
 
   const QuantizationGraph& graph_;
-  const NodeFilter& filter_;
+  const NodeChoice& choice_;
   const QdqOptions& options_;
   const MaskValues& masks_;
-  const std::map<std::string, TensorRange>* ranges_;
+  const ObservedRanges* ranges_;
   std::set<std::string> dequantized_;                  // Quantized already, by whoever made the model.
   std::unordered_map<std::string, size_t> positions_;  // In plan_.tensors.
   std::set<std::string> biases_;
@@ -115,13 +130,28 @@ const std::vector<OperatorRow> kOnnxruntime = {
     {"BatchNormalization", &Planner::Normalization},
     {"Add", &Planner::EveryTensor},
     {"Mul", &Planner::EveryTensor},
-    {"Concat", &Planner::EveryTensor},
+    {"Concat", &Planner::Concat},
     {"Sigmoid", &Planner::EveryTensor},
     {"LeakyRelu", &Planner::EveryTensor},
     {"Softmax", &Planner::EveryTensor},
     {"GlobalAveragePool", &Planner::EveryTensor},
     {"ArgMax", &Planner::EveryTensor},
     {"CumSum", &Planner::EveryTensor},
+};
+
+const std::vector<OperatorRow> kProducts = {
+    {"Conv", &Planner::Convolution},
+    {"ConvTranspose", &Planner::Convolution},
+    {"Gemm", &Planner::ProductWithFloatOutput},
+    {"MatMul", &Planner::ProductWithFloatOutput},
+    {"Relu", &Planner::Activation},
+    {"Clip", &Planner::Activation},
+    {"Reshape", &Planner::SameScale},
+    {"Transpose", &Planner::SameScale},
+    {"Squeeze", &Planner::SameScale},
+    {"Unsqueeze", &Planner::SameScale},
+    {"Flatten", &Planner::SameScale},
+    {"MaxPool", &Planner::SameScaleFromOpset12},
 };
 
 const std::vector<OperatorRow> kOpenvino = {
@@ -131,16 +161,16 @@ const std::vector<OperatorRow> kOpenvino = {
     {"MatMul", &Planner::OpenvinoProduct},
 };
 
-const std::vector<OperatorRow>& RowsOf(QdqLayout layout) {
-  return layout == QdqLayout::openvino ? kOpenvino : kOnnxruntime;
+const std::vector<OperatorRow>& RowsOf(const QdqOptions& options) {
+  if (options.layout == QdqLayout::openvino) return kOpenvino;
+  return options.coverage == QdqCoverage::products ? kProducts : kOnnxruntime;
 }
 
 bool Planner::CanQuantize(const std::string& name) const {
   if (name.empty() || !graph_.IsFloat(name) || masks_.values.contains(name) || dequantized_.contains(name))
     return false;
   if (graph_.FloatWeight(name) != nullptr || ranges_ == nullptr) return true;
-  const auto range = ranges_->find(name);
-  return range != ranges_->end() && range->second.values > range->second.non_finite;
+  return ranges_->contains(name);
 }
 
 void Planner::Add(QdqTensor tensor, bool replace) {
@@ -150,6 +180,17 @@ void Planner::Add(QdqTensor tensor, bool replace) {
     plan_.tensors.push_back(std::move(tensor));
   } else if (replace) {
     plan_.tensors[at->second] = std::move(tensor);
+  } else if (tensor.readers.empty()) {
+    plan_.tensors[at->second].readers.clear();
+  }
+}
+
+void Planner::AddForReader(const std::string& name, Use reader) {
+  if (const auto at = positions_.find(name); at != positions_.end()) {
+    auto& readers = plan_.tensors[at->second].readers;
+    if (!readers.empty()) readers.push_back(reader);
+  } else {
+    Add({name, false, std::nullopt, "", {reader}}, false);
   }
 }
 
@@ -158,9 +199,9 @@ void Planner::AddWeight(const std::string& name, int axis) {
   if (weight == nullptr) {
     AddActivation(name);
   } else if (options_.per_channel && axis >= 0 && axis < weight->dims_size()) {
-    Add({name, true, axis, ""}, true);
+    Add({name, true, axis, "", {}}, true);
   } else {
-    Add({name, true, std::nullopt, ""}, false);
+    Add({name, true, std::nullopt, "", {}}, false);
   }
 }
 
@@ -222,6 +263,10 @@ bool Planner::CanAbsorb(const onnx::NodeProto& node) const {
   if (options_.symmetric_activations || !CanQuantize(output)) return false;
   if (names.Consumers(input).size() != 1 || names.IsGraphOutput(input) || names.IsGraphInput(input)) return false;
   if (names.Producer(input) < 0) return false;
+  // Graphs inside nodes go on reading the float values.
+  for (const Use& use : names.Consumers(output)) {
+    if (use.input < 0) return false;
+  }
   // All zeros give scale 1 and zero point 0, whose codes hold values that the activation would have cut.
   return ranges_ == nullptr || ranges_->at(output).low < 0 || ranges_->at(output).high > 0;
 }
@@ -325,21 +370,51 @@ void Planner::EveryTensor(int index) {
   if (any || plan_.tensors.size() > before) Done(index);
 }
 
+// Parts with scales of their own would be rounded once more on their way into the whole.
+void Planner::Concat(int index) {
+  EveryTensor(index);
+  const auto& node = Node(index);
+  std::vector<std::string> group;
+  for (const auto& name : node.input()) {
+    if (graph_.FloatWeight(name) == nullptr && IsQuantized(name)) group.push_back(name);
+  }
+  if (group.empty() || !IsQuantized(node.output(0))) return;
+  group.push_back(node.output(0));
+  plan_.unified.push_back(std::move(group));
+}
+
+void Planner::ProductWithFloatOutput(int index) {
+  const auto& node = Node(index);
+  const onnx::TensorProto* weight = graph_.FloatWeight(node.input(1));
+  if (weight == nullptr) return Left(index, "no constant weight");
+  if (weight->dims_size() < 2) return Left(index, "the weight is a vector");
+  if (!CanQuantize(node.input(0)) || !CanQuantize(node.input(1))) return Left(index, kInputInFloat);
+  AddForReader(node.input(0), {index, 0});
+  if (node.op_type() == "Gemm") {
+    AddWeight(node.input(1), IntAttribute(node, "transB", 0) != 0 ? 0 : 1);
+    const auto* beta = FindAttribute(node, "beta");
+    AddBias(index, node.input(1), beta == nullptr ? 1.0f : beta->f());
+  } else {
+    AddWeight(node.input(1), weight->dims_size() == 2 ? 1 : -1);
+  }
+  Done(index);
+}
+
 // Follows a value up through operators that only move values, as long as nothing else reads it on the way.
-std::string Planner::Root(const std::string& value) const {
+Planner::Origin Planner::Root(const std::string& value, Use use) const {
   static const std::set<std::string> kMovers = {"MaxPool",   "Reshape", "Transpose", "Squeeze",
                                                 "Unsqueeze", "Flatten", "Identity"};
   const GraphIndex& names = graph_.index();
-  std::string root = value;
+  Origin root = {value, use};
   while (true) {
-    const int producer = names.Producer(root);
-    if (producer < 0 || names.IsGraphOutput(root) || names.Consumers(root).size() != 1) return root;
+    const int producer = names.Producer(root.value);
+    if (producer < 0 || names.IsGraphOutput(root.value) || names.Consumers(root.value).size() != 1) return root;
     const auto& node = Node(producer);
     if (!IsStandard(node) || !kMovers.contains(node.op_type()) || node.output_size() != 1) return root;
     const std::string& next = node.input(0);
     // Ranges are not asked for: only the root is measured, and the way to it must be the same before and after.
     if (!graph_.IsFloat(next) || masks_.values.contains(next) || graph_.FloatWeight(next) != nullptr) return root;
-    root = next;
+    root = {next, {producer, 0}};
   }
 }
 
@@ -348,26 +423,26 @@ void Planner::OpenvinoProduct(int index) {
   const onnx::TensorProto* weight = node.input_size() > 1 ? graph_.FloatWeight(node.input(1)) : nullptr;
   if (weight == nullptr) return Left(index, "no constant weight");
   if (weight->dims_size() < 2) return Left(index, "the weight is a vector");
-  const std::string root = Root(node.input(0));
+  const auto [root, use] = Root(node.input(0), {index, 0});
   if (!CanQuantize(root) || !CanQuantize(node.input(1))) return Left(index, kInputInFloat);
   const std::map<std::string, int> axes = {{"Conv", 0},
                                            {"ConvTranspose", 1},
                                            {"Gemm", IntAttribute(node, "transB", 0) != 0 ? 0 : 1},
                                            {"MatMul", weight->dims_size() - 1}};
-  AddActivation(root);
+  AddForReader(root, use);
   AddWeight(node.input(1), weight->dims_size() > 2 && node.op_type() == "MatMul" ? -1 : axes.at(node.op_type()));
   Done(index);
 }
 
 QdqPlan Planner::Run() {
   std::map<std::string, PlanOperator> operators;
-  for (const OperatorRow& row : RowsOf(options_.layout)) operators[row.op_type] = row.plan;
+  for (const OperatorRow& row : RowsOf(options_)) operators[row.op_type] = row.plan;
   for (int i = 0; i < graph_.NodeCount(); ++i) {
     const auto row = operators.find(Node(i).op_type());
     if (row == operators.end() || !IsStandard(Node(i)) || Node(i).input_size() == 0 || Node(i).output_size() == 0)
       continue;
-    if (!filter_.Wanted(Node(i))) {
-      Left(i, "excluded");
+    if (!choice_.Wanted(i)) {
+      Left(i, choice_.left.at(i));
     } else if (masks_.nodes.contains(i)) {
       Left(i, "it computes a mask or adds one");
     } else {
@@ -380,19 +455,37 @@ QdqPlan Planner::Run() {
 
 }  // namespace
 
-const std::set<std::string>& QdqOperators(QdqLayout layout) {
-  static const auto names_of = [](QdqLayout which) {
+const std::set<std::string>& QdqOperators(const QdqOptions& options) {
+  static const auto names_of = [](const std::vector<OperatorRow>& rows) {
     std::set<std::string> names;
-    for (const OperatorRow& row : RowsOf(which)) names.insert(row.op_type);
+    for (const OperatorRow& row : rows) names.insert(row.op_type);
     return names;
   };
-  static const std::set<std::string> kNames[] = {names_of(QdqLayout::onnxruntime), names_of(QdqLayout::openvino)};
-  return kNames[layout == QdqLayout::openvino ? 1 : 0];
+  static const std::set<std::string> kAll = names_of(kOnnxruntime);
+  static const std::set<std::string> kProductNames = names_of(kProducts);
+  static const std::set<std::string> kOpenvinoNames = names_of(kOpenvino);
+  if (options.layout == QdqLayout::openvino) return kOpenvinoNames;
+  return options.coverage == QdqCoverage::products ? kProductNames : kAll;
 }
 
-QdqPlan PlanQdq(const QuantizationGraph& graph, const NodeFilter& filter, const QdqOptions& options,
-                const MaskValues& masks, const std::map<std::string, TensorRange>* ranges) {
-  return Planner(graph, filter, options, masks, ranges).Run();
+bool HasAttention(const QuantizationGraph& graph) {
+  static const std::set<std::string> kMarks = {"LayerNormalization", "SimplifiedLayerNormalization",
+                                               "RMSNormalization",   "Attention",
+                                               "MultiHeadAttention", "GroupQueryAttention",
+                                               "Erf",                "Gelu"};
+  for (int i = 0; i < graph.NodeCount(); ++i) {
+    const auto& node = graph.Node(i);
+    if (kMarks.contains(node.op_type())) return true;
+    const bool product = IsStandard(node) && node.op_type() == "MatMul" && node.input_size() == 2;
+    if (product && graph.FloatWeight(node.input(0)) == nullptr && graph.FloatWeight(node.input(1)) == nullptr)
+      return true;
+  }
+  return false;
+}
+
+QdqPlan PlanQdq(const QuantizationGraph& graph, const NodeChoice& choice, const QdqOptions& options,
+                const MaskValues& masks, const ObservedRanges* ranges) {
+  return Planner(graph, choice, options, masks, ranges).Run();
 }
 
 }  // namespace hone

@@ -158,10 +158,12 @@ QuantizationGraph::ScaleNames QuantizationGraph::AddScales(const std::string& ba
   std::vector<int64_t> dims;
   if (per_channel) dims.push_back(static_cast<int64_t>(scales.size()));
   std::vector<float> values;
-  std::vector<uint8_t> zero_points;
+  std::vector<char> zero_points;  // Little-endian; the low bytes of a two's complement are those of any width.
+  const size_t width = ElementBytes(CodeElementType(type));
   for (const ScaleZero& entry : scales) {
     values.push_back(entry.scale);
-    zero_points.push_back(static_cast<uint8_t>(entry.zero_point));  // The bits of an int8 are kept.
+    for (size_t i = 0; i < width; ++i)
+      zero_points.push_back(static_cast<char>(static_cast<uint32_t>(entry.zero_point) >> (8 * i)));
   }
   return {AddConstant(base + "_scale", onnx::TensorProto::FLOAT, dims, values),
           AddConstant(base + "_zero_point", CodeElementType(type), dims, zero_points)};

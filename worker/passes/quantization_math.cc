@@ -31,6 +31,10 @@ constexpr std::array<CodeTypeRow, 4> kCodeTypes = {{
 
 const CodeTypeRow& RowOf(CodeType type) { return kCodeTypes[static_cast<size_t>(type)]; }
 
+// NNCF's least magnitudes of a symmetric range.
+constexpr float kSmallShare = 0.01f;
+constexpr float kSmallestBound = 8e-5f;
+
 // A weight as [outer, channels, inner].
 struct ChannelShape {
   size_t outer = 1;
@@ -65,12 +69,14 @@ void QuantizeShape(const float* values, const ChannelShape& shape, const std::ve
     scale_values.push_back(entry.scale);
     zero_points.push_back(entry.zero_point);
   }
-  if (shape.inner == 1) {
-    kernels::QuantizeColumns(values, shape.outer, shape.channels, scale_values.data(), zero_points.data(), codes);
-  } else {
-    kernels::QuantizeChannels(values, shape.outer, shape.channels, shape.inner, scale_values.data(), zero_points.data(),
-                              codes);
+  if constexpr (sizeof(T) == 1) {
+    if (shape.inner == 1) {
+      kernels::QuantizeColumns(values, shape.outer, shape.channels, scale_values.data(), zero_points.data(), codes);
+      return;
+    }
   }
+  kernels::QuantizeChannels(values, shape.outer, shape.channels, shape.inner, scale_values.data(), zero_points.data(),
+                            codes);
 }
 
 }  // namespace
@@ -96,15 +102,49 @@ ScaleZero ComputeScale(float low, float high, CodeRange codes, bool symmetric) {
   return {static_cast<float>(scale), static_cast<int32_t>(std::nearbyint(zero_point))};
 }
 
+ScaleZero ComputeFakeQuantizeScale(float low, float high, CodeType type, bool symmetric) {
+  CHECK_THAT(type == CodeType::u8 || type == CodeType::s8);
+  constexpr float kTop = 255;
+  constexpr float kSmallestSpan = 8e-4f;
+  float left = 0;
+  float right = 0;
+  if (symmetric) {
+    right = std::max(std::max(std::fabs(low), std::fabs(high)), kSmallestBound);
+    left = low < 0 ? -right * 256.0f / 254.0f : 0.0f;
+  } else {
+    const float more = high - low > kSmallestSpan ? 0.0f : kSmallestSpan;
+    left = std::min(low - more, 0.0f);
+    right = std::max(high + more, 0.0f);
+    const float code = std::nearbyint(-left * (kTop / (right - left)));
+    const float left_for_code = code < kTop ? code / (code - kTop) * right : left;
+    const float right_for_code = code > 0 ? (code - kTop) / code * left : right;
+    if (right - left_for_code > right_for_code - left) {
+      left = left_for_code;
+    } else {
+      right = right_for_code;
+    }
+  }
+  const float scale = (right - left) / kTop;
+  const int32_t bottom = FullCodes(type).bottom;
+  const int32_t zero_point = bottom - static_cast<int32_t>(std::nearbyint(left / scale));
+  return {scale, std::clamp(zero_point, bottom, FullCodes(type).top)};
+}
+
 std::vector<ScaleZero> WeightScales(const float* values, const std::vector<int64_t>& dims, const WeightScheme& scheme) {
   const ChannelShape shape = ShapeFor(dims, scheme.axis);
   std::vector<kernels::FloatRange> ranges(shape.channels);
   kernels::ChannelRanges(values, shape.outer, shape.channels, shape.inner, ranges.data());
   const CodeRange codes = ScaleCodes(scheme.type, scheme.reduced, scheme.symmetric);
+  float least = 0;
+  if (scheme.raise_small && scheme.symmetric) {
+    for (const auto& range : ranges) least = std::max(least, range.AbsMax() * kSmallShare);
+    least = std::max(least, kSmallestBound);
+  }
   std::vector<ScaleZero> scales;
   for (const auto& range : ranges) {
     if (range.non_finite > 0) return {};
-    scales.push_back(range.finite == 0 ? ScaleZero() : ComputeScale(range.low, range.high, codes, scheme.symmetric));
+    scales.push_back(range.finite == 0 ? ScaleZero()
+                                       : ComputeScale(range.low, std::max(range.high, least), codes, scheme.symmetric));
   }
   return scales;
 }
@@ -113,12 +153,20 @@ std::vector<uint8_t> WeightCodes(const float* values, const std::vector<int64_t>
                                  const std::vector<ScaleZero>& scales) {
   const ChannelShape shape = ShapeFor(dims, scheme.axis);
   CHECK_THAT(scales.size() == shape.channels);
-  std::vector<uint8_t> codes(shape.outer * shape.channels * shape.inner);
-  if (scheme.type == CodeType::u8) {
-    QuantizeShape(values, shape, scales, codes.data());
-  } else {
-    CHECK_THAT(scheme.type == CodeType::s8);
-    QuantizeShape(values, shape, scales, reinterpret_cast<int8_t*>(codes.data()));
+  std::vector<uint8_t> codes(shape.outer * shape.channels * shape.inner * ElementBytes(CodeElementType(scheme.type)));
+  switch (scheme.type) {
+    case CodeType::u8:
+      QuantizeShape(values, shape, scales, codes.data());
+      break;
+    case CodeType::s8:
+      QuantizeShape(values, shape, scales, reinterpret_cast<int8_t*>(codes.data()));
+      break;
+    case CodeType::u16:
+      QuantizeShape(values, shape, scales, reinterpret_cast<uint16_t*>(codes.data()));
+      break;
+    case CodeType::s16:
+      QuantizeShape(values, shape, scales, reinterpret_cast<int16_t*>(codes.data()));
+      break;
   }
   return codes;
 }

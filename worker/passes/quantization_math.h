@@ -40,18 +40,25 @@ struct ScaleZero {
 // low and high finite.
 ScaleZero ComputeScale(float low, float high, CodeRange codes, bool symmetric);
 
+// The same for OpenVINO, equal to what NNCF writes into a FakeQuantize of 256 levels, in float32. Asymmetric: a span of
+// at most 8e-4 is widened by as much on both sides, and then one end is moved outwards until zero has a code. Symmetric:
+// [0, high] where nothing is negative, else [-high * 256 / 254, high], with high at least 8e-5. u8 and s8 alone.
+ScaleZero ComputeFakeQuantizeScale(float low, float high, CodeType type, bool symmetric);
+
 // How a weight is quantized. axis: one scale for each index along this dimension; none: one for all.
 struct WeightScheme {
   CodeType type = CodeType::s8;
   bool symmetric = true;
   bool reduced = false;
   std::optional<int> axis;
+  // Symmetric alone: a channel's magnitude counts for at least a hundredth of the largest, and 8e-5, as in NNCF.
+  bool raise_small = false;
 };
 
 // One entry, or one a channel. Empty where the weight holds NaN or an infinity, which no scale serves.
 std::vector<ScaleZero> WeightScales(const float* values, const std::vector<int64_t>& dims, const WeightScheme& scheme);
 
-// Codes (u8 or s8), row-major as the values. scales as from WeightScales, for the same axis.
+// The bytes of the codes, row-major as the values. scales as from WeightScales, for the same axis.
 std::vector<uint8_t> WeightCodes(const float* values, const std::vector<int64_t>& dims, const WeightScheme& scheme,
                                  const std::vector<ScaleZero>& scales);
 
