@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Measures hone beside ONNX Runtime's quantizers and NNCF: same model, same samples, separate processes, in turns.
 
-    bench/peers/run.py [--model minilm,text_angle,resnet50,encoder100m] [--out DIR]      after ops/setup --minilm --models --bench-peers
+    bench/peers/run.py [--model minilm,text_angle,digits,resnet50,encoder100m] [--out DIR]      after ops/setup --minilm --models --bench-peers
 
 Every row is one program started afresh: `hone apply` or peer.py with one peer's one method. A round starts each row once, in an order
 that changes from round to round; told are the medians over the rounds.
@@ -61,6 +61,7 @@ HONE = {
 MODELS = {
     "minilm": dict(rows=".*", first_held_out=1100, samples=128),
     "text_angle": dict(rows="(?!.*(w4|4bit|transformer|awq|gptq|fused))", first_held_out=128, samples=128),
+    "digits": dict(rows="(?!.*(w4|4bit|transformer|awq|gptq|fused))", first_held_out=1297, samples=500),
     "resnet50": dict(rows="hone-static.*|hone-ov-int8|hone-ov-w8|ort-static-minmax.*|nncf-(ov|onnx)-int8$", first_held_out=128, samples=64),
     "encoder100m": dict(rows="hone-w4.*|hone-ov-w4.*|hone-dynamic$|ort-4bit(-g32)?$|ort-dynamic$|nncf-ov-w4(-g32)?$", first_held_out=1100, samples=32),
 }
@@ -95,7 +96,7 @@ class Finished:
 
 def reason(finished):
     lines = [line.strip() for line in finished.log.read_text(errors="replace").splitlines() if line.strip()]
-    telling = [line for line in lines if re.search(r"[Ee]rror|failed|refus|cannot", line)]
+    telling = [line for line in lines if line.startswith('"message"') or re.search(r"Error:|Exception:|failed|refus|cannot", line)]
     return (telling or lines or [f"exit code {finished.code}"])[-1][:200]
 
 
