@@ -16,7 +16,8 @@ constexpr const char* kForeignFusions = "SimplifiedLayerNormFusion";
 
 }  // namespace
 
-Result<> WriteOptimized(const std::filesystem::path& model, OptimizerLevel level, const std::filesystem::path& optimized) {
+Result<> WriteOptimized(const std::filesystem::path& model, OptimizerLevel level,
+                        const std::filesystem::path& optimized) {
   constexpr const char* kAttempt = "optimize the model in ONNX Runtime";
   try {
     // Made at the first use and never destroyed, like the backend's.
@@ -27,7 +28,8 @@ Result<> WriteOptimized(const std::filesystem::path& model, OptimizerLevel level
     options.SetOptimizedModelFilePath(optimized.c_str());
     options.AddConfigEntry(kOrtSessionOptionsDisableSpecifiedOptimizers, kForeignFusions);
     options.AddConfigEntry(kOrtSessionOptionsConfigDisablePrepacking, "1");
-    options.AddConfigEntry(kOrtSessionOptionsOptimizedModelExternalInitializersFileName, (optimized.filename().string() + ".data").c_str());
+    options.AddConfigEntry(kOrtSessionOptionsOptimizedModelExternalInitializersFileName,
+                           (optimized.filename().string() + ".data").c_str());
     options.AddConfigEntry(kOrtSessionOptionsOptimizedModelExternalInitializersMinSizeInBytes, "1024");
     const Ort::Session session(*environment, model.c_str(), options);
     return {};

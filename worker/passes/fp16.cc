@@ -7,10 +7,11 @@
 // wanted, one writes the graph: initializers and constants are stored in the wanted width; where a value is wanted in a
 // width in which it is not made, one Cast stands right behind its producer and serves all its users.
 //
-// Kept in float32: operators that need the range or the precision (the list below, and what the user adds), operators
-// without a float16 form, of other domains, with subgraphs, or whose types cannot be told; and whatever touches
-// quantized data, for runtimes recognise quantization by its exact neighbourhood. Weights are clamped as float16's
-// range demands: finite values to +-65504, values that would vanish to the smallest subnormal; infinities stay.
+// Kept in float32: operators that need the range or the precision (the list below, what the user adds, and those whose
+// activations leave float16's range: half_range.h), operators without a float16 form, of other domains, with subgraphs,
+// or whose types cannot be told; and whatever touches quantized data, for runtimes recognise quantization by its exact
+// neighbourhood. Weights are clamped as float16's range demands: finite values to +-65504, values that would vanish to
+// the smallest subnormal; infinities stay.
 #include "worker/passes/fp16.h"
 
 #include <fmt/format.h>
@@ -24,6 +25,7 @@
 #include "common/base/strings.h"
 #include "kernels/half.h"
 #include "worker/model/model.h"
+#include "worker/passes/half_range.h"
 
 namespace hone {
 namespace {
@@ -147,6 +149,7 @@ struct Options {
   bool keep_io_types = true;
   OpTypes kept_ops;
   OpTypes kept_nodes;
+  std::map<int, std::string> beyond;  // Node index -> why float16 has not its range.
 };
 
 class Planner {
@@ -162,7 +165,8 @@ class Planner {
 
   NodePlan Plan(int n) const {
     const auto& node = graph_.node(n);
-    if (node.op_type() == "Cast" && IsStandard(node) && !touches_quantized_[static_cast<size_t>(n)])
+    if (node.op_type() == "Cast" && IsStandard(node) && !touches_quantized_[static_cast<size_t>(n)] &&
+        !options_.beyond.contains(n))
       return PlanCast(node);
     const onnx::OpSchema* schema = MayConvert(n) ? onnx::OpSchemaRegistry::Schema(node.op_type(), opset_, "") : nullptr;
     NodePlan plan;
@@ -201,7 +205,8 @@ class Planner {
     if (!IsStandard(node) || KeptOps().contains(node.op_type()) || QuantizedOps().contains(node.op_type()))
       return false;
     if (options_.kept_ops.contains(node.op_type()) || options_.kept_nodes.contains(node.name())) return false;
-    if (touches_quantized_[static_cast<size_t>(n)] || ReducesScattered(node)) return false;
+    if (touches_quantized_[static_cast<size_t>(n)] || ReducesScattered(node) || options_.beyond.contains(n))
+      return false;
     const bool has_graph = std::any_of(node.attribute().begin(), node.attribute().end(),
                                        [](const auto& a) { return a.has_g() || a.graphs_size() > 0; });
     if (has_graph) return false;
@@ -566,12 +571,20 @@ std::string KeptText(const std::map<std::string, int>& kept) {
   return Join(words, ", ");
 }
 
+void TellOfBeyond(const std::map<int, std::string>& beyond, PassContext& context) {
+  std::map<std::string, int> reasons;
+  for (const auto& [node, reason] : beyond) ++reasons[reason];
+  for (const auto& [reason, nodes] : reasons)
+    context.notes.push_back(fmt::format("{} nodes kept in float32: {}", nodes, reason));
+}
+
 }  // namespace
 
 proto::PassInfo Fp16Info() {
   proto::PassInfo info;
   info.set_name("fp16");
-  info.set_version(1);
+  info.set_version(2);
+  info.set_takes_calibration(true);
   info.set_summary("Converts weights and arithmetic to float16, except where float16 has not the range or no operator");
   *info.add_parameters() =
       BoolParameter("keep_io_types", true, "Inputs and outputs stay float32; otherwise they become float16.");
@@ -579,19 +592,29 @@ proto::PassInfo Fp16Info() {
       TextParameter("keep_ops", "", {}, "More operator types to keep in float32, separated by commas.");
   *info.add_parameters() =
       TextParameter("keep_nodes", "", {}, "Names of nodes to keep in float32, separated by commas.");
+  *info.add_parameters() =
+      TextParameter("overflow", "keep", {"keep", "ignore"},
+                    "keep leaves nodes in float32 that calibration data (else: rules) show to leave "
+                    "float16's range.");
+  *info.add_parameters() =
+      RealParameter("headroom", 2, 1, 1024, "How often the largest activation seen must fit into float16's range.");
   info.add_accepts("onnx");
   info.add_precisions("fp16");
   return info;
 }
 
 Result<> ConvertToFp16(onnx::ModelProto& model, PassContext& context) {
-  const Options options = {context.Bool("keep_io_types"), ParseList(context.Text("keep_ops")),
-                           ParseList(context.Text("keep_nodes"))};
+  Options options = {
+      context.Bool("keep_io_types"), ParseList(context.Text("keep_ops")), ParseList(context.Text("keep_nodes")), {}};
   TRY(CheckNodeNames(model.graph(), options.kept_nodes));
   TRY(SortNodes(*model.mutable_graph()));
   InferShapes(model);
   // Before version 4 every initializer must be declared as an input, which those that are added here are not.
   model.set_ir_version(std::max<int64_t>(model.ir_version(), 4));
+  if (context.Text("overflow") == "keep") {
+    TRY_ASSIGN(options.beyond, NodesBeyondHalf(model, context.Real("headroom"), context));
+    TellOfBeyond(options.beyond, context);
+  }
   const Counts counts = Converter(model, options).Run();
   context.changes_types = !options.keep_io_types;
   context.notes.push_back(fmt::format("{} nodes in float16", counts.converted));
