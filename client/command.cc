@@ -150,6 +150,9 @@ const std::vector<Command>& Commands() {
        "The verdict compares the 99 % interval of the speed-up with --delta. With --expect: 0 yes, 1 no, 3 undecided.", DefineBenchmark},
       {"evaluate", kHere, "MODEL --against REF|labels --data D", "Accuracy of a model against another, or against labels", "", DefineEvaluate},
       {"inspect", kHere, "MODEL", "Inputs, outputs, operators, sizes, and what is quantized", "", DefineInspect},
+      {"sensitivity", kHere, "MODEL --data D [--pass NAME[:key=value,...] ...]", "What each group of layers loses under a pass, and gains",
+       "Each group alone is put into the pass's form; worst first. `--pass static_int8:exclude=@FILE:K` leaves out the K\n"
+       "worst groups of the document that --json (or -o FILE) gives.", DefineSensitivity},
       {"passes", kHere, "[NAME]", "The passes, or one with its parameters and defaults", "", DefinePasses},
       {"backends", kHere, "", "The backends with their settings and defaults", "", DefineBackends},
       {"submit", kService, "[MODEL] [--recipe R]", "Submit a job; prints its number", "", DefineSubmit},
@@ -184,7 +187,7 @@ std::string TopHelp() {
   for (const Command& command : Commands()) {
     if (std::string_view(command.group) != group) text += fmt::format("\n{}\n", command.group);
     group = command.group;
-    text += fmt::format("  {:<10} {}\n", command.name, command.summary);
+    text += fmt::format("  {:<11} {}\n", command.name, command.summary);
   }
   text += "\n`hone COMMAND --help` tells its options, `hone help exit-codes` what a command's status means.\n";
   return text;

@@ -37,6 +37,7 @@ Run DefineApply(Flags& flags);
 Run DefineBenchmark(Flags& flags);
 Run DefineEvaluate(Flags& flags);
 Run DefineInspect(Flags& flags);
+Run DefineSensitivity(Flags& flags);
 Run DefinePasses(Flags& flags);
 Run DefineBackends(Flags& flags);
 Run DefineSubmit(Flags& flags);

@@ -7,6 +7,7 @@
 #include <filesystem>
 
 #include "client/recipe_flags.h"
+#include "client/sensitivity_file.h"
 #include "common/base/strings.h"
 #include "common/recipe/value.h"
 
@@ -58,7 +59,9 @@ Result<proto::PassStep> ParsePass(const std::string& word, const proto::Catalogu
                 "there are " + Join(names, ", "));
   }
   if (colon == std::string::npos) return step;
-  TRY_ASSIGN(*step.mutable_parameters(), ParseSettings(Split(std::string_view(word).substr(colon + 1), ','), pass->parameters(), step.pass()));
+  std::vector<std::string> words = Split(std::string_view(word).substr(colon + 1), ',');
+  TRY(FillExclusions(step.pass(), words));
+  TRY_ASSIGN(*step.mutable_parameters(), ParseSettings(words, pass->parameters(), step.pass()));
   return step;
 }
 

@@ -17,7 +17,7 @@ using Parameters = google::protobuf::RepeatedPtrField<proto::Parameter>;
 Result<Parameters> ParseSettings(const std::vector<std::string>& words, const google::protobuf::RepeatedPtrField<proto::ParameterInfo>& infos,
                                  const std::string& owner);
 
-// "static_int8:observer=entropy,per_channel=true". kRejected for an unknown pass (nearest known one offered).
+// "static_int8:observer=entropy,per_channel=true"; "exclude=@FILE:K" leaves out the K worst groups of a sensitivity document. kRejected for an unknown pass (nearest known one offered).
 Result<proto::PassStep> ParsePass(const std::string& word, const proto::Catalogue& catalogue);
 
 // Whether the formats chain: each pass takes what the one before gives. The format at the end; kRejected.

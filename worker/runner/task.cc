@@ -18,6 +18,7 @@
 #include "worker/runner/inspect.h"
 #include "worker/runner/inspect_data.h"
 #include "worker/runner/well_formed.h"
+#include "worker/sensitivity/sensitivity.h"
 
 namespace hone {
 namespace {
@@ -51,6 +52,10 @@ Result<> Execute(const proto::Task& task, proto::TaskResult& result) {
     case proto::Task::kCatalogue:
       *result.mutable_catalogue() = AssembleCatalogue();
       return {};
+    case proto::Task::kSensitivity: {
+      TRY_ASSIGN(*result.mutable_sensitivity(), MeasureSensitivity(task.sensitivity()));
+      return {};
+    }
     case proto::Task::KIND_NOT_SET:
       break;
   }

@@ -1,0 +1,149 @@
+#include "worker/sensitivity/groups.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cctype>
+#include <map>
+#include <unordered_map>
+
+#include "common/base/strings.h"
+
+namespace hone {
+namespace {
+
+constexpr size_t kFewestBlocks = 4;
+
+bool MovesData(const std::string& op) {
+  static const std::set<std::string> kOps = {"Reshape", "Transpose", "Squeeze",  "Unsqueeze", "Flatten",
+                                             "Slice",   "Expand",    "Identity", "Split",     "Concat",
+                                             "Pad",     "Tile",      "Gather"};
+  return kOps.contains(op);
+}
+
+std::string NameOf(const onnx::NodeProto& node) { return node.name().empty() ? node.output(0) : node.name(); }
+
+bool IsNumber(std::string_view word) {
+  return !word.empty() && word.size() <= 6 &&
+         std::all_of(word.begin(), word.end(), [](unsigned char c) { return std::isdigit(c) != 0; });
+}
+
+// The node of a change that computes: the last of its original nodes.
+const onnx::NodeProto& Heart(const onnx::ModelProto& model, const Change& change) {
+  return model.graph().node(change.original.back());
+}
+
+bool ReadsWeight(const onnx::ModelProto& model, const Constants& constants, const Change& change) {
+  for (const int n : change.original) {
+    for (const auto& input : model.graph().node(n).input()) {
+      const auto* tensor = constants.Find(input);
+      if (tensor != nullptr && tensor->dims_size() >= 2) return true;
+    }
+  }
+  return false;
+}
+
+// The change that each change goes with: itself, or the first one that reads what it only moves.
+std::vector<size_t> Leaders(const onnx::ModelProto& model, const std::vector<Change>& changes) {
+  const Constants constants(model.graph());
+  std::unordered_map<std::string, std::vector<size_t>> readers;
+  for (size_t c = 0; c < changes.size(); ++c) {
+    for (const int n : changes[c].original) {
+      for (const auto& input : model.graph().node(n).input()) readers[input].push_back(c);
+    }
+  }
+  std::vector<size_t> leaders(changes.size());
+  for (size_t c = changes.size(); c-- > 0;) {
+    leaders[c] = c;
+    if (!MovesData(Heart(model, changes[c]).op_type()) || ReadsWeight(model, constants, changes[c])) continue;
+    for (const auto& output : changes[c].outputs) {
+      for (const size_t reader : readers[output]) {
+        if (reader > c && leaders[c] == c) leaders[c] = leaders[reader];
+      }
+    }
+  }
+  return leaders;
+}
+
+std::vector<ChangeGroup> Gather(const onnx::ModelProto& model, const std::vector<Change>& changes,
+                                const std::vector<std::string>& keys) {
+  std::vector<ChangeGroup> groups;
+  std::map<std::string, size_t> places;
+  for (size_t c = 0; c < changes.size(); ++c) {
+    const auto [place, added] = places.emplace(keys[c], groups.size());
+    if (added) groups.push_back({keys[c], {}, {}});
+    ChangeGroup& group = groups[place->second];
+    group.changes.push_back(c);
+    for (const int n : changes[c].original) {
+      const std::string name = NameOf(model.graph().node(n));
+      if (std::find(group.nodes.begin(), group.nodes.end(), name) == group.nodes.end()) group.nodes.push_back(name);
+    }
+  }
+  return groups;
+}
+
+std::vector<ChangeGroup> ByNode(const onnx::ModelProto& model, const std::vector<Change>& changes) {
+  const std::vector<size_t> leaders = Leaders(model, changes);
+  std::vector<std::string> keys(changes.size());
+  std::map<std::string, int> seen;
+  for (size_t c = 0; c < changes.size(); ++c) {
+    std::string name = NameOf(Heart(model, changes[c]));
+    // Names need not differ in a valid model.
+    if (seen[name]++ > 0) name = fmt::format("{} ({})", name, changes[c].outputs.front());
+    keys[c] = std::move(name);
+  }
+  std::vector<std::string> led(changes.size());
+  for (size_t c = 0; c < changes.size(); ++c) led[c] = keys[leaders[c]];
+  return Gather(model, changes, led);
+}
+
+std::vector<ChangeGroup> ByBlock(const onnx::ModelProto& model, const std::vector<Change>& changes) {
+  const std::vector<size_t> leaders = Leaders(model, changes);
+  std::vector<std::string> keys(changes.size());
+  for (size_t c = 0; c < changes.size(); ++c) {
+    const std::string name = NameOf(Heart(model, changes[leaders[c]]));
+    keys[c] = BlockOf(name);
+    if (keys[c].empty()) keys[c] = name;
+  }
+  return Gather(model, changes, keys);
+}
+
+}  // namespace
+
+Result<Grouping> ParseGrouping(std::string_view name) {
+  if (name == "auto" || name.empty()) return Grouping::automatic;
+  if (name == "node") return Grouping::node;
+  if (name == "block") return Grouping::block;
+  return Fail(ErrorCode::kRejected, fmt::format("there is no grouping '{}'", Printable(name, 100)),
+              "Use auto, node or block.");
+}
+
+std::string BlockOf(std::string_view node_name) {
+  size_t start = node_name.starts_with('/') ? 1 : 0;
+  for (size_t begin = start; begin < node_name.size();) {
+    size_t end = node_name.find_first_of("/.", begin);
+    if (end == std::string_view::npos) end = node_name.size();
+    const std::string_view word = node_name.substr(begin, end - begin);
+    // "layer.3", "blocks/3", "layer_3", "block12"; a name's last word is the node's own ("MatMul_3").
+    size_t digits = word.size();
+    while (digits > 0 && std::isdigit(static_cast<unsigned char>(word[digits - 1])) != 0) --digits;
+    if (end < node_name.size() && IsNumber(word.substr(digits)))
+      return std::string(node_name.substr(start, end - start));
+    begin = end + 1;
+  }
+  return "";
+}
+
+std::vector<ChangeGroup> GroupChanges(const onnx::ModelProto& original, const std::vector<Change>& changes,
+                                      Grouping grouping, Grouping& used) {
+  used = grouping == Grouping::block ? Grouping::block : Grouping::node;
+  if (grouping == Grouping::node) return ByNode(original, changes);
+  std::vector<ChangeGroup> blocks = ByBlock(original, changes);
+  if (grouping == Grouping::block) return blocks;
+  std::vector<ChangeGroup> nodes = ByNode(original, changes);
+  if (blocks.size() < kFewestBlocks || blocks.size() >= nodes.size()) return nodes;
+  used = Grouping::block;
+  return blocks;
+}
+
+}  // namespace hone
