@@ -24,12 +24,16 @@ std::vector<std::string> ReadyRecipes() {
 
 class RecipeTest : public testing::TestWithParam<std::string> {};
 
-// The recipe as it stands, but with as few timed pairs as there can be: these tests ask whether it runs, not which candidate is fastest.
+// The recipe as it stands, but with as few timed pairs and samples as there can be: these tests ask whether it runs, not which candidate is
+// fastest.
 fs::path WithFewPairs(const std::string& name, const fs::path& folder) {
   YAML::Node recipe = YAML::LoadFile(std::string(HONE_SOURCE_DIR) + "/recipes/" + name + ".yaml");
   recipe["measure"]["pairs"] = 1;
   recipe["measure"]["final_pairs"] = 2;
   recipe["measure"]["finalists"] = 1;
+  if (name == "minilm") {
+    for (const char* part : {"calibration", "evaluation"}) recipe["data"][part]["samples"] = 16;
+  }
   const fs::path copy = folder / (name + ".yaml");
   std::ofstream(copy) << YAML::Dump(recipe);
   return copy;
@@ -84,6 +88,11 @@ TEST_P(RecipeTest, FindsACandidateOnASmallModel) {
                                    {"attention_mask", Int64Array({48, 64}, std::vector<int64_t>(ids.size(), 1))},
                                    {"token_type_ids", Int64Array({48, 64}, std::vector<int64_t>(ids.size(), 0))}});
     arguments.insert(arguments.end(), {(folder / "model.onnx").string(), "--data", (folder / "data.npz").string()});
+  } else if (GetParam() == "minilm") {
+    const char* models = std::getenv("HONE_MODELS");
+    ASSERT_TRUE(models != nullptr && fs::exists(fs::path(models) / "minilm.onnx")) << "HONE_MODELS has no MiniLM: run ops/setup --minilm";
+    const std::string sentences = (fs::path(models) / "minilm_sentences.npz").string();
+    arguments.insert(arguments.end(), {(fs::path(models) / "minilm.onnx").string(), "--data", sentences, "--calibration", sentences});
   } else if (GetParam() == "text_angle" || GetParam() == "image_classifier") {
     const char* models = std::getenv("HONE_MODELS");
     ASSERT_TRUE(models != nullptr && fs::exists(fs::path(models) / "text_images")) << "HONE_MODELS is not set up: run ops/setup --models";
@@ -103,6 +112,12 @@ TEST_P(RecipeTest, FindsACandidateOnASmallModel) {
   const auto trials = ran.json().at("trials");
   EXPECT_EQ(trials.at("failed"), 0) << ran.err;
   EXPECT_GT(trials.at("complete").get<int>() + trials.at("infeasible").get<int>(), 0);
+}
+
+TEST_P(RecipeTest, IsAcceptedAsItStands) {
+  // Some take their data from the command line; the check reads neither model nor data.
+  const Ran ran = Hone({"check", std::string(HONE_SOURCE_DIR) + "/recipes/" + GetParam() + ".yaml", "--data", "data.npz", "--json"});
+  EXPECT_EQ(ran.code, 0) << ran.out << ran.err;
 }
 
 INSTANTIATE_TEST_SUITE_P(Recipes, RecipeTest, testing::ValuesIn(ReadyRecipes()), [](const auto& test) {
