@@ -51,8 +51,9 @@ class NncfParityTest : public OpenvinoPassTest {
     }
   }
 
-  void Compare(const std::string& name, const std::string& model, const Parameters& parameters) {
+  void Compare(const std::string& name, const std::string& model, Parameters parameters) {
     SCOPED_TRACE(name);
+    parameters["smooth_alpha"] = RealValue(0.95);
     const auto made = Make(LocalFile(Golden(model + ".onnx"), "onnx"), "openvino_int8", parameters, Golden(model + ".npz"));
     ASSERT_TRUE(made) << made.error().message;
     const Json& golden = GoldenResults().at("int8").at(name);

@@ -28,6 +28,7 @@
 #include "worker/passes/openvino_graph.h"
 #include "worker/passes/openvino_layers.h"
 #include "worker/passes/openvino_quantizers.h"
+#include "worker/passes/openvino_smoothing.h"
 #include "worker/passes/openvino_taps.h"
 #include "worker/passes/quantization_graph.h"
 
@@ -48,11 +49,12 @@ struct SmoothGroup {
   std::vector<WeightPlace> weights;
   size_t channels = 0;
   // Filled while samples run.
-  std::vector<std::vector<kernels::FloatRange>> kept;
-  std::vector<float> magnitudes;
+  SmoothingInput input;
   std::vector<double> mean_sums;
+  std::vector<double> square_sums;
   std::vector<float> scales;    // s; empty until known.
   std::vector<float> inverses;  // 1 / s
+  double noise = 0;             // Expected, as a share of the outputs' energy.
 };
 
 std::shared_ptr<op::v0::Constant> ScaleConstant(const std::vector<float>& values, size_t rank) {
@@ -96,35 +98,20 @@ std::vector<SmoothGroup> PrepareSmoothing(const ov::Model& model, const NameFilt
         fmt::format("{}_{}/smooth", group.source.get_node()->get_friendly_name(), group.source.get_index()));
     for (const WeightPlace& weight : group.weights)
       weight.reader.get_node()->input(0).replace_source_output(group.multiply->output(0));
-    group.magnitudes.assign(group.channels, 0.0F);
+    group.input.magnitudes.assign(group.channels, 0.0F);
     group.mean_sums.assign(group.channels, 0.0);
+    group.square_sums.assign(group.channels, 0.0);
   }
   return groups;
 }
 
-std::vector<float> InputMagnitudes(const WeightPlace& place) {
-  const WeightLayout layout = LayoutOf(place);
-  const std::vector<float> values = FloatsOf(*place.constant);
-  std::vector<float> magnitudes(layout.Inputs(), 0.0F);
-  VisitWeight(layout, [&](size_t element, size_t, size_t input) {
-    magnitudes[input] = std::max(magnitudes[input], std::fabs(values[element]));
-  });
-  return magnitudes;
-}
-
-// Of the products' own scales, those that lie closest together.
-void ChooseScales(SmoothGroup& group, double alpha) {
-  float best = 0;
-  for (const WeightPlace& weight : group.weights) {
-    std::vector<float> scales = SmoothingScales(group.magnitudes, InputMagnitudes(weight), alpha);
-    const auto [least, most] = std::minmax_element(scales.begin(), scales.end());
-    const float ratio = *least / (*most + std::numeric_limits<float>::epsilon());
-    if (ratio <= best) continue;
-    best = ratio;
-    group.scales = std::move(scales);
-  }
-  if (group.scales.empty()) group.scales.assign(group.channels, 1.0F);
+void ChooseScales(SmoothGroup& group, double alpha, Scheme scheme) {
+  const auto samples = static_cast<double>(group.input.samples.size());
+  for (const double sum : group.square_sums) group.input.mean_squares.push_back(samples > 0 ? sum / samples : 0);
+  group.scales = alpha < 0 ? BestSmoothing(group.input, group.weights, scheme)
+                           : FixedSmoothing(group.input, group.weights, alpha);
   for (const float scale : group.scales) group.inverses.push_back(1.0F / scale);
+  group.noise = ExpectedNoise(group.input, group.weights, group.scales, scheme);
 }
 
 // --- statistics --------------------------------------------------------------------------------------------------
@@ -193,7 +180,7 @@ class Int8Model {
     TRY(FoldConstants(read_.model));
     TRY_ASSIGN(const NameFilter filter, NameFilter::Make(context_.Text("exclude")));
     const std::string type = context_.Text("model_type");
-    PlacementOptions options;
+    PlacementOptions& options = options_;
     options.transformer = type == "transformer" || (type == "auto" && LooksLikeTransformer(model));
     const std::string preset = context_.Text("preset");
     const bool mixed = preset == "mixed" || (preset == "auto" && options.transformer);
@@ -205,7 +192,7 @@ class Int8Model {
     options.embeddings = context_.Bool("embeddings");
     alpha_ = options.transformer ? context_.Real("smooth_alpha") : 0;
     return CallOpenvino("place the quantizers", [&] {
-             if (alpha_ > 0) groups_ = PrepareSmoothing(model, filter);
+             if (alpha_ != 0) groups_ = PrepareSmoothing(model, filter);
              placement_ = PlaceQuantizers(model, options, filter);
              return 0;
            })
@@ -273,11 +260,12 @@ class Int8Model {
     samples_ = data->size();
     TRY(RunTaps(read_.model, taps_, *data, context_.threads,
                 [&](size_t sample, std::vector<TapSample>& taps) { return Fold(sample, taps); }));
-    for (SmoothGroup& group : groups_) Settle(group);
+    Settle();
     return {};
   }
 
   Result<> Fold(size_t sample, std::vector<TapSample>& taps) {
+    if (sample == kSmoothingSamples) Settle();
     for (size_t i = 0; i < groups_.size(); ++i) TRY(FoldGroup(groups_[i], taps[group_taps_[i]]));
     for (PlaceMeasure& measure : measures_) {
       if (measure.group != nullptr) continue;  // By its group.
@@ -309,22 +297,26 @@ class Int8Model {
       return Fail(ErrorCode::kRejected, "the channels of an activation change between samples");
     for (size_t c = 0; c < group.channels; ++c) group.mean_sums[c] += tap.channel_means[c];
     if (group.scales.empty()) {
-      for (size_t c = 0; c < group.channels; ++c)
-        group.magnitudes[c] = std::max(group.magnitudes[c], tap.channels[c].AbsMax());
-      group.kept.push_back(std::move(tap.channels));
-      if (group.kept.size() == kSmoothingSamples) Settle(group);
+      for (size_t c = 0; c < group.channels; ++c) {
+        group.input.magnitudes[c] = std::max(group.input.magnitudes[c], tap.channels[c].AbsMax());
+        group.square_sums[c] += tap.channel_mean_squares[c];
+      }
+      group.input.samples.push_back(std::move(tap.channels));
     } else {
       AddDivided(group, tap.channels);
     }
     return {};
   }
 
-  // The scales become known, and what was kept goes into the ranges of those that read the divided tensor.
-  void Settle(SmoothGroup& group) {
-    if (!group.scales.empty()) return;
-    ChooseScales(group, alpha_);
-    for (const auto& channels : group.kept) AddDivided(group, channels);
-    group.kept = {};
+  // The scales become known, and what was kept goes into the ranges of those that read the divided tensors.
+  void Settle() {
+    ParallelFor(context_.threads, groups_.size(), [&](size_t i) {
+      if (groups_[i].scales.empty()) ChooseScales(groups_[i], alpha_, options_.scheme);
+    });
+    for (SmoothGroup& group : groups_) {
+      for (const auto& channels : group.input.samples) AddDivided(group, channels);
+      group.input.samples = {};
+    }
   }
 
   void AddDivided(const SmoothGroup& group, const std::vector<kernels::FloatRange>& channels) {
@@ -538,7 +530,9 @@ class Int8Model {
     placement_.tally.Tell(notes);
     notes.push_back(fmt::format("{} activations measured on {} samples, {} quantizers", placement_.activations.size(),
                                 samples_, quantizers_));
-    if (!groups_.empty()) notes.push_back(fmt::format("{} activations smoothed with alpha {}", groups_.size(), alpha_));
+    if (!groups_.empty())
+      notes.push_back(fmt::format("{} activations smoothed with {}", groups_.size(),
+                                  alpha_ < 0 ? "the exponent of least error each" : fmt::format("alpha {}", alpha_)));
     if (corrected_ > 0) notes.push_back(fmt::format("{} biases corrected", corrected_));
     if (unseen_ > 0) notes.push_back(fmt::format("{} activations left in float: they held no finite value", unseen_));
     for (const PlaceMeasure& measure : measures_) {
@@ -550,6 +544,7 @@ class Int8Model {
 
   OpenvinoModel& read_;
   PassContext& context_;
+  PlacementOptions options_;
   double alpha_ = 0;
   std::vector<SmoothGroup> groups_;
   std::vector<size_t> group_taps_;
@@ -581,8 +576,9 @@ proto::PassInfo OpenvinoInt8Info() {
                                          "transformer: only products are quantized; auto: where attention is found.");
   *info.add_parameters() = TextParameter("observer", "mean_minmax", {"mean_minmax", "minmax"},
                                          "Range of an activation: mean over the samples of their extremes, or the extremes.");
-  *info.add_parameters() = RealParameter("smooth_alpha", 0.95, 0, 1,
-                                         "How much of the activations' spread moves into the weights of transformers; 0 turns it off.");
+  *info.add_parameters() = RealParameter("smooth_alpha", -1, -1, 1,
+                                         "How much of the activations' spread moves into the weights of transformers: 0 "
+                                         "turns it off, below 0 it is chosen for each layer by the expected error.");
   *info.add_parameters() =
       TextParameter("attention", "scores", {"none", "scores", "all"},
                     "Which products of two activations of a transformer are quantized: queries with keys, or values too.");

@@ -17,22 +17,27 @@ namespace {
 // Requests beyond the threads, so that none waits for the calling thread to hand on what is ready.
 constexpr int kSpareRequests = 1;
 
-// Sums of finite values by channel, in shape [outer, channels, inner].
-void ChannelMeans(const float* values, size_t outer, size_t channels, size_t inner,
-                  const std::vector<kernels::FloatRange>& ranges, std::vector<double>& means) {
+// Means of finite values and of their squares by channel, in shape [outer, channels, inner].
+void ChannelMeans(const float* values, size_t outer, size_t channels, size_t inner, TapSample& sample) {
+  std::vector<double>& means = sample.channel_means;
+  std::vector<double>& squares = sample.channel_mean_squares;
   means.assign(channels, 0);
+  squares.assign(channels, 0);
   for (size_t o = 0; o < outer; ++o) {
     for (size_t c = 0; c < channels; ++c) {
       const float* row = values + (o * channels + c) * inner;
-      if (ranges[c].non_finite == 0) {
-        for (size_t i = 0; i < inner; ++i) means[c] += static_cast<double>(row[i]);
-      } else {
-        for (size_t i = 0; i < inner; ++i) means[c] += std::isfinite(row[i]) ? static_cast<double>(row[i]) : 0.0;
+      const bool all_finite = sample.channels[c].non_finite == 0;
+      for (size_t i = 0; i < inner; ++i) {
+        const double value = all_finite || std::isfinite(row[i]) ? static_cast<double>(row[i]) : 0.0;
+        means[c] += value;
+        squares[c] += value * value;
       }
     }
   }
   for (size_t c = 0; c < channels; ++c) {
-    if (ranges[c].finite > 0) means[c] /= static_cast<double>(ranges[c].finite);
+    if (sample.channels[c].finite == 0) continue;
+    means[c] /= static_cast<double>(sample.channels[c].finite);
+    squares[c] /= static_cast<double>(sample.channels[c].finite);
   }
 }
 
@@ -52,7 +57,7 @@ TapSample Reduce(const ov::Tensor& tensor, const std::optional<int64_t>& axis) {
   }
   sample.channels.resize(shape[at]);
   kernels::ChannelRanges(values, outer, shape[at], inner, sample.channels.data());
-  ChannelMeans(values, outer, shape[at], inner, sample.channels, sample.channel_means);
+  ChannelMeans(values, outer, shape[at], inner, sample);
   for (const auto& channel : sample.channels) sample.range.Merge(channel);
   return sample;
 }

@@ -27,7 +27,8 @@ struct Tap {
 struct TapSample {
   kernels::FloatRange range;
   std::vector<kernels::FloatRange> channels;
-  std::vector<double> channel_means;  // Of finite values; 0 where there were none.
+  std::vector<double> channel_means;  // Of finite values; 0 where there were none. Of their squares:
+  std::vector<double> channel_mean_squares;
 };
 
 // Signature of the model's inputs, to open data for it. kRejected where an input cannot be fed.
