@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
+#include <limits>
 
 #include "worker/passes/blas.h"
 #include "worker/passes/quantization_graph.h"
@@ -119,6 +120,105 @@ AwqScales SearchAwqScales(const std::vector<AwqWeight>& weights, const std::vect
   result.error = *best;
   if (best != errors.begin())
     result.scales = ScalesFor(magnitudes, static_cast<double>(best - errors.begin()) / kSteps);
+  return result;
+}
+
+namespace {
+
+// Grids of one block row to choose from: those of the range and of least squared error, and ranges clipped on.
+std::vector<Grid> CandidateGrids(const float* block, const CodeShape& shape, const float* importance) {
+  constexpr int kClips = 10;
+  constexpr float kClip = 0.04f;
+  const size_t columns = shape.columns;
+  std::vector<Grid> grids;
+  const auto add = [&] { return &grids.emplace_back(Grid{std::vector<float>(columns), std::vector<float>(columns)}); };
+  for (const GridMethod method : {GridMethod::range, GridMethod::search}) {
+    Grid* grid = add();
+    FindGrid(block, shape, 0, method, importance, grid->scales.data(), grid->zeros.data());
+  }
+  const Grid base = grids.front();
+  for (int clip = 1; clip <= kClips; ++clip) {
+    const float share = 1 - kClip * static_cast<float>(clip);
+    for (const float side : {0.0f, 1.0f}) {
+      Grid* grid = add();
+      for (size_t c = 0; c < columns; ++c) {
+        grid->scales[c] = base.scales[c] * (shape.symmetric && side > 0 ? -share : share);
+        // The middle of the range keeps its place among the codes.
+        const float half = 0.5f * shape.Top();
+        const float zero = std::floor(half + (base.zeros[c] - half) / share) + side;
+        grid->zeros[c] = shape.symmetric ? base.zeros[c] : std::clamp(zero, 0.0f, shape.Top());
+      }
+      RoundScales(shape, grid->scales.data());
+    }
+  }
+  return grids;
+}
+
+// One block row of one candidate: codes, and what they change.
+struct Coded {
+  std::vector<uint8_t> codes;
+  std::vector<float> difference;
+};
+
+Coded CodeBlock(const float* block, size_t rows, const CodeShape& shape, const Grid& grid) {
+  Coded coded{std::vector<uint8_t>(rows * shape.columns), std::vector<float>(rows * shape.columns)};
+  for (size_t row = 0; row < rows; ++row) {
+    const size_t at = row * shape.columns;
+    CodeRow(block + at, shape, grid.scales.data(), grid.zeros.data(), coded.codes.data() + at);
+    DecodeRow(coded.codes.data() + at, shape.columns, grid.scales.data(), grid.zeros.data(),
+              coded.difference.data() + at);
+    for (size_t c = 0; c < shape.columns; ++c) coded.difference[at + c] -= block[at + c];
+  }
+  return coded;
+}
+
+}  // namespace
+
+BlockCodes EncodeForOutputs(const std::vector<float>& values, const CodeShape& shape, const std::vector<float>& gram) {
+  const size_t n = shape.rows;
+  const size_t columns = shape.columns;
+  BlockCodes result{shape,
+                    {std::vector<float>(shape.Groups() * columns), std::vector<float>(shape.Groups() * columns)},
+                    std::vector<uint8_t>(n * columns)};
+  std::vector<float> importance(n);
+  for (size_t i = 0; i < n; ++i) importance[i] = std::max(0.0f, gram[i * n + i]);
+  std::vector<float> differences(n * columns);
+  for (size_t index = 0; index < shape.Groups(); ++index) {
+    const size_t first = index * shape.group;
+    const size_t rows = shape.RowsOf(index);
+    const float* block = values.data() + first * columns;
+    CodeShape block_shape = shape;
+    block_shape.rows = block_shape.group = rows;
+    // The error of the outputs is D^T H D over all rows; with the blocks before fixed, this block's part is
+    // d^T H d + 2 d^T p, p being what their differences push into it.
+    std::vector<float> pushed(rows * columns);
+    if (first > 0) {
+      Multiply(rows, columns, first, 1, {gram.data() + first * n, n}, {differences.data(), columns}, 0, pushed.data(),
+               columns);
+    }
+    std::vector<double> best(columns, std::numeric_limits<double>::infinity());
+    std::vector<float> product(rows * columns);
+    for (const Grid& grid : CandidateGrids(block, block_shape, importance.data() + first)) {
+      const Coded coded = CodeBlock(block, rows, block_shape, grid);
+      Multiply(rows, columns, rows, 1, {gram.data() + first * n + first, n}, {coded.difference.data(), columns}, 0,
+               product.data(), columns);
+      std::vector<double> errors(columns);
+      for (size_t i = 0; i < product.size(); ++i) {
+        errors[i % columns] += static_cast<double>(coded.difference[i]) *
+                               (static_cast<double>(product[i]) + 2 * static_cast<double>(pushed[i]));
+      }
+      for (size_t c = 0; c < columns; ++c) {
+        if (!(errors[c] < best[c])) continue;
+        best[c] = errors[c];
+        result.grid.scales[index * columns + c] = grid.scales[c];
+        result.grid.zeros[index * columns + c] = grid.zeros[c];
+        for (size_t row = 0; row < rows; ++row) {
+          result.codes[(first + row) * columns + c] = coded.codes[row * columns + c];
+          differences[(first + row) * columns + c] = coded.difference[row * columns + c];
+        }
+      }
+    }
+  }
   return result;
 }
 

@@ -29,6 +29,10 @@ struct AwqScales {
 AwqScales SearchAwqScales(const std::vector<AwqWeight>& weights, const std::vector<float>& gram,
                           const std::vector<double>& magnitudes, int threads);
 
+// The second half, clipping: of several ranges for each block, the one whose codes change the outputs least, given the
+// codes of the blocks before it. gram: as above, of the inputs that these values (scaled or not) are multiplied with.
+BlockCodes EncodeForOutputs(const std::vector<float>& values, const CodeShape& shape, const std::vector<float>& gram);
+
 // trace(D^T H D) for D [rows, columns], H [rows, rows].
 double OutputError(const std::vector<float>& difference, size_t columns, const std::vector<float>& gram, size_t rows);
 

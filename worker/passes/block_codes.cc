@@ -6,6 +6,7 @@
 #include <bit>
 #include <cmath>
 
+#include "kernels/block_fit.h"
 #include "kernels/half.h"
 
 namespace hone {
@@ -42,13 +43,6 @@ inline float PowerMinusThreeTenths(float x) {
   const float rest = shifted - static_cast<float>(whole);
   const float two = 0.999813f + rest * (0.696834f + rest * (0.224131f + rest * 0.0790209f));
   return two * std::bit_cast<float>((whole - 1) << 23);
-}
-
-void RoundScales(const CodeShape& shape, float* scales) {
-  if (!shape.half_scales) return;
-  std::vector<uint16_t> halves(shape.columns);
-  kernels::FloatToHalf(scales, shape.columns, kernels::Clamp::no, halves.data());
-  kernels::HalfToFloat(halves.data(), shape.columns, scales);
 }
 
 // One block row: `rows` rows of `columns` values.
@@ -98,13 +92,13 @@ void RangeGrid(const CodeShape& shape, const Ranges& ranges, float* scales, floa
   RoundScales(shape, scales);
 }
 
-// What a grid candidate gives: with d = code - zero, the best scale for these codes is sum(w x d) / sum(w d d).
+// What a grid candidate gives: with d = code - zero, the best scale for these codes is sum(x d) / sum(d d).
 struct Fit {
-  std::vector<float> cross;   // sum(w x d)
-  std::vector<float> square;  // sum(w d d)
+  std::vector<float> cross;   // sum(x d)
+  std::vector<float> square;  // sum(d d)
 };
 
-void FitCodes(const Block& block, const float* importance, const float* inverse, const float* zeros, float top,
+void FitCodes(const Block& block, const float* inverse, const float* zeros, float top,
               Fit& fit) {
   std::fill(fit.cross.begin(), fit.cross.end(), 0.0f);
   std::fill(fit.square.begin(), fit.square.end(), 0.0f);
@@ -112,41 +106,38 @@ void FitCodes(const Block& block, const float* importance, const float* inverse,
   float* square = fit.square.data();
   for (size_t row = 0; row < block.rows; ++row) {
     const float* values = block.Row(row);
-    const float weight = importance == nullptr ? 1.0f : importance[row];
     for (size_t c = 0; c < block.columns; ++c) {
       const float code = Clamp(ToEven(values[c] * inverse[c] + zeros[c]), 0, top);
       const float d = code - zeros[c];
-      const float weighed = weight * d;
-      cross[c] += weighed * values[c];
-      square[c] += weighed * d;
+      cross[c] += d * values[c];
+      square[c] += d * d;
     }
   }
 }
 
 // Squared error of the codes that a grid gives.
-void GridErrors(const Block& block, const float* importance, const float* scales, const float* zeros, float top,
+void GridErrors(const Block& block, const float* scales, const float* zeros, float top,
                 float* errors) {
   std::vector<float> inverse(block.columns);
   for (size_t c = 0; c < block.columns; ++c) inverse[c] = scales[c] == 0 ? 0 : 1 / scales[c];
   std::fill(errors, errors + block.columns, 0.0f);
   for (size_t row = 0; row < block.rows; ++row) {
     const float* values = block.Row(row);
-    const float weight = importance == nullptr ? 1.0f : importance[row];
     for (size_t c = 0; c < block.columns; ++c) {
       const float code = Clamp(ToEven(values[c] * inverse[c] + zeros[c]), 0, top);
       const float error = values[c] - (code - zeros[c]) * scales[c];
-      errors[c] += weight * error * error;
+      errors[c] += error * error;
     }
   }
 }
 
 // Keeps, column by column, the better of two grids by their true errors.
-void KeepBetter(const Block& block, const CodeShape& shape, const float* importance, const float* other_scales,
-                const float* other_zeros, float* scales, float* zeros) {
+void KeepBetter(const Block& block, const CodeShape& shape, const float* other_scales, const float* other_zeros,
+                float* scales, float* zeros) {
   std::vector<float> errors(block.columns);
   std::vector<float> other_errors(block.columns);
-  GridErrors(block, importance, scales, zeros, shape.Top(), errors.data());
-  GridErrors(block, importance, other_scales, other_zeros, shape.Top(), other_errors.data());
+  GridErrors(block, scales, zeros, shape.Top(), errors.data());
+  GridErrors(block, other_scales, other_zeros, shape.Top(), other_errors.data());
   for (size_t c = 0; c < block.columns; ++c) {
     if (!(other_errors[c] < errors[c])) continue;
     scales[c] = other_scales[c];
@@ -154,52 +145,25 @@ void KeepBetter(const Block& block, const CodeShape& shape, const float* importa
   }
 }
 
-// Tries ranges of 0.55 to 1.1 of the whole one; a symmetric one with the largest magnitude at either end, an asymmetric
-// one around the middle of the whole with the zero points below and above. The scale is refitted to each candidate's
-// codes. In the end the grid of the whole range stays where nothing was better.
+// kernels/block_fit.h's search, which wants the values of a block next to each other.
 void SearchGrid(const Block& block, const CodeShape& shape, const float* importance, float* scales, float* zeros) {
-  constexpr int kSteps = 18;
-  const Ranges ranges = RangesOf(block);
-  RangeGrid(shape, ranges, scales, zeros);
-  const float top = shape.Top();
-  const float middle = shape.Middle();
-  std::vector<float> inverse(block.columns);
-  std::vector<float> trial_zeros(block.columns);
-  std::vector<float> best_gain(block.columns, 0.0f);
-  std::vector<float> best_scales(scales, scales + block.columns);
-  std::vector<float> best_zeros(zeros, zeros + block.columns);
-  Fit fit{std::vector<float>(block.columns), std::vector<float>(block.columns)};
-  for (int step = 0; step < kSteps; ++step) {
-    const float share = 1.1f - 0.55f * static_cast<float>(step) / static_cast<float>(kSteps - 1);
-    for (int side = 0; side < 2; ++side) {
-      for (size_t c = 0; c < block.columns; ++c) {
-        const float low = ranges.low[c];
-        const float high = ranges.high[c];
-        if (shape.symmetric) {
-          const float extreme = (std::fabs(high) > std::fabs(low) ? high : low) * (side == 0 ? share : -share);
-          inverse[c] = extreme == 0 ? 0 : -middle / extreme;
-          trial_zeros[c] = middle;
-        } else {
-          const float range = (high - low) * share;
-          inverse[c] = range == 0 ? 0 : top / range;
-          const float exact = 0.5f * top - 0.5f * (high + low) * inverse[c];
-          const float below = static_cast<float>(static_cast<int32_t>(Clamp(exact, 0, top)));
-          trial_zeros[c] = Clamp(below + static_cast<float>(side), 0, top);
-        }
-      }
-      FitCodes(block, importance, inverse.data(), trial_zeros.data(), top, fit);
-      for (size_t c = 0; c < block.columns; ++c) {
-        if (!(fit.square[c] > 0)) continue;
-        const float gain = fit.cross[c] * fit.cross[c] / fit.square[c];
-        if (!(gain > best_gain[c])) continue;
-        best_gain[c] = gain;
-        best_scales[c] = fit.cross[c] / fit.square[c];
-        best_zeros[c] = trial_zeros[c];
-      }
-    }
+  kernels::FitOptions options;
+  options.bits = shape.bits;
+  options.symmetric = shape.symmetric;
+  options.scale_format = shape.half_scales ? kernels::ScaleFormat::f16 : kernels::ScaleFormat::f32;
+  options.rule = kernels::FitRule::k_quant;
+  const size_t count = block.rows * block.columns;
+  std::vector<float> turned(count);
+  std::vector<float> weights(importance == nullptr ? 0 : count);
+  for (size_t c = 0; c < block.columns; ++c) {
+    for (size_t row = 0; row < block.rows; ++row) turned[c * block.rows + row] = block.Row(row)[c];
+    if (importance != nullptr) std::copy_n(importance, block.rows, weights.begin() + static_cast<ptrdiff_t>(c * block.rows));
   }
-  RoundScales(shape, best_scales.data());
-  KeepBetter(block, shape, importance, best_scales.data(), best_zeros.data(), scales, zeros);
+  std::vector<uint8_t> whole_zeros(block.columns);
+  std::vector<uint8_t> codes(count);
+  kernels::FitBlocks(turned.data(), importance == nullptr ? nullptr : weights.data(), count, block.rows, options, scales,
+                     whole_zeros.data(), codes.data());
+  for (size_t c = 0; c < block.columns; ++c) zeros[c] = static_cast<float>(whole_zeros[c]);
 }
 
 // Alternates between what an outlier is, by shrinking the error e to sign(e) max(0, |e| - |e|^(p-1) / beta) with
@@ -255,15 +219,22 @@ void RobustGrid(const Block& block, const CodeShape& shape, float* scales, float
     inverse[c] = fitted[c] == 0 ? 0 : 1 / fitted[c];
   }
   Fit fit{std::vector<float>(columns), std::vector<float>(columns)};
-  FitCodes(block, nullptr, inverse.data(), floating.data(), top, fit);
+  FitCodes(block, inverse.data(), floating.data(), top, fit);
   for (size_t c = 0; c < columns; ++c) {
     if (fit.square[c] > 0 && fit.cross[c] != 0) fitted[c] = fit.cross[c] / fit.square[c];
   }
   RoundScales(shape, fitted.data());
-  KeepBetter(block, shape, nullptr, fitted.data(), floating.data(), scales, zeros);
+  KeepBetter(block, shape, fitted.data(), floating.data(), scales, zeros);
 }
 
 }  // namespace
+
+void RoundScales(const CodeShape& shape, float* scales) {
+  if (!shape.half_scales) return;
+  std::vector<uint16_t> halves(shape.columns);
+  kernels::FloatToHalf(scales, shape.columns, kernels::Clamp::no, halves.data());
+  kernels::HalfToFloat(halves.data(), shape.columns, scales);
+}
 
 void FindGrid(const float* block, const CodeShape& shape, size_t index, GridMethod method, const float* importance,
               float* scales, float* zeros) {
@@ -373,15 +344,6 @@ void ScalesByColumn(const BlockCodes& codes, float* out) {
     const float* from = codes.grid.scales.data() + index * codes.shape.columns;
     for (size_t c = 0; c < codes.shape.columns; ++c) out[c * groups + index] = from[c];
   }
-}
-
-std::vector<uint8_t> PackFourBits(const uint8_t* codes, size_t count, int shift) {
-  std::vector<uint8_t> bytes((count + 1) / 2);
-  for (size_t i = 0; i < count; ++i) {
-    const unsigned code = static_cast<unsigned>(static_cast<int>(codes[i]) - shift) & 15u;
-    bytes[i / 2] = static_cast<uint8_t>(bytes[i / 2] | (i % 2 == 0 ? code : code << 4));
-  }
-  return bytes;
 }
 
 }  // namespace hone

@@ -59,6 +59,9 @@ void FindGrid(const float* block, const CodeShape& shape, size_t index, GridMeth
 // Of every block. importance: one a row of the matrix, or nullptr.
 Grid FindGrids(const float* values, const CodeShape& shape, GridMethod method, const float* importance);
 
+// Makes scales exact in the type that they are kept in.
+void RoundScales(const CodeShape& shape, float* scales);
+
 // The codes of one row of values on the grid of its block.
 void CodeRow(const float* values, const CodeShape& shape, const float* scales, const float* zeros, uint8_t* codes);
 // One row back.
@@ -78,8 +81,5 @@ void PackZerosByColumn(const BlockCodes& codes, uint8_t* out);
 size_t PackedZeroBytes(const CodeShape& shape);
 // The scales as [columns, groups].
 void ScalesByColumn(const BlockCodes& codes, float* out);
-
-// Elements of 4 bits in the order given, two a byte, low first; less `shift`, in two's complement.
-std::vector<uint8_t> PackFourBits(const uint8_t* codes, size_t count, int shift);
 
 }  // namespace hone

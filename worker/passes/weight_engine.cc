@@ -60,13 +60,14 @@ struct Weight {
   CodeShape shape;
   std::vector<int> nodes;
   std::vector<std::string> inputs;  // Distinct, in the order of the nodes; none for tables.
+  bool encoded = false;
 };
 
 // What is known of a value that weights read.
 struct InputFacts {
-  size_t channels = 0;
-  std::vector<float> importance;  // Mean square of each channel.
+  std::vector<float> importance;  // Square of each channel's mean magnitude.
   std::vector<float> scales;      // awq: what the weights' rows are multiplied by; empty: nothing.
+  std::vector<float> gram;        // awq: mean of x x^T of what they are multiplied with then; dropped with its part.
 };
 
 class Engine {
@@ -118,6 +119,7 @@ class Engine {
   std::map<std::pair<std::string, Turn>, size_t> by_name_;
   std::map<std::string, InputFacts> inputs_;  // awq
   std::map<int, std::string> input_of_node_;  // As surveyed first.
+  bool edited_ = false;                       // The graph is no longer the model.
   int scaled_in_producers_ = 0;
   int scaled_by_mul_ = 0;
 };
@@ -188,7 +190,7 @@ Result<std::string> Engine::SurveyTable(int index) {
   if (options_.table_bits == 0) return std::string("tables are not asked for");
   if (IntAttribute(node, "axis", 0) != 0) return std::string("the table is not looked up by rows");
   if (table.dims_size() != 2 || table.dims(0) == 0 || table.dims(1) == 0) return std::string("the table is no matrix");
-  Weight weight{node.input(0), Turn::yes, WeightForm::gather, {}, {}, {}};
+  Weight weight{node.input(0), Turn::yes, WeightForm::gather, {}, {}, {}, false};
   weight.shape = ShapeFor(table, Turn::yes, options_.table_bits, weight.form);
   return Plan(index, std::move(weight));
 }
@@ -347,7 +349,8 @@ Result<Statistics> Engine::Collect(const std::vector<size_t>& part, bool gram, b
     }
   }
   if (requests.empty()) return Statistics();
-  if (options_.sequential) return CollectNow(requests);
+  // Weights that were quantized before change what later ones read.
+  if (edited_) return CollectNow(requests);
   Statistics statistics;
   TRY(source_->Add(graph_.model(), requests, statistics));
   return statistics;
@@ -389,10 +392,9 @@ Result<> Engine::Encode(Weight& weight, const GptqFactor* factor) {
   // What is kept in 8 bits for its sensitivity, and tables, are rounded to the nearest.
   const bool plain = weight.form == WeightForm::gather || (weight.shape.bits == kBackupBits && options_.bits != kBackupBits);
   const InputFacts* facts = FactsOf(weight);
-  std::vector<float> importance = facts == nullptr || plain ? std::vector<float>() : facts->importance;
+  const std::vector<float> no_gram;
+  const std::vector<float>& gram = facts == nullptr || plain ? no_gram : facts->gram;
   const std::vector<float> scales = facts == nullptr ? std::vector<float>() : facts->scales;
-  for (size_t row = 0; row < scales.size() && row < importance.size(); ++row)
-    importance[row] /= scales[row] * scales[row];
   const GridMethod method = plain ? GridMethod::range : GridOf(options_.method);
   const bool direct = scales.empty() && factor == nullptr && method == GridMethod::range;
   const size_t width = direct ? kColumnsOfRange : kColumnsOfMethod;
@@ -409,13 +411,14 @@ Result<> Engine::Encode(Weight& weight, const GptqFactor* factor) {
       for (size_t c = 0; c < shape.columns; ++c) values[row * shape.columns + c] *= scales[row];
     }
     if (factor != nullptr) return writer->Take(first, hone::Gptq(values, shape, *factor));
-    Grid grid = FindGrids(values.data(), shape, method, importance.empty() ? nullptr : importance.data());
-    writer->Take(first, hone::Encode(values.data(), shape, std::move(grid)));
+    if (!gram.empty()) return writer->Take(first, EncodeForOutputs(values, shape, gram));
+    writer->Take(first, hone::Encode(values.data(), shape, FindGrids(values.data(), shape, method, nullptr)));
   });
   const std::string base = weight.turn == Turn::yes && weight.form != WeightForm::gather ? weight.name + "_transposed"
                                                                                         : weight.name;
   const CodedWeight coded = writer->Add(graph_, base);
   for (const int node : weight.nodes) UseCoded(graph_, node, coded, options_.accuracy_level);
+  weight.encoded = edited_ = true;
   ReleasePages(tensor);
   return {};
 }
@@ -453,7 +456,7 @@ Result<> Engine::Gptq(const std::vector<size_t>& part) {
 Result<> Engine::ScaleInput(const std::string& input, const std::vector<size_t>& readers,
                             const Statistics& statistics) {
   const Weight& any = weights_[readers.front()];
-  const std::vector<float> gram = GramOf(any, statistics);
+  std::vector<float> gram = GramOf(any, statistics);
   if (gram.empty()) {
     context_.notes.push_back(fmt::format("weights that read '{}' rounded without data: its products are not usable",
                                          Printable(input, 200)));
@@ -461,7 +464,7 @@ Result<> Engine::ScaleInput(const std::string& input, const std::vector<size_t>&
   }
   const size_t rows = any.shape.rows;
   InputFacts& facts = inputs_[input];
-  for (size_t row = 0; row < rows; ++row) facts.importance.push_back(std::max(0.0f, gram[row * rows + row]));
+  facts.gram = gram;
   // A weight that reads other values too cannot be scaled for this one.
   std::set<int> nodes;
   std::vector<AwqWeight> weights;
@@ -490,6 +493,7 @@ Result<> Engine::ScaleInput(const std::string& input, const std::vector<size_t>&
     ++scaled_in_producers_;
   }
   for (const ScaledConstant& scaled : folded) FollowScaled(scaled);
+  for (size_t i = 0; i < facts.gram.size(); ++i) facts.gram[i] *= inverse[i / rows] * inverse[i % rows];
   facts.scales = std::move(found.scales);
   return {};
 }
@@ -514,18 +518,24 @@ void Engine::FollowScaled(const ScaledConstant& scaled) {
 }
 
 Result<> Engine::Awq() {
+  const OneBlasThread one_thread;
   for (const auto& part : Parts(false)) {
     TRY_ASSIGN(const Statistics statistics, Collect(part, true, true));
-    const OneBlasThread one_thread;
     std::map<std::string, std::vector<size_t>> readers;
     for (const size_t i : part) {
       for (const std::string& input : weights_[i].inputs) readers[input].push_back(i);
     }
+    // All scales of a part come first: they may go into the weights before.
     for (const auto& [input, weights] : readers) TRY(ScaleInput(input, weights, statistics));
+    for (const size_t i : part) TRY(Encode(weights_[i], nullptr));
+    for (Weight& weight : weights_) {
+      const bool split = !weight.encoded && readers.contains(weight.inputs.empty() ? "" : weight.inputs.front());
+      if (split) TRY(Encode(weight, nullptr));
+    }
+    for (auto& [input, facts] : inputs_) facts.gram = {};
   }
   context_.notes.push_back(fmt::format("inputs scaled: {} in what computes them, {} by a Mul", scaled_in_producers_,
                                        scaled_by_mul_));
-  for (Weight& weight : weights_) TRY(Encode(weight, nullptr));
   return {};
 }
 
@@ -568,18 +578,20 @@ Result<> CheckOptions(const WeightOptions& options, const PassContext& context) 
 }
 
 // The version converter copies every weight, twice, and cannot read mapped ones; none of them means anything to it. So
-// large ones stay behind, with a byte in their place.
+// large ones stay behind, with nothing in their place.
 Result<> RaiseOpset(onnx::ModelProto& model, int64_t version, PassContext& context) {
   constexpr size_t kLarge = 4096;
+  // Older operators broadcast by shapes that the converter must see.
+  constexpr int64_t kShapesMatterBelow = 13;
   if (OpsetVersion(model) >= version) return {};
+  const bool only_mapped = OpsetVersion(model) < kShapesMatterBelow;
   std::map<std::string, onnx::TensorProto> aside;
   for (auto& tensor : *model.mutable_graph()->mutable_initializer()) {
-    if (!IsMapped(tensor) && tensor.raw_data().size() < kLarge) continue;
+    if (!IsMapped(tensor) && (only_mapped || tensor.raw_data().size() < kLarge)) continue;
     onnx::TensorProto stand_in;
     stand_in.set_name(tensor.name());
     stand_in.set_data_type(tensor.data_type());
-    *stand_in.mutable_dims() = tensor.dims();
-    stand_in.set_raw_data(std::string(1, '\0'));
+    stand_in.add_dims(0);
     tensor.Swap(&stand_in);
     aside[tensor.name()].Swap(&stand_in);
   }

@@ -3,11 +3,11 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <array>
-#include <cmath>
 
 #include "kernels/block_quantize.h"
 #include "kernels/half.h"
+#include "kernels/nf4.h"
+#include "kernels/pack.h"
 
 namespace hone {
 namespace {
@@ -43,7 +43,6 @@ class NBitsWriter : public FormWriter {
         zeros_(shape.symmetric ? 0 : shape.columns * PackedZeroBytes(shape), '\0') {}
 
   bool TakeFloats(const float* values, size_t stride, size_t first, size_t last) override {
-    if (shape_.bits == 2) return false;
     kernels::BlockLayout layout;
     layout.rows = shape_.rows;
     layout.columns = stride;
@@ -139,10 +138,12 @@ class PlainWriter : public FormWriter {
   std::string AddCodes(QuantizationGraph& graph, const std::string& wish, const std::vector<int64_t>& dims,
                        const std::vector<uint8_t>& codes) const {
     const auto [element, shift] = TypesOf();
-    if (shape_.bits == 4) return graph.AddConstant(wish, element, dims, PackFourBits(codes.data(), codes.size(), shift));
     std::vector<uint8_t> shifted(codes);
     for (uint8_t& code : shifted) code = static_cast<uint8_t>(code - shift);
-    return graph.AddConstant(wish, element, dims, shifted);
+    if (shape_.bits == 8) return graph.AddConstant(wish, element, dims, shifted);
+    std::vector<uint8_t> packed(kernels::PackedBytes(shifted.size(), shape_.bits));
+    kernels::PackCodes(shifted.data(), shifted.size(), shape_.bits, packed.data());
+    return graph.AddConstant(wish, element, dims, packed);
   }
 
   CodedWeight AddMatrix(QuantizationGraph& graph, const std::string& base) {
@@ -185,19 +186,6 @@ class PlainWriter : public FormWriter {
   std::vector<uint8_t> zeros_;
 };
 
-// The 4-bit normal float of QLoRA (Dettmers et al., 2023): quantiles of a normal distribution, zero exact.
-constexpr std::array<float, 16> kNormalFloats = {
-    -1.0f,        -0.69619280f, -0.52507305f, -0.39491749f, -0.28444138f, -0.18477343f, -0.09105004f, 0.0f,
-    0.07958030f,  0.16093020f,  0.24611230f,  0.33791524f,  0.44070983f,  0.56261700f,  0.72295684f,  1.0f};
-
-uint8_t NearestNormalFloat(float value) {
-  const auto above = std::lower_bound(kNormalFloats.begin(), kNormalFloats.end(), value);
-  if (above == kNormalFloats.begin()) return 0;
-  if (above == kNormalFloats.end()) return 15;
-  const auto index = static_cast<uint8_t>(above - kNormalFloats.begin());
-  return value - *(above - 1) < *above - value ? static_cast<uint8_t>(index - 1) : index;
-}
-
 // Codes two a byte, the first in the high half, blocks along each column.
 class Bnb4Writer : public FormWriter {
  public:
@@ -225,16 +213,14 @@ class Bnb4Writer : public FormWriter {
 
  private:
   void Block(const float* first, size_t stride, size_t column, size_t index) {
-    float largest = 0;
-    for (size_t i = 0; i < shape_.group; ++i) largest = std::max(largest, std::fabs(first[i * stride]));
-    const float inverse = largest == 0 ? 0 : 1 / largest;
+    std::vector<float> values(shape_.group);
+    std::vector<uint8_t> codes(shape_.group);
+    for (size_t i = 0; i < shape_.group; ++i) values[i] = first[i * stride];
+    const kernels::ScaleFormat format = shape_.half_scales ? kernels::ScaleFormat::f16 : kernels::ScaleFormat::f32;
+    kernels::QuantizeNf4Blocks(values.data(), shape_.group, shape_.group, format,
+                               &scales_[column * shape_.Groups() + index], codes.data());
     uint8_t* out = Bytes(codes_) + (column * shape_.rows + index * shape_.group) / 2;
-    for (size_t i = 0; i < shape_.group; i += 2) {
-      const unsigned high = NearestNormalFloat(first[i * stride] * inverse);
-      const unsigned low = NearestNormalFloat(first[(i + 1) * stride] * inverse);
-      out[i / 2] = static_cast<uint8_t>(high << 4 | low);
-    }
-    scales_[column * shape_.Groups() + index] = largest;
+    for (size_t i = 0; i < shape_.group; i += 2) out[i / 2] = static_cast<uint8_t>(codes[i] << 4 | codes[i + 1]);
   }
 
   const CodeShape shape_;
