@@ -198,7 +198,8 @@ TEST_F(ParityTest, StaticEqualsOnnxRuntimeOnTheTextAngleModel) {
 }
 
 // NNCF averages minima and maxima over samples, for a symmetric range the larger magnitudes, which we keep no mean of:
-// that case is compared on the extremes of all samples. Without SmoothQuant and bias correction, which change the model.
+// that case is compared on the extremes of all samples. Without SmoothQuant and bias correction, which change the
+// model.
 TEST_F(ParityTest, OpenvinoRangesEqualThoseOfNncf) {
   const fs::path model = Save(ConvNet(16, 8), "conv.onnx");
   const fs::path mlp = Save(Mlp(), "mlp.onnx");

@@ -427,6 +427,42 @@ TEST_F(StaticInt8Test, TransformersAreQuantizedAtTheirProductsAndConvolutionsThr
   EXPECT_TRUE(whole->HasNote("1 of 1 GlobalAveragePool quantized")) << Join(whole->notes, "\n");
 }
 
+// Between the convolutions of a residual block memory holds codes: both sides of the sum are quantized, and the block's
+// input is read as codes by all.
+TEST_F(StaticInt8Test, SumsOfConvolutionsAreQuantizedInTheOpenvinoLayout) {
+  ModelBuilder b(17, 3);
+  b.Input("image", {1, 8, 8, 8}).Output("y", {1, 8, 8, 8});
+  for (const char* name : {"k1", "k2", "k3"}) b.Weight(name, {8, 8, 1, 1}, 0.3f);
+  b.Weight("kd", {8, 1, 3, 3}, 0.3f);
+  b.Node("Conv", {"image", "k1"}, {"a"});
+  b.Node("Relu", {"a"}, {"ar"});
+  b.Node("Conv", {"ar", "k2"}, {"c"});
+  b.Node("Add", {"c", "ar"}, {"sum"});
+  b.Node("Relu", {"sum"}, {"sr"});
+  auto* depthwise = b.Node("Conv", {"sr", "kd"}, {"d"});
+  ModelBuilder::Ints(depthwise, "pads", {1, 1, 1, 1});
+  SetIntAttribute(*depthwise, "group", 8);
+  b.Node("Conv", {"d", "k3"}, {"y"});
+  const fs::path model = Save(b);
+  const fs::path data = Path("data.npz");
+  WriteNpz(data, {{"image", NormalArray({8, 8, 8, 8}, 9)}});
+  const auto built = Apply(model, "static_int8", {{"layout", TextValue("openvino")}}, data);
+  ASSERT_TRUE(built) << built.error().message;
+  EXPECT_TRUE(built->HasNote("1 of 1 Add quantized")) << Join(built->notes, "\n");
+  EXPECT_TRUE(built->HasNote("1 Conv left in float: depthwise"));
+  EXPECT_EQ(built->Count("QuantizeLinear"), 4);  // image, ar, c and d.
+  EXPECT_EQ(built->Node("sum_node")->input(1), built->Node("c_node")->input(0));
+  for (const char* backend : {"onnxruntime", "openvino"}) EXPECT_GT(Sqnr(model, *built, backend, data), 25) << backend;
+  const auto whole =
+      Apply(model, "static_int8", {{"layout", TextValue("openvino")}, {"depthwise", TextValue("yes")}}, data);
+  ASSERT_TRUE(whole) << whole.error().message;
+  EXPECT_TRUE(whole->HasNote("4 of 4 Conv quantized"));
+  const auto products =
+      Apply(model, "static_int8", {{"layout", TextValue("openvino")}, {"coverage", TextValue("products")}}, data);
+  ASSERT_TRUE(products) << products.error().message;
+  EXPECT_EQ(products->Node("sum_node")->input(1), "ar");
+}
+
 // ---- shared scales
 
 // ONNX Runtime's quantizer gives each part a scale of its own and rounds twice.

@@ -21,7 +21,8 @@ namespace fs = std::filesystem;
 std::vector<StatisticsRequest> RequestsFor(const QuantizationGraph& graph) {
   std::set<std::string> names;
   for (const auto* input : RealInputs(graph.model().graph())) names.insert(input->name());
-  for (int i = 0; i < graph.NodeCount(); ++i) names.insert(graph.Node(i).output().begin(), graph.Node(i).output().end());
+  for (int i = 0; i < graph.NodeCount(); ++i)
+    names.insert(graph.Node(i).output().begin(), graph.Node(i).output().end());
   const std::map<std::string, int> axes = ChannelAxes(graph);
   std::vector<StatisticsRequest> requests;
   for (const auto& name : names) {

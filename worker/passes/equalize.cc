@@ -104,7 +104,8 @@ class Equalizer {
     layer.outputs = static_cast<size_t>(dims[layer.transposed ? 1 : 0]);
     layer.inputs = static_cast<size_t>(dims[layer.transposed ? 0 : 1]);
     for (size_t i = 2; i < dims.size(); ++i) layer.positions *= static_cast<size_t>(dims[i]);
-    if (node.op_type() == "Conv") layer.groups = static_cast<size_t>(std::max<int64_t>(1, IntAttribute(node, "group", 1)));
+    if (node.op_type() == "Conv")
+      layer.groups = static_cast<size_t>(std::max<int64_t>(1, IntAttribute(node, "group", 1)));
     if (layer.outputs == 0 || layer.inputs == 0 || layer.positions == 0 || layer.outputs % layer.groups != 0)
       return std::optional<Layer>();
     layer.magnitudes.resize(layer.outputs * layer.inputs);
@@ -148,7 +149,8 @@ class Equalizer {
       const Use use = graph_.index().Consumers(value)[0];
       const auto& node = graph_.Node(use.node);
       if (!IsStandard(node)) return {};
-      if (IsWeightedProduct(graph_, node)) return use.input == 0 ? AddPair(index, use.node, std::move(pair)) : Result<>();
+      if (IsWeightedProduct(graph_, node))
+        return use.input == 0 ? AddPair(index, use.node, std::move(pair)) : Result<>();
       if (node.op_type() == "Add" && graph_.Node(index).op_type() == "MatMul" && pair.between.size() == 1) {
         const onnx::TensorProto* constant = graph_.FloatWeight(node.input(1 - use.input));
         const auto outputs = graph_.FloatWeight(graph_.Node(index).input(1))->dims(1);
@@ -196,7 +198,8 @@ class Equalizer {
       for (size_t channel = 0; channel < first.outputs; ++channel) {
         if (!(given[channel] > 0) || !(read[channel] > 0)) continue;
         const float before = first.output_factors[channel];
-        const float after = std::clamp(before * std::sqrt(read[channel] / given[channel]), 1 / kLargestFactor, kLargestFactor);
+        const float balanced = before * std::sqrt(read[channel] / given[channel]);
+        const float after = std::clamp(balanced, 1 / kLargestFactor, kLargestFactor);
         first.output_factors[channel] = after;
         second.input_factors[channel] *= before / after;
         change = std::max(change, std::fabs(after / before - 1));

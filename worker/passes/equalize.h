@@ -1,8 +1,8 @@
 // Before: Conv(W1, b1) -> Relu -> Conv(W2)
 // After:  Conv(f * W1, f * b1) -> Relu -> Conv(W2 / f)          f > 0, one factor a channel
 //
-// Cross-layer equalization (Nagel et al., 2019): the factor that makes a channel's largest weight the same on both sides.
-// A depthwise convolution or a per-tensor scale otherwise spends its codes on one channel.
+// Cross-layer equalization (Nagel et al., 2019): the factor that makes a channel's largest weight the same on both
+// sides. A depthwise convolution or a per-tensor scale otherwise spends its codes on one channel.
 #pragma once
 
 #include <set>

@@ -54,8 +54,8 @@ class Between {
     return Unknown(name);
   }
   static Result<Point> Unknown(const std::string& name) {
-    return Fail(ErrorCode::kRejected,
-                fmt::format("parameter 'exclude_between': the graph has no node and no value '{}'", Printable(name, 200)));
+    return Fail(ErrorCode::kRejected, fmt::format("parameter 'exclude_between': there is no node and no value '{}'",
+                                                  Printable(name, 200)));
   }
 
   std::set<int> Reach(const Point& point, bool forwards) const {
@@ -142,8 +142,8 @@ std::vector<proto::ParameterInfo> NodeChoiceParameters() {
   std::vector<proto::ParameterInfo> parameters = {OpTypesParameter(), ExcludeParameter()};
   parameters.push_back(
       TextParameter("exclude_between", "", {},
-                    "Parts of the graph to leave alone: from->to, names of nodes or values, both ends included; several "
-                    "are separated by commas."));
+                    "Parts of the graph to leave alone: from->to, names of nodes or values, both ends included; "
+                    "several are separated by commas."));
   for (const auto& [name, help] :
        {std::pair("keep_first", "Products with a constant matrix, counted from the inputs, that stay in float."),
         std::pair("keep_last", "Products with a constant matrix, counted from the outputs, that stay in float.")}) {

@@ -13,7 +13,8 @@ namespace {
 constexpr double kSquareOfMagnitude = 1.5707963267948966;
 
 // |W_k|^2 by channel of the input; nothing where the shape does not fit `channels`.
-Result<std::vector<double>> ChannelEnergy(const QuantizationGraph& graph, const onnx::NodeProto& node, size_t channels) {
+Result<std::vector<double>> ChannelEnergy(const QuantizationGraph& graph, const onnx::NodeProto& node,
+                                          size_t channels) {
   TRY_ASSIGN(const Tensor weight, ReadTensor(*graph.FloatWeight(node.input(1))));
   const bool conv = node.op_type() == "Conv";
   if (!conv && weight.dims.size() != 2) return std::vector<double>();
@@ -30,7 +31,8 @@ Result<std::vector<double>> ChannelEnergy(const QuantizationGraph& graph, const 
     const size_t first = output / (outputs / groups) * inputs;
     for (size_t input = 0; input < inputs; ++input) {
       const size_t at = transposed ? input * outputs + output : (output * inputs + input) * positions;
-      for (size_t i = 0; i < positions; ++i) energy[first + input] += static_cast<double>(values[at + i]) * values[at + i];
+      for (size_t i = at; i < at + positions; ++i)
+        energy[first + input] += static_cast<double>(values[i]) * values[i];
     }
   }
   return energy;

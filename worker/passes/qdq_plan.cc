@@ -8,16 +8,17 @@
 //   were zero.
 // - A bias whose shape per-channel scales do not fit stays in float (ORT fails), and Gemm's beta is multiplied into the
 //   bias (ORT loses it).
-// - What a Concat joins has one scale with the whole, as in NNCF; ORT's quantizer gives each part its own, and the codes
-//   are rounded twice.
+// - What a Concat joins has one scale with the whole, as in NNCF; ORT's quantizer gives each part its own, and the
+//   codes are rounded twice.
 //
-// Coverage `products` leaves most of that in float: ORT executes a MatMul that reads codes and gives float values in one
-// kernel (MatMulIntegerToFloat), and fuses the float operators around it (SkipLayerNormalization, BiasGelu), which pairs
-// would keep apart. Others that read a product's input read it as it was.
+// Coverage `products` leaves most of that in float: ORT executes a MatMul that reads codes and gives float values in
+// one kernel (MatMulIntegerToFloat), and fuses the float operators around it (SkipLayerNormalization, BiasGelu), which
+// pairs would keep apart. Others that read a product's input read it as it was.
 //
 // Layout `openvino` quantizes what OpenVINO's low-precision transformations execute in integers: activations before and
-// weights of Conv, ConvTranspose, Gemm and MatMul with a constant matrix. Pairs are moved up through operators that
-// only move values, so that those run on codes too. Everything else is left to OpenVINO: it fuses additions and
+// weights of Conv, ConvTranspose, Gemm and MatMul with a constant matrix, and (coverage `all`) both sides of an Add
+// that joins quantized branches, so that what lies in memory between convolutions is a byte each. Pairs are moved up through
+// operators that only move values, so that those run on codes too. Everything else is left to OpenVINO: it fuses
 // activations into the convolution in float, biases stay float, and products of two activations keep the form that its
 // attention fusion knows.
 #include "worker/passes/qdq_plan.h"
@@ -67,6 +68,7 @@ class Planner {
   void Concat(int index);
   void ProductWithFloatOutput(int index);
   void OpenvinoProduct(int index);
+  void OpenvinoSum(int index);
 
  private:
   const onnx::NodeProto& Node(int index) const { return graph_.Node(index); }
@@ -91,6 +93,7 @@ class Planner {
   Origin Root(const std::string& value, Use use) const;
   bool CanAbsorb(const onnx::NodeProto& node) const;
   bool PadsWithZero(const onnx::NodeProto& node) const;
+  bool IsDepthwise(const onnx::NodeProto& node) const;
 
   const QuantizationGraph& graph_;
   const NodeChoice& choice_;
@@ -100,6 +103,7 @@ class Planner {
   std::set<std::string> dequantized_;                  // Quantized already, by whoever made the model.
   std::unordered_map<std::string, size_t> positions_;  // In plan_.tensors.
   std::set<std::string> biases_;
+  std::set<int> convolutions_;  // Quantized so far.
   QdqPlan plan_;
 };
 
@@ -159,6 +163,7 @@ const std::vector<OperatorRow> kOpenvino = {
     {"ConvTranspose", &Planner::OpenvinoProduct},
     {"Gemm", &Planner::OpenvinoProduct},
     {"MatMul", &Planner::OpenvinoProduct},
+    {"Add", &Planner::OpenvinoSum},
 };
 
 const std::vector<OperatorRow>& RowsOf(const QdqOptions& options) {
@@ -316,6 +321,13 @@ bool Planner::PadsWithZero(const onnx::NodeProto& node) const {
   return value && value->Elements() == 1 && *value->data<float>() == 0;
 }
 
+// A group for every channel that is read.
+bool Planner::IsDepthwise(const onnx::NodeProto& node) const {
+  if (node.op_type() != "Conv" || node.input_size() < 2 || IntAttribute(node, "group", 1) < 2) return false;
+  const onnx::TensorProto* weight = graph_.FloatWeight(node.input(1));
+  return weight != nullptr && weight->dims_size() > 2 && weight->dims(1) == 1;
+}
+
 void Planner::Pad(int index) {
   const auto& node = Node(index);
   const auto* attribute = FindAttribute(node, "mode");
@@ -429,8 +441,28 @@ void Planner::OpenvinoProduct(int index) {
                                            {"ConvTranspose", 1},
                                            {"Gemm", IntAttribute(node, "transB", 0) != 0 ? 0 : 1},
                                            {"MatMul", weight->dims_size() - 1}};
-  AddForReader(root, use);
+  if (options_.coverage == QdqCoverage::products) {
+    AddForReader(root, use);
+  } else {
+    AddActivation(root);
+  }
   AddWeight(node.input(1), weight->dims_size() > 2 && node.op_type() == "MatMul" ? -1 : axes.at(node.op_type()));
+  if (node.op_type() == "Conv" || node.op_type() == "ConvTranspose") convolutions_.insert(index);
+  Done(index);
+}
+
+// Of two activations, one the result of a quantized convolution: the other side is what a block began with.
+void Planner::OpenvinoSum(int index) {
+  if (options_.coverage == QdqCoverage::products) return;
+  const auto& node = Node(index);
+  bool joins = false;
+  for (const auto& input : node.input()) {
+    if (graph_.FloatWeight(input) != nullptr || !CanQuantize(input)) return;
+    const int producer = graph_.index().Producer(input);
+    joins = joins || (producer >= 0 && convolutions_.contains(producer));
+  }
+  if (!joins || node.input(0) == node.input(1)) return;
+  for (const auto& input : node.input()) AddActivation(input);
   Done(index);
 }
 
@@ -443,6 +475,8 @@ QdqPlan Planner::Run() {
       continue;
     if (!choice_.Wanted(i)) {
       Left(i, choice_.left.at(i));
+    } else if (!options_.depthwise && IsDepthwise(Node(i))) {
+      Left(i, "depthwise");
     } else if (masks_.nodes.contains(i)) {
       Left(i, "it computes a mask or adds one");
     } else {

@@ -20,10 +20,11 @@ enum class QdqLayout {
   openvino,     // Inputs and weights of convolutions and matrix products alone, which OpenVINO fuses around.
 };
 
-// What layout onnxruntime quantizes.
+// How much of what a layout knows is quantized.
 enum class QdqCoverage {
-  all,       // Every operator that the layout knows.
-  products,  // Convolutions with what moves and cuts their results, and the inputs of matrix products with a constant.
+  all,       // Every operator.
+  products,  // onnxruntime: convolutions with what moves and cuts their results, and the inputs of matrix products with
+             // a constant. openvino: the inputs of products alone, sums read float values.
 };
 
 struct QdqOptions {
@@ -34,6 +35,7 @@ struct QdqOptions {
   bool per_channel = false;
   bool reduce_range = false;
   bool symmetric_activations = false;
+  bool depthwise = true;  // Convolutions with a group a channel, too.
 };
 
 // A tensor to be quantized.

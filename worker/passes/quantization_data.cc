@@ -76,7 +76,8 @@ Result<> StatisticsSource::Add(const onnx::ModelProto& model, const std::vector<
     }
     missing.push_back(request);
   }
-  if (taken > 0) context_->notes.push_back(fmt::format("statistics of {} tensors taken from {}", taken, kStatisticsFile));
+  if (taken > 0)
+    context_->notes.push_back(fmt::format("statistics of {} tensors taken from {}", taken, kStatisticsFile));
   if (missing.empty()) return {};
   if (data_ == nullptr) {
     TRY_ASSIGN(data_, OpenDataSet(context_->task->calibration(), SignatureOf(model.graph(), *context_)));

@@ -22,8 +22,8 @@ extern const char kStatisticsFile[];
 // What the data must feed: the model's inputs with the task's pins.
 std::vector<InputSignature> SignatureOf(const onnx::GraphProto& graph, const PassContext& context);
 
-// A value's channels, where a product with a constant weight reads it: the last dimension for MatMul and Gemm, dimension 1
-// for convolutions. kNoChannels elsewhere.
+// A value's channels, where a product with a constant weight reads it: the last dimension for MatMul and Gemm,
+// dimension 1 for convolutions. kNoChannels elsewhere.
 std::map<std::string, int> ChannelAxes(const QuantizationGraph& graph);
 
 // Hands out statistics, running the model only for what is not known yet.

@@ -41,8 +41,9 @@ struct ScaleZero {
 ScaleZero ComputeScale(float low, float high, CodeRange codes, bool symmetric);
 
 // The same for OpenVINO, equal to what NNCF writes into a FakeQuantize of 256 levels, in float32. Asymmetric: a span of
-// at most 8e-4 is widened by as much on both sides, and then one end is moved outwards until zero has a code. Symmetric:
-// [0, high] where nothing is negative, else [-high * 256 / 254, high], with high at least 8e-5. u8 and s8 alone.
+// at most 8e-4 is widened by as much on both sides, and then one end is moved outwards until zero has a code.
+// Symmetric: [0, high] where nothing is negative, else [-high * 256 / 254, high], with high at least 8e-5. u8 and s8
+// alone.
 ScaleZero ComputeFakeQuantizeScale(float low, float high, CodeType type, bool symmetric);
 
 // How a weight is quantized. axis: one scale for each index along this dimension; none: one for all.

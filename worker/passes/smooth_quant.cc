@@ -105,9 +105,11 @@ class Smoother {
     const double place = kLowestShare * static_cast<double>(sorted.size() - 1);
     const size_t below = static_cast<size_t>(place);
     const double above = sorted[std::min(below + 1, sorted.size() - 1)];
-    const double lowest = std::min(kLargestFactor, sorted[below] + (place - std::floor(place)) * (above - sorted[below]));
+    const double between = sorted[below] + (place - std::floor(place)) * (above - sorted[below]);
+    const double lowest = std::min(kLargestFactor, between);
     std::vector<float> clipped;
-    for (const double factor : factors) clipped.push_back(static_cast<float>(std::clamp(factor, lowest, kLargestFactor)));
+    for (const double factor : factors)
+      clipped.push_back(static_cast<float>(std::clamp(factor, lowest, kLargestFactor)));
     return clipped;
   }
 
@@ -124,7 +126,8 @@ class Smoother {
       high = std::max(high, channels.high[i] / factors[i]);
       const double mean = channels.mean[i] / factors[i];
       const double magnitude = channels.mean_magnitude[i] / factors[i];
-      power += std::max(kSquareOfMagnitude * magnitude * magnitude - (options_.mean_is_corrected ? mean * mean : 0), 0.0);
+      const double corrected = options_.mean_is_corrected ? mean * mean : 0;
+      power += std::max(kSquareOfMagnitude * magnitude * magnitude - corrected, 0.0);
     }
     std::vector<float> largest(transposed ? height : width, 0);
     double squares = 0;
@@ -145,7 +148,8 @@ class Smoother {
 
   Result<std::vector<float>> ChooseFactors(const Group& group, const ChannelStatistics& channels,
                                            const std::vector<float>& rows) const {
-    if (!options_.search || channels.mean_magnitude.size() != rows.size()) return Factors(channels, rows, options_.alpha);
+    if (!options_.search || channels.mean_magnitude.size() != rows.size())
+      return Factors(channels, rows, options_.alpha);
     std::vector<std::vector<float>> candidates = {std::vector<float>(rows.size(), 1.0f)};
     const int steps = static_cast<int>(std::ceil(options_.alpha / kSearchStep - 1e-9));
     for (int i = 0; i <= steps; ++i)

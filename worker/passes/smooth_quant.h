@@ -19,8 +19,8 @@ namespace hone {
 
 struct SmoothOptions {
   double alpha = 0.5;
-  // Every set of products takes the alpha between 0 and `alpha`, or none, that promises the least error of its sums: from
-  // the step of the activations' codes on the smoothed weights, and that of the weights' codes on the activations.
+  // Every set of products takes the alpha between 0 and `alpha`, or none, that promises the least error of its sums:
+  // from the step of the activations' codes on the smoothed weights, and that of the weights' codes on the activations.
   bool search = false;
   bool mean_is_corrected = false;  // By bias correction: only what varies counts for the weights' error.
 };
@@ -38,10 +38,10 @@ struct Smoothed {
 };
 
 // Smooths every set of MatMul and Gemm nodes with a constant matrix that read one value: factor = (largest |x| of the
-// channel)^alpha / (largest |w| of its rows in all of them)^(1 - alpha), no smaller than the factors' lowest tenth and at
-// most 100. Divides in the gain and bias of a LayerNormalization, or in a Mul (and Add) by constants, where nothing else
-// reads the value; elsewhere by a Mul of its own. Needs channel statistics of the values (axis -1); those without are
-// left. The graph has new nodes afterwards: make another QuantizationGraph of the model.
+// channel)^alpha / (largest |w| of its rows in all of them)^(1 - alpha), no smaller than the factors' lowest tenth and
+// at most 100. Divides in the gain and bias of a LayerNormalization, or in a Mul (and Add) by constants, where nothing
+// else reads the value; elsewhere by a Mul of its own. Needs channel statistics of the values (axis -1); those without
+// are left. The graph has new nodes afterwards: make another QuantizationGraph of the model.
 Result<Smoothed> Smooth(QuantizationGraph& graph, const NodeChoice& choice, const MaskValues& masks,
                         const Statistics& statistics, const SmoothOptions& options);
 

@@ -3,12 +3,12 @@
 //
 // The model is planned once as if every tensor had a range, to learn which tensors to measure; it runs over the
 // calibration data (or a `calibrate` step did that before); then it is planned again without the values that 8 bits
-// cannot hold, and built. Scales, zero points and codes are those of ONNX Runtime's quantize_static (QDQ) or, with layout
-// openvino, of NNCF; qdq_plan.cc says where the placement differs and why.
+// cannot hold, and built. Scales, zero points and codes are those of ONNX Runtime's quantize_static (QDQ) or, with
+// layout openvino, of NNCF; qdq_plan.cc says where the placement differs and why.
 //
 // Three steps prepare the model, each on the float graph and each optional: equalization of neighbouring layers
-// (equalize.h) before anything is measured, smoothing (smooth_quant.h) after it, and bias correction (bias_correction.h)
-// once it is known which weights are quantized how.
+// (equalize.h) before anything is measured, smoothing (smooth_quant.h) after it, and bias correction
+// (bias_correction.h) once it is known which weights are quantized how.
 #include "worker/passes/static_int8.h"
 
 #include <fmt/format.h>
@@ -81,6 +81,8 @@ Result<Options> OptionsOf(const PassContext& context) {
   const std::string coverage = context.Text("coverage");
   options.choose_coverage = coverage == "auto";
   qdq.coverage = coverage == "products" ? QdqCoverage::products : QdqCoverage::all;
+  const std::string depthwise = context.Text("depthwise");
+  qdq.depthwise = depthwise == "yes" || (depthwise == "auto" && qdq.layout == QdqLayout::onnxruntime);
   qdq.activations = ActivationType(context.Text("activations"));
   qdq.weights = context.Text("weights") == "uint8" ? CodeType::u8 : CodeType::s8;
   qdq.per_channel = context.Bool("per_channel") || qdq.layout == QdqLayout::openvino;  // Costs OpenVINO nothing.
@@ -223,9 +225,10 @@ class Quantizer {
     for (size_t i = 0; i < count; ++i) {
       worst_.insert(losses[i].output);
       if (i >= kMaxNamesTold) continue;
-      context_.notes.push_back(Printable(
-          fmt::format("'{}' kept in float: 8 bits would cost it {:.3g} of its energy", losses[i].output, losses[i].loss),
-          300));
+      context_.notes.push_back(
+          Printable(fmt::format("'{}' kept in float: 8 bits would cost it {:.3g} of its energy", losses[i].output,
+                                losses[i].loss),
+                    300));
     }
     return {};
   }
@@ -292,9 +295,10 @@ class Quantizer {
     for (const auto& [name, statistics] : statistics_) {
       if (statistics.non_finite == 0 || masks.values.contains(name)) continue;
       if (++dirty > 1) continue;
-      context_.notes.push_back(Printable(fmt::format("{} of {} values of '{}' were not finite; its range leaves them out",
-                                                     statistics.non_finite, statistics.values, name),
-                                         300));
+      context_.notes.push_back(
+          Printable(fmt::format("{} of {} values of '{}' were not finite; its range leaves them out",
+                                statistics.non_finite, statistics.values, name),
+                    300));
     }
     if (dirty > 1) context_.notes.push_back(fmt::format("{} more tensors had such values", dirty - 1));
   }
@@ -328,8 +332,11 @@ proto::PassInfo StaticInt8Info() {
                     "Which operators are quantized: those that this runtime executes in integers.");
   *info.add_parameters() = TextParameter(
       "coverage", "auto", {"auto", "all", "products"},
-      "For layout onnxruntime: all operators that have integer kernels, or convolutions and the inputs of matrix products "
-      "alone; auto takes products for a transformer and all otherwise.");
+      "All operators that the layout's runtime has integer kernels for, or convolutions and the inputs of matrix "
+      "products alone; auto takes products for a transformer and all otherwise.");
+  *info.add_parameters() = TextParameter(
+      "depthwise", "auto", {"auto", "yes", "no"},
+      "Quantize depthwise convolutions; auto: not for openvino, whose float kernels are the faster ones.");
   *info.add_parameters() = TextParameter(
       "observer", "minmax", ObserverNames(),
       "How a range comes from what was seen: all of it, averages over samples, or the cut that loses least.");
