@@ -15,12 +15,12 @@
 // one kernel (MatMulIntegerToFloat), and fuses the float operators around it (SkipLayerNormalization, BiasGelu), which
 // pairs would keep apart. Others that read a product's input read it as it was.
 //
-// Layout `openvino` quantizes what OpenVINO's low-precision transformations execute in integers: activations before and
-// weights of Conv, ConvTranspose, Gemm and MatMul with a constant matrix, and (coverage `all`) both sides of an Add
-// that joins quantized branches, so that what lies in memory between convolutions is a byte each. Pairs are moved up through
-// operators that only move values, so that those run on codes too. Everything else is left to OpenVINO: it fuses
-// activations into the convolution in float, biases stay float, and products of two activations keep the form that its
-// attention fusion knows.
+// Layout `openvino` quantizes what OpenVINO's low-precision transformations execute in integers: activations before
+// and weights of Conv, ConvTranspose, Gemm and MatMul with a constant matrix, and (coverage `all`) both sides of an
+// Add that joins quantized branches, so that what lies in memory between convolutions is a byte each. Pairs are moved
+// up through operators that only move values, so that those run on codes too. Everything else is left to OpenVINO: it
+// fuses activations into the convolution in float, biases stay float, and products of two activations keep the form
+// that its attention fusion knows.
 #include "worker/passes/qdq_plan.h"
 
 #include <unordered_map>
