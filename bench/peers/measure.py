@@ -4,7 +4,7 @@
 
 REQUEST: {"reference": MODEL, "artifacts": {name: path}, "data": NPZ, "from": N, "samples": N, "threads": N, "rounds": N, "block_s": S}.
 ANSWER: {name: {"latency_ms": .., "speedup": .., "speedup_low": .., "speedup_high": .., "cosine": ..}, with
-"top1_agreement" and "top1" where the data has labels, or {"failed": reason}}; "reference" is the original model, in this runtime.
+"cosine_tokens" where the data has an attention_mask, "top1_agreement" and "top1" where it has labels, or {"failed": reason}}; "reference" is the original model, in this runtime.
 
 All artifacts are loaded at once and take turns: a round gives each a block of equal time, in an order that changes from round to round;
 the first tenth of a block is not counted, so that another session's spinning threads have gone to sleep. A round's speed-up is the
@@ -119,15 +119,30 @@ def latencies(runs, rounds, seconds):
     return told
 
 
+def cosine(got, want):
+    norm = np.linalg.norm(got) * np.linalg.norm(want)
+    return float(got @ want / norm) if np.isfinite(norm) and norm > 0 else 0.0
+
+
+def flat(values):
+    return np.concatenate([np.ravel(value).astype(np.float64) for value in values])
+
+
 def accuracy(runner, feeds, expected, labels):
-    cosines, agreed, right = [], 0, 0
+    """The cosine of all outputs, and of the tokens alone where a mask tells them from padding, whose outputs nobody reads."""
+    cosines, of_tokens, agreed, right = [], [], 0, 0
     for index, feed in enumerate(feeds):
-        got, want = (np.concatenate([np.ravel(value).astype(np.float64) for value in values]) for values in (runner.run(feed), expected[index]))
-        norm = np.linalg.norm(got) * np.linalg.norm(want)
-        cosines.append(float(got @ want / norm) if np.isfinite(norm) and norm > 0 else 0.0)
+        values = runner.run(feed)
+        got, want = flat(values), flat(expected[index])
+        cosines.append(cosine(got, want))
+        mask = feed.get("attention_mask")
+        if mask is not None and values[0].shape[:2] == mask.shape:
+            of_tokens.append(cosine(flat([values[0][mask == 1]]), flat([expected[index][0][mask == 1]])))
         agreed += int(np.argmax(got) == np.argmax(want))
         right += int(labels is not None and np.argmax(got) == labels[index])
     told = {"cosine": statistics.fmean(cosines), "cosine_worst": min(cosines)}
+    if of_tokens:
+        told["cosine_tokens"] = statistics.fmean(of_tokens)
     if labels is not None:
         told |= {"top1_agreement": agreed / len(feeds), "top1": right / len(feeds)}
     return told

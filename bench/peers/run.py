@@ -11,7 +11,7 @@ that changes from round to round; told are the medians over the rounds.
     memory      the largest resident set of the process and of its children, as the kernel kept it
     size        bytes of the artifact's files
     latency     and speed-up, one inference at a time: measure.py, every artifact in each runtime, interleaved
-    cosine      to the original in ONNX Runtime, on samples that no quantizer saw
+    cosine      to the original in ONNX Runtime, on samples that no quantizer saw: of all outputs, and of those of tokens, without padding
 
 Writes DIR/results.json and DIR/results.md, and prints the latter. Ratios come first: they are what carries from one machine to another.
 Stays small on purpose, and imports nothing heavy: a child's memory is counted from its parent's at the start.
@@ -129,6 +129,8 @@ class Row:
     def told(self):
         if self.failed:
             return {"failed": self.failed}
+        if not self.runs:
+            return {"size_mb": self.size_mb()} if self.artifact() else {"failed": "no artifact of an earlier run"}
         keys = {key for run in self.runs for key in run}
         told = {key: statistics.median(run[key] for run in self.runs) for key in keys}
         return told | {"size_mb": self.size_mb(), "walls_s": [run["wall_s"] for run in self.runs]}
@@ -182,9 +184,9 @@ class Bench:
         told = {}
         for runtime in ("onnxruntime", "openvino"):
             artifacts = {row.name: str(row.artifact()) for row in rows
-                         if not row.failed and (runtime == "openvino" or row.artifact().suffix == ".onnx")}
+                         if not row.failed and row.artifact() and (runtime == "openvino" or row.artifact().suffix == ".onnx")}
             request = {"reference": str(self.model(name)), "artifacts": artifacts, "data": str(self.cache / f"{name}.npz"),
-                       "from": MODELS[name]["first_held_out"], "samples": MODELS[name]["samples"], "threads": self.args.threads,
+                       "from": MODELS[name]["first_held_out"], "samples": self.args.held_out or MODELS[name]["samples"], "threads": self.args.threads,
                        "rounds": self.args.latency_rounds, "block_s": self.args.block}
             done = subprocess.run([self.python, HERE / "measure.py", runtime], input=json.dumps(request), capture_output=True, text=True)
             if done.returncode != 0:
@@ -285,6 +287,9 @@ class Report:
             if "failed" in told:
                 lines.append([row, "failed", told["failed"].replace("|", "/"), "", "", ""])
                 continue
+            if "wall_s" not in told:
+                lines.append([row, "-", "-", "-", "-", cell(told["size_mb"], 1)])
+                continue
             spread = f"{min(told['walls_s']):.2f} .. {max(told['walls_s']):.2f}"
             lines.append([row, cell(told["wall_s"]), spread, cell(told.get("work_s")), cell(told["memory_mb"], 0), cell(told["size_mb"], 1)])
         return table(["row", "wall s", "range", "work s", "memory MB", "size MB"], lines)
@@ -299,11 +304,11 @@ class Report:
                     line += ["-", "-" if told is None else "failed: " + told["failed"].replace("|", "/")[:80], "-", "-"]
                     continue
                 accuracy = cell(told["cosine"], 4)
-                labels = f"{told['top1']:.3f} / {told['top1_agreement']:.3f}" if "top1" in told else "-"
+                labels = f"{told['top1']:.3f} / {told['top1_agreement']:.3f}" if "top1" in told else cell(told.get("cosine_tokens"), 4)
                 line += [cell(told["latency_ms"]), f"{told['speedup']:.2f} [{told['speedup_low']:.2f}, {told['speedup_high']:.2f}]", accuracy, labels]
             if any(word != "-" for word in line[1:]):
                 lines.append(line)
-        header = ["row"] + [f"{what}, {runtime}" for runtime in ("ORT", "OV") for what in ("ms", "speed-up", "cosine", "top-1 / agreement")]
+        header = ["row"] + [f"{what}, {runtime}" for runtime in ("ORT", "OV") for what in ("ms", "speed-up", "cosine", "of tokens, or top-1 / agreement")]
         return table(header, lines)
 
     def text(self):
@@ -324,6 +329,8 @@ def main():
     parser.add_argument("--bin", type=pathlib.Path, default=ROOT / "build/release/bin", help="folder of hone's programs")
     parser.add_argument("--only", default="", help="rows whose name holds this regular expression")
     parser.add_argument("--samples", type=int, default=128, help="calibration samples")
+    parser.add_argument("--held-out", type=int, help="samples that cosine is told on (default: the model's own number)")
+    parser.add_argument("--reuse", action="store_true", help="measure the artifacts that an earlier run left, without quantizing again")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--latency-rounds", type=int, default=15)
     parser.add_argument("--block", type=float, default=0.1, help="seconds that an artifact runs at a time")
@@ -339,7 +346,8 @@ def main():
         if name not in MODELS:
             raise SystemExit(f"no model {name}; there are {', '.join(MODELS)}")
         rows = bench.rows(name, args.samples, MODELS[name]["rows"])
-        bench.quantize(name, rows)
+        if not args.reuse:
+            bench.quantize(name, rows)
         result = results["models"][name] = {"rows": {row.name: row.told() for row in rows}}
         if not args.no_latency:
             result["measured"] = bench.measure(name, rows)
