@@ -8,6 +8,8 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <set>
+#include <utility>
 
 #include "common/base/file.h"
 #include "common/base/strings.h"
@@ -57,7 +59,11 @@ Result<Uploads::State> Uploads::Append(const std::string& digest, uint64_t size_
   if (!all_there && offset == upload->received_bytes) TRY(Write(digest, *upload, data));
   if (upload->received_bytes < size_bytes) return State{upload->received_bytes, false, false};
   if (upload->hashed_bytes < size_bytes) return State{size_bytes, false, true};
-  TRY(Finish(digest));
+  if (data.size() == size_bytes) {
+    if (std::find(whole_.begin(), whole_.end(), digest) == whole_.end()) whole_.push_back(digest);
+    return State{size_bytes, false, true};
+  }
+  TRY(Finish({digest}).front());
   return State{size_bytes, true, false};
 }
 
@@ -69,6 +75,7 @@ Result<Uploads::Upload*> Uploads::Find(const std::string& digest, uint64_t size_
     Forget(digest);
     (void)::unlink(PartialPath(digest).c_str());
   }
+  if (uploads_.size() >= options_->open_uploads) FinishWhole();
   if (uploads_.size() >= options_->open_uploads) Forget(std::string(by_use_.front()));
   const std::filesystem::path path = PartialPath(digest);
   Upload upload;
@@ -124,6 +131,21 @@ Result<> Uploads::HashOn(const std::string& digest, Upload& upload, uint64_t byt
 }
 
 void Uploads::Work() {
+  FinishWhole();
+  HashSlice();
+}
+
+void Uploads::FinishWhole() {
+  std::vector<std::string> digests = std::exchange(whole_, {});
+  std::erase_if(digests, [&](const std::string& digest) { return !uploads_.contains(digest); });
+  if (digests.empty()) return;
+  std::vector<uint64_t> sizes;
+  for (const auto& digest : digests) sizes.push_back(uploads_.at(digest).size_bytes);
+  std::vector<Result<>> results = Finish(digests);
+  for (size_t i = 0; i < digests.size(); ++i) verified_.push_back({digests[i], sizes[i], std::move(results[i])});
+}
+
+void Uploads::HashSlice() {
   if (unhashed_.empty()) return;
   const std::string digest = unhashed_.front();
   const auto found = uploads_.find(digest);
@@ -138,7 +160,7 @@ void Uploads::Work() {
   const uint64_t size = upload.size_bytes;
   if (result && upload.hashed_bytes < size) return;
   if (result) {
-    result = Finish(digest);
+    result = std::move(Finish({digest}).front());
   } else {
     Forget(digest);
   }
@@ -147,26 +169,51 @@ void Uploads::Work() {
 
 std::vector<Uploads::Verified> Uploads::TakeVerified() { return std::exchange(verified_, {}); }
 
-Result<> Uploads::Finish(const std::string& digest) {
-  Upload& upload = uploads_.at(digest);
-  const std::filesystem::path partial = PartialPath(digest);
-  const std::string actual = upload.hasher.Finish();
-  if (actual != digest) {
-    Forget(digest);
-    (void)::unlink(partial.c_str());
-    return Fail(ErrorCode::kRejected, fmt::format("what was uploaded as {} has the digest {}", digest, actual),
-                "The file changed or was damaged on the way; send it again.");
+std::vector<Result<>> Uploads::Finish(const std::vector<std::string>& digests) {
+  std::vector<Result<>> results;
+  for (const auto& digest : digests) results.push_back(CheckContent(digest));
+  // All writing is begun before the first file is waited for.
+  for (size_t i = 0; i < digests.size() && digests.size() > 1; ++i) {
+    if (results[i]) (void)::sync_file_range(uploads_.at(digests[i]).file.get(), 0, 0, SYNC_FILE_RANGE_WRITE);
   }
-  const int fd = upload.file.get();
+  for (size_t i = 0; i < digests.size(); ++i) {
+    if (results[i] && ::fsync(uploads_.at(digests[i]).file.get()) != 0) {
+      results[i] = Fail(ErrnoError("sync", PartialPath(digests[i]), errno));
+    }
+  }
+  std::set<std::filesystem::path> folders;
+  for (size_t i = 0; i < digests.size(); ++i) {
+    if (results[i]) results[i] = Publish(digests[i]);
+    if (results[i]) folders.insert(store_->PathOf(digests[i]).parent_path());
+  }
+  for (const auto& folder : folders) {
+    const Result<> synced = SyncFolder(folder);
+    for (size_t i = 0; i < digests.size() && !synced; ++i) {
+      if (store_->PathOf(digests[i]).parent_path() == folder) results[i] = synced;
+    }
+  }
+  for (const auto& digest : digests) Forget(digest);
+  return results;
+}
+
+Result<> Uploads::CheckContent(const std::string& digest) {
+  const std::string actual = uploads_.at(digest).hasher.Finish();
+  if (actual == digest) return {};
+  (void)::unlink(PartialPath(digest).c_str());
+  return Fail(ErrorCode::kRejected, fmt::format("what was uploaded as {} has the digest {}", digest, actual),
+              "The file changed or was damaged on the way; send it again.");
+}
+
+// The bytes are on the disk: gives them their name.
+Result<> Uploads::Publish(const std::string& digest) {
+  const std::filesystem::path partial = PartialPath(digest);
   const std::filesystem::path target = store_->PathOf(digest);
-  Result<> result = MakeFolder(target.parent_path());
-  if (result && (::fchmod(fd, 0444) != 0 || ::fsync(fd) != 0)) result = Fail(ErrnoError("sync", partial, errno));
-  if (result && ::rename(partial.c_str(), target.c_str()) != 0) result = Fail(ErrnoError("rename", partial, errno));
-  // It stays a partial file, which a later chunk opens again.
-  if (!result) (void)::fchmod(fd, 0600);
-  if (result) result = SyncFolder(target.parent_path());
-  Forget(digest);
-  return result;
+  const int fd = uploads_.at(digest).file.get();
+  TRY(MakeFolder(target.parent_path()));
+  if (::fchmod(fd, 0444) == 0 && ::rename(partial.c_str(), target.c_str()) == 0) return {};
+  const Error error = ErrnoError("rename", partial, errno);
+  (void)::fchmod(fd, 0600);  // It stays a partial file, which a later chunk opens again.
+  return Fail(error);
 }
 
 void Uploads::Forget(const std::string& digest) {

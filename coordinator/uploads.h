@@ -1,5 +1,6 @@
 // Artifacts that are coming in. The digest is computed as the chunks arrive, so that the last chunk of a large file does not hold the
 // coordinator's loop while everything is read again. A file that an earlier life began is hashed up to its end in slices, between messages.
+// Files that came in one chunk are made durable together: a disk flushes a hundred small files in the time of a few.
 #pragma once
 
 #include <cstdint>
@@ -37,9 +38,9 @@ class Uploads {
   // disk is full.
   Result<State> Append(const std::string& digest, uint64_t size_bytes, uint64_t offset, std::string_view data);
 
-  // Hashes the next slice of resumed files.
+  // Finishes the files that came in one chunk, and hashes the next slice of resumed files.
   void Work();
-  bool busy() const { return !unhashed_.empty(); }
+  bool busy() const { return !unhashed_.empty() || !whole_.empty(); }
   // Uploads that were verifying and have ended since the last call.
   struct Verified {
     std::string digest;
@@ -65,8 +66,12 @@ class Uploads {
   Result<Upload*> Find(const std::string& digest, uint64_t size_bytes);
   Result<> Write(const std::string& digest, Upload& upload, std::string_view data);
   Result<> HashOn(const std::string& digest, Upload& upload, uint64_t bytes);
-  // Every byte is hashed: names the file, or drops it.
-  Result<> Finish(const std::string& digest);
+  // Every byte is hashed. Finish names the files, or drops those of another digest; one result each.
+  std::vector<Result<>> Finish(const std::vector<std::string>& digests);
+  Result<> CheckContent(const std::string& digest);
+  Result<> Publish(const std::string& digest);
+  void FinishWhole();
+  void HashSlice();
   void Forget(const std::string& digest);
 
   const CoordinatorOptions* options_;
@@ -75,6 +80,7 @@ class Uploads {
   std::map<std::string, Upload> uploads_;
   std::list<std::string> by_use_;          // Least recently used first.
   std::list<std::string> unhashed_;        // Uploads with bytes on disk that are not hashed yet.
+  std::vector<std::string> whole_;         // Came in one chunk; all there and hashed.
   std::vector<Verified> verified_;
 };
 

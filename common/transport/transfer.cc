@@ -329,6 +329,117 @@ class Download : Transfer {
   bool known_ = false;   // The store told the size.
 };
 
+// Files of one chunk each: a request a file, many files under way.
+constexpr size_t kSmallFilesUnderWay = 64;
+constexpr uint64_t kSmallBytesUnderWay = 8 << 20;
+
+class SmallFiles : public Transfer {
+ public:
+  struct Row {
+    const proto::File* file;
+    std::filesystem::path path;
+  };
+
+  SmallFiles(Dialer& dialer, std::string what, std::vector<Row> rows, const TransferOptions& options)
+      : Transfer(dialer, fmt::format("{} {} small files", what, rows.size()), Bytes(rows), options), rows_(std::move(rows)) {}
+
+  // Rows that need the care of a transfer of their own: the store's answer was not that of a file begun and done.
+  Result<std::vector<Row>> Run() {
+    for (size_t i = 0; i < rows_.size(); ++i) todo_.push_back(i);
+    while (!todo_.empty() || !pending_.empty()) {
+      TRY(Fill());
+      std::vector<Range> lost;
+      TRY_ASSIGN(auto answer, Next(lost));
+      for (const Range& range : lost) todo_.push_back(static_cast<size_t>(range.offset));
+      if (!lost.empty()) under_way_ = 0;  // Nothing else is under way then.
+      if (!answer) continue;
+      const size_t index = static_cast<size_t>(answer->range.offset);
+      under_way_ -= std::min(under_way_, answer->range.bytes);
+      TRY_ASSIGN(const bool done, Take(rows_[index], answer->frame));
+      if (!done) others_.push_back(rows_[index]);
+      Progress(done_ + answer->range.bytes);
+    }
+    TRY(ReportDone());
+    return std::move(others_);
+  }
+
+ protected:
+  virtual Result<proto::Frame> Request(const Row& row) = 0;
+  virtual Result<bool> Take(const Row& row, proto::Frame& frame) = 0;
+  virtual ~SmallFiles() = default;
+
+ private:
+  static uint64_t Bytes(const std::vector<Row>& rows) {
+    uint64_t bytes = 0;
+    for (const Row& row : rows) bytes += row.file->size_bytes();
+    return bytes;
+  }
+
+  Result<> Fill() {
+    while (!todo_.empty() && pending_.size() < kSmallFilesUnderWay && (pending_.empty() || under_way_ < kSmallBytesUnderWay)) {
+      const Row& row = rows_[todo_.front()];
+      TRY_ASSIGN(const proto::Frame frame, Request(row));
+      TRY_ASSIGN(const bool sent, Ask(frame, {todo_.front(), row.file->size_bytes()}));
+      if (!sent) return {};
+      under_way_ += row.file->size_bytes();
+      todo_.pop_front();
+    }
+    return {};
+  }
+
+  std::vector<Row> rows_;
+  std::vector<Row> others_;
+  std::deque<size_t> todo_;
+  uint64_t under_way_ = 0;
+};
+
+class SmallUploads : public SmallFiles {
+ public:
+  using SmallFiles::SmallFiles;
+
+ private:
+  Result<proto::Frame> Request(const Row& row) override {
+    TRY_ASSIGN(std::string bytes, ReadFile(row.path, kChunkBytes));
+    if (bytes.size() != row.file->size_bytes()) {
+      return Fail(ErrorCode::kRejected,
+                  fmt::format("upload {}: it has {} bytes, not {}: it changed", row.path.string(), bytes.size(), row.file->size_bytes()));
+    }
+    proto::Frame frame;
+    proto::PutChunk& chunk = *frame.mutable_put_chunk();
+    chunk.set_digest(row.file->digest());
+    chunk.set_size_bytes(row.file->size_bytes());
+    chunk.set_data(std::move(bytes));
+    return frame;
+  }
+
+  Result<bool> Take(const Row&, proto::Frame& frame) override {
+    return frame.has_put_chunk_reply() && frame.put_chunk_reply().complete();
+  }
+};
+
+class SmallDownloads : public SmallFiles {
+ public:
+  using SmallFiles::SmallFiles;
+
+ private:
+  Result<proto::Frame> Request(const Row& row) override {
+    proto::Frame frame;
+    proto::GetChunk& chunk = *frame.mutable_get_chunk();
+    chunk.set_digest(row.file->digest());
+    chunk.set_max_bytes(static_cast<uint32_t>(kChunkBytes));
+    return frame;
+  }
+
+  Result<bool> Take(const Row& row, proto::Frame& frame) override {
+    if (!frame.has_get_chunk_reply() || DigestOf(frame.get_chunk_reply().data()) != row.file->digest()) return false;
+    TRY(MakeFolder(FolderOf(row.path)));
+    TRY(WriteFile(row.path, frame.get_chunk_reply().data(), Durable::no));
+    return true;
+  }
+};
+
+bool IsSmall(const proto::File& file) { return file.size_bytes() <= kChunkBytes; }
+
 Result<std::unordered_set<std::string>> Missing(Dialer& dialer, const std::set<std::string>& digests, const TransferOptions& options) {
   std::unordered_set<std::string> missing;
   auto digest = digests.begin();
@@ -382,21 +493,35 @@ Result<uint64_t> UploadBundle(Dialer& dialer, const proto::Bundle& bundle, const
   for (const proto::File& file : bundle.files()) digests.insert(file.digest());
   TRY_ASSIGN(auto missing, Missing(dialer, digests, options));
   uint64_t sent = 0;
+  std::vector<SmallFiles::Row> small;
+  std::vector<SmallFiles::Row> large;
   for (const proto::File& file : bundle.files()) {
     // Files of the same content go once.
     if (missing.erase(file.digest()) == 0) continue;
-    TRY_ASSIGN(const uint64_t bytes, Upload(dialer, PathIn(folder, file).string(), file.digest(), file.size_bytes(), options).Run());
-    sent += bytes;
+    (IsSmall(file) ? small : large).push_back({&file, PathIn(folder, file)});
+    if (IsSmall(file)) sent += file.size_bytes();
+  }
+  TRY_ASSIGN(const auto others, SmallUploads(dialer, "upload", std::move(small), options).Run());
+  large.insert(large.end(), others.begin(), others.end());
+  for (const auto& [file, path] : large) {
+    TRY_ASSIGN(const uint64_t bytes, Upload(dialer, path.string(), file->digest(), file->size_bytes(), options).Run());
+    if (!IsSmall(*file)) sent += bytes;
   }
   return sent;
 }
 
 Result<> DownloadBundle(Dialer& dialer, const proto::Bundle& bundle, const std::string& folder, const TransferOptions& options) {
   TRY(CheckBundle(bundle));
+  std::vector<SmallFiles::Row> small;
+  std::vector<SmallFiles::Row> large;
   for (const proto::File& file : bundle.files()) {
     const std::filesystem::path target = PathIn(folder, file);
-    if (IsThere(target, file)) continue;
-    TRY(Download(dialer, file.digest(), target.string(), file.size_bytes(), options).Run());
+    if (!IsThere(target, file)) (IsSmall(file) ? small : large).push_back({&file, target});
+  }
+  TRY_ASSIGN(const auto others, SmallDownloads(dialer, "download", std::move(small), options).Run());
+  large.insert(large.end(), others.begin(), others.end());
+  for (const auto& [file, path] : large) {
+    TRY(Download(dialer, file->digest(), path.string(), file->size_bytes(), options).Run());
   }
   return {};
 }

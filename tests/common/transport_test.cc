@@ -721,17 +721,19 @@ TEST_F(TransferTest, CorruptDownloadLeavesTheTargetAlone) {
 TEST_F(TransferTest, DishonestDownloadRepliesAreRefused) {
   const std::string content = Content(3 * kChunkBytes);
   ASSERT_TRUE(store_->Put(content));
-  const std::vector<std::function<void(proto::GetChunkReply&)>> lies = {
+  // The server may still answer the last requests when the test is over.
+  static const std::vector<std::function<void(proto::GetChunkReply&)>> lies = {
       [](proto::GetChunkReply& reply) { reply.set_offset(reply.offset() + 1); },
       [](proto::GetChunkReply& reply) { reply.clear_data(); },
       [](proto::GetChunkReply& reply) { reply.mutable_data()->append("more"); },
       [](proto::GetChunkReply& reply) { reply.set_size_bytes(0); },
       [](proto::GetChunkReply& reply) { reply.set_size_bytes(reply.size_bytes() + reply.offset()); },
   };
-  std::atomic<size_t> which = 0;
-  spoil = [&](proto::Frame& reply) { lies[which](*reply.mutable_get_chunk_reply()); };
-  for (; which < lies.size(); ++which) {
-    EXPECT_FALSE(DownloadFile(*dialer_, DigestOf(content), Path("target").string(), options_)) << which;
+  const auto which = std::make_shared<std::atomic<size_t>>(0);
+  spoil = [which](proto::Frame& reply) { lies[*which](*reply.mutable_get_chunk_reply()); };
+  for (size_t lie = 0; lie < lies.size(); ++lie) {
+    *which = lie;
+    EXPECT_FALSE(DownloadFile(*dialer_, DigestOf(content), Path("target").string(), options_)) << lie;
     EXPECT_FALSE(std::filesystem::exists(Path("target")));
     dialer_ = Dial(*server_);   // Late answers of this round belong to nobody.
   }

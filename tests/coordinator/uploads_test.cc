@@ -98,9 +98,13 @@ TEST_F(UploadsTest, DamagedPartialFileIsRejectedAndDropped) {
 }
 
 TEST_F(UploadsTest, WrongContentLiesAboutSizesAndBadDigestsAreRejected) {
-  const auto wrong = uploads_->Append(digest_, 3, 0, "abc");
-  ASSERT_FALSE(wrong);
-  EXPECT_EQ(wrong.error().code, ErrorCode::kRejected);
+  ASSERT_TRUE(uploads_->Append(digest_, 3, 0, "abc"));
+  uploads_->Work();
+  const auto wrong = uploads_->TakeVerified();
+  ASSERT_EQ(wrong.size(), 1U);
+  ASSERT_FALSE(wrong[0].result);
+  EXPECT_EQ(wrong[0].result.error().code, ErrorCode::kRejected);
+  EXPECT_FALSE(store_->Has(digest_));
   EXPECT_FALSE(uploads_->Append("sha256:short", 3, 0, "abc"));
   EXPECT_FALSE(uploads_->Append("sha256:../../../../etc/passwd", 3, 0, "abc"));
   EXPECT_FALSE(uploads_->Append(digest_, 3, 2, "abc"));
@@ -111,6 +115,24 @@ TEST_F(UploadsTest, WrongContentLiesAboutSizesAndBadDigestsAreRejected) {
   ASSERT_TRUE(uploads_->Append(digest_, 1'000'000, 0, "abc"));
   EXPECT_EQ(Put(0, 100'000)->received_bytes, 100'000U);
   EXPECT_TRUE(Put(100'000, 50'000)->complete);
+}
+
+TEST_F(UploadsTest, FilesOfOneChunkAreFinishedTogetherEachWithItsOwnVerdict) {
+  options_.open_uploads = 3;
+  std::vector<std::string> texts = {"one", "two", "three", "four", "five", "six", "seven"};
+  for (const auto& text : texts) {
+    const auto state = uploads_->Append(DigestOf(text), text.size(), 0, text);
+    ASSERT_TRUE(state);
+    EXPECT_TRUE(state->verifying);
+  }
+  ASSERT_TRUE(uploads_->Append(DigestOf("truth"), 3, 0, "lie"));
+  uploads_->Work();
+  EXPECT_FALSE(uploads_->busy());
+  const auto verified = uploads_->TakeVerified();
+  EXPECT_EQ(verified.size(), texts.size() + 1);
+  for (const auto& one : verified) EXPECT_EQ(one.result.has_value(), one.digest != DigestOf("truth"));
+  for (const auto& text : texts) EXPECT_TRUE(store_->Has(DigestOf(text)));
+  EXPECT_FALSE(store_->Has(DigestOf("truth")));
 }
 
 TEST_F(UploadsTest, ManyUploadsAtOnceCloseTheLeastRecentlyUsed) {
