@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <limits>
 
 #include "common/artifact/bundle.h"
 #include "common/base/strings.h"
@@ -16,6 +17,20 @@ namespace {
 
 // Trials whose builds are known to fail end as soon as they are made; the loop must come back to its messages in between.
 constexpr int kTrialsPerAdvance = 64;
+
+// Ended trials since the first objective was last improved upon, in the order of their numbers.
+uint64_t TrialsWithoutImprovement(const std::vector<Observation>& observations) {
+  double best = std::numeric_limits<double>::infinity();
+  uint64_t since = 0;
+  for (const Observation& trial : observations) {
+    if (trial.state == proto::TRIAL_WAITING || trial.state == proto::TRIAL_RUNNING) continue;
+    ++since;
+    if (trial.state != proto::TRIAL_COMPLETE || trial.values.empty() || !(trial.values.front() < best)) continue;
+    best = trial.values.front();
+    since = 0;
+  }
+  return since;
+}
 
 std::string StudyText(const StudyRecord& study) { return fmt::format("study {} [{}]", study.study, Join(study.tags, ", ")); }
 
@@ -84,22 +99,18 @@ Result<> Scheduler::AdvanceStudy(ActiveJob& job, ActiveStudy& study) {
 }
 
 Result<> Scheduler::Search(ActiveJob& job, ActiveStudy& study) {
-  const proto::Search& search = job.record.recipe.search();
   const size_t slots = Slots(study);
   const size_t most = slots <= 1 ? slots : 2 * slots;
-  const bool time_over = search.time_ms() != 0 && job.ElapsedMs(clock_.SteadyMs()) >= static_cast<int64_t>(search.time_ms());
-  const auto spent = [&] {
-    const bool budget_spent = study.record.budget != 0 && study.observations.size() >= study.record.budget;
-    return study.nothing_left || time_over || budget_spent;
-  };
   int created = 0;
-  while (!spent() && study.active.size() < most) {
+  std::string spent = SpentBy(job, study);
+  while (spent.empty() && study.active.size() < most) {
     if (++created > kTrialsPerAdvance) {
       more_ = true;
       return {};
     }
+    TRY_ASSIGN(auto warm, WarmProposal(study));
     const StudyView view{&*study.space, &study.observations, study.record.seed};
-    auto asked = study.sampler->Ask(view, study.observations.size() + 1);
+    auto asked = warm ? Result<std::optional<Assignment>>(std::move(warm)) : study.sampler->Ask(view, study.observations.size() + 1);
     if (!asked) {
       study.record.error = "the sampler gave up: " + asked.error().message;
       TRY(store_.UpdateStudy(study.record));
@@ -109,8 +120,25 @@ Result<> Scheduler::Search(ActiveJob& job, ActiveStudy& study) {
     } else {
       TRY(CreateTrial(job, study, study.space->ToCandidate(**asked)));
     }
+    spent = SpentBy(job, study);
   }
-  return spent() && study.active.empty() ? EnterFinalists(job, study) : Result<>{};
+  if (spent.empty() || !study.active.empty()) return {};
+  study.record.ended_by = spent;
+  return EnterFinalists(job, study);
+}
+
+std::string Scheduler::SpentBy(const ActiveJob& job, const ActiveStudy& study) const {
+  const proto::Search& search = job.record.recipe.search();
+  if (study.record.budget != 0 && study.observations.size() >= study.record.budget) return "trials";
+  if (search.time_ms() != 0 && job.ElapsedMs(clock_.SteadyMs()) >= static_cast<int64_t>(search.time_ms())) return "time";
+  if (search.machine_time_ms() != 0 && study.machine_ms >= search.machine_time_ms()) return "machine_time";
+  const auto reaches = [&](const auto& entry) {
+    const bool feasible = entry.first > 0 && study.observations.at(entry.first - 1).state == proto::TRIAL_COMPLETE;
+    return feasible && Reaches(search.goal(), entry.second);
+  };
+  if (!search.goal().empty() && std::any_of(study.measured.begin(), study.measured.end(), reaches)) return "goal";
+  if (search.patience() != 0 && TrialsWithoutImprovement(study.observations) >= search.patience()) return "patience";
+  return study.nothing_left ? "space" : "";
 }
 
 Result<> Scheduler::CreateTrial(ActiveJob& job, ActiveStudy& study, proto::Candidate candidate) {
@@ -133,6 +161,7 @@ Result<> Scheduler::ResolveBuilds(ActiveJob& job, ActiveStudy& study, ActiveTria
     // A step that cannot be built ends the trial.
     if (!resolved || study.active.count(number) == 0) return {};
   }
+  if (trial.build.empty() && trial.lease == 0) TRY(TakeMeasured(job, study, trial));
   return {};
 }
 
@@ -144,21 +173,44 @@ Result<bool> Scheduler::ResolveStep(ActiveJob& job, ActiveStudy& study, ActiveTr
     TRY(EndTrial(job, study, number, proto::TRIAL_FAILED, fmt::format("no worker offered the pass {}", step.pass())));
     return true;
   }
-  const proto::Recipe& recipe = job.record.recipe;
-  const std::string key =
-      BuildKey(*pass, BundleId(trial.record.model), step, recipe.inputs(), job.calibration_digest, recipe.search().seed());
-  TRY_ASSIGN(const auto known, store_.FindBuild(key));
-  if (known && known->state == BuildState::kDone && HasFiles(known->output)) {
-    TRY(TakeBuilt(study, trial, *known));
-    return true;
+  proto::Bundle input = trial.record.model;
+  if (const proto::PassInfo* calibrate = StatisticsPass(job, study, *pass, input); calibrate != nullptr) {
+    proto::PassStep statistics;
+    statistics.set_pass(calibrate->name());
+    TRY_ASSIGN(const auto built, Built(job, study, trial, *calibrate, statistics, input));
+    if (!built) return study.active.count(number) == 0;
+    input = built->output;
   }
+  TRY_ASSIGN(const auto built, Built(job, study, trial, *pass, step, input));
+  if (!built) return study.active.count(number) == 0;
+  TRY(TakeBuilt(study, trial, *built));
+  return true;
+}
+
+// The pass that collects what `pass` reads of the calibration data, once for every candidate that needs it; nullptr where there is none.
+const proto::PassInfo* Scheduler::StatisticsPass(const ActiveJob& job, const ActiveStudy& study, const proto::PassInfo& pass,
+                                                 const proto::Bundle& input) {
+  if (!pass.uses_statistics() || !job.record.calibration) return nullptr;
+  const proto::PassInfo* calibrate = FindPass(study.record.catalogue, "calibrate");
+  const bool fits = calibrate != nullptr && std::find(calibrate->accepts().begin(), calibrate->accepts().end(), input.format()) !=
+                                                calibrate->accepts().end();
+  return fits ? calibrate : nullptr;
+}
+
+// The build of a step on a model. nullopt: the trial waits for it, or has ended because it cannot be built.
+Result<std::optional<BuildRecord>> Scheduler::Built(ActiveJob& job, ActiveStudy& study, ActiveTrial& trial, const proto::PassInfo& pass,
+                                                    const proto::PassStep& step, const proto::Bundle& input) {
+  const proto::Recipe& recipe = job.record.recipe;
+  const std::string key = BuildKey(pass, BundleId(input), step, recipe.inputs(), job.calibration_digest, recipe.search().seed());
+  TRY_ASSIGN(auto known, store_.FindBuild(key));
+  if (known && known->state == BuildState::kDone && HasFiles(known->output)) return known;
   // Another job may have had less time or memory; only what any worker would repeat is taken from it.
   if (known && known->state == BuildState::kFailed && (known->lasting || known->requester.job == job.record.id)) {
-    TRY(EndTrial(job, study, number, proto::TRIAL_FAILED, fmt::format("{}: {}", step.pass(), known->error)));
-    return true;
+    TRY(EndTrial(job, study, trial.record.key.trial, proto::TRIAL_FAILED, fmt::format("{}: {}", pass.name(), known->error)));
+  } else {
+    TRY(WaitForBuild(job, trial, key, pass, step, input));
   }
-  TRY(WaitForBuild(job, trial, key, *pass));
-  return false;
+  return std::optional<BuildRecord>();
 }
 
 Result<> Scheduler::TakeBuilt(ActiveStudy& study, ActiveTrial& trial, const BuildRecord& build) {
@@ -174,7 +226,8 @@ Result<> Scheduler::TakeBuilt(ActiveStudy& study, ActiveTrial& trial, const Buil
   return store_.UpdateTrial(trial.record);
 }
 
-Result<> Scheduler::WaitForBuild(ActiveJob& job, ActiveTrial& trial, const std::string& key, const proto::PassInfo& pass) {
+Result<> Scheduler::WaitForBuild(ActiveJob& job, ActiveTrial& trial, const std::string& key, const proto::PassInfo& pass,
+                                 const proto::PassStep& step, const proto::Bundle& input) {
   const TrialKey& own = trial.record.key;
   ActiveBuild& build = builds_[key];
   if (build.key.empty()) {
@@ -184,17 +237,16 @@ Result<> Scheduler::WaitForBuild(ActiveJob& job, ActiveTrial& trial, const std::
     record.key = key;
     record.pass = pass.name();
     record.version = pass.version();
-    const proto::PassStep& step = trial.record.candidate.pipeline(static_cast<int>(trial.record.step));
     record.parameters = CanonicalParameters(step.parameters());
-    record.input_id = BundleId(trial.record.model);
+    record.input_id = BundleId(input);
     record.requester = own;
     record.step = trial.record.step;
     TRY(store_.SaveBuild(record));
   }
   if (build.waiting.empty()) {
-    build.step = trial.record.candidate.pipeline(static_cast<int>(trial.record.step));
+    build.step = step;
     build.version = pass.version();
-    build.input = trial.record.model;
+    build.input = input;
     TRY_ASSIGN(const auto ended, store_.EndedBuilds(key, job.record.id));
     for (const auto& one : ended) build.history.Add(one.worker, one.outcome);
   }
@@ -239,7 +291,8 @@ Result<> Scheduler::ChooseFinalists(ActiveJob& job, ActiveStudy& study) {
     ActiveTrial trial;
     trial.kind = AttemptKind::kFinal;
     trial.record = std::move(*record);
-    study.active.emplace(number, std::move(trial));
+    ActiveTrial& active = study.active.emplace(number, std::move(trial)).first->second;
+    TRY(TakeMeasured(job, study, active));
   }
   return {};
 }

@@ -111,6 +111,10 @@ Result<uint64_t> Scheduler::OpenLeaseFor(const Piece& piece, const Worker& worke
   attempt.build = piece.build;
   attempt.worker = worker.record.name;
   attempt.session = worker.record.session;
+  if (piece.kind != AttemptKind::kBuild) {
+    const ActiveJob& job = *FindJob(piece.trial.job);
+    attempt.measure_key = MeasureKey(job, job.studies.at(piece.trial.study), *FindTrial(piece.trial));
+  }
   TRY_ASSIGN(attempt, store_.OpenAttempt(std::move(attempt), clock_.UnixMs()));
   TRY(NoteStart(piece, worker));
   if (piece.kind == AttemptKind::kBuild) {

@@ -13,9 +13,15 @@ namespace hone {
 namespace {
 
 constexpr size_t kMaxTextBytes = 256;
+constexpr uint32_t kWarmCandidates = 5;
 constexpr size_t kMaxRecipeBytes = 1 << 20;
 // A lease carries the model twice and one data set as lists of files; it must fit a frame with room for the rest.
 constexpr size_t kMaxLeaseBytes = kMaxFrameBytes - (2 << 20);
+
+// Samplers that follow a fixed order or chance alone stay what they are.
+bool BeginsWarm(const proto::Search& search) {
+  return !search.cold() && search.sampler() != "random" && search.sampler() != "exhaustive";
+}
 
 // Names the bundle in errors.
 Result<> CheckStored(const FileStore& artifacts, const char* what, const proto::Bundle& bundle) {
@@ -105,6 +111,9 @@ Result<Coordinator::Answer> Coordinator::HandleSubmitJob(const Request& request,
   answer.set_job(job.id);
   for (StudyPlan& plan : plans) {
     plan.record.job = job.id;
+    if (BeginsWarm(job.recipe.search())) {
+      TRY_ASSIGN(plan.record.warm, store_.EarlierBest(BundleId(job.model), kWarmCandidates));
+    }
     TRY(store_.InsertStudy(plan.record));
     for (const auto& note : plan.notes) answer.add_notes(note);
     const std::string text = fmt::format("job {} submitted{}: {}", job.id, job.name.empty() ? "" : " (" + job.name + ")", PlanText(plan));

@@ -23,6 +23,7 @@ Result<> LoadTrials(Store& store, const ActiveJob& job, ActiveStudy& study) {
     for (TrialRecord& row : rows) {
       ++study.trials;
       const bool is_baseline = row.key.trial == 0;
+      if (!is_baseline && IsOver(row.state)) study.machine_ms += row.wall_ms;
       if (is_baseline && IsOver(row.state)) {
         study.baseline = row.state;
         study.baseline_reason = row.reason;

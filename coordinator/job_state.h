@@ -37,6 +37,7 @@ struct ActiveTrial {
   std::string build;                          // The key of the build it waits for; "" = none.
   uint64_t lease = 0;                         // Of its measurement; 0 = none.
   AttemptHistory history;                     // Of its measurement.
+  bool looked_up = false;                     // Whether an earlier measurement was looked for.
 };
 
 // A build that trials wait for, maybe of several jobs.
@@ -63,6 +64,7 @@ struct ActiveStudy {
   uint64_t trials = 0;                        // How many exist, the baseline included.
   std::optional<proto::TrialState> baseline;
   std::string baseline_reason;
+  uint64_t machine_ms = 0;                    // What workers spent on trials from 1 on.
   bool nothing_left = false;                  // The sampler has nothing to propose.
   std::optional<int64_t> stalled_since_ms;    // No live worker can do what is waiting.
   bool stall_told = false;

@@ -220,28 +220,14 @@ Result<> Scheduler::FinishMeasure(ActiveJob& job, ActiveStudy& study, ActiveTria
   if (!checked) return EndTrial(job, study, number, proto::TRIAL_FAILED, checked.error().message);
   TRY(store_.InsertMeasurement(attempt.id, attempt.trial, *checked, clock_.UnixMs()));
   const Measured measured = MeasuredOf(*checked);
-  proto::TrialState state = proto::TRIAL_COMPLETE;
-  std::string reason;
-  const bool is_baseline = number == 0;
+  Verdict verdict;
   if (checked->infeasible) {
-    state = is_baseline ? proto::TRIAL_FAILED : proto::TRIAL_INFEASIBLE;
-    reason = checked->infeasible_reason.empty() ? "the worker found it infeasible" : checked->infeasible_reason;
-  } else if (is_baseline) {
-    if (measured.metrics.empty()) {
-      state = proto::TRIAL_FAILED;
-      reason = "it was measured without a single metric";
-    }
+    verdict.state = number == 0 ? proto::TRIAL_FAILED : proto::TRIAL_INFEASIBLE;
+    verdict.reason = checked->infeasible_reason.empty() ? "the worker found it infeasible" : checked->infeasible_reason;
   } else {
-    const auto values = ObjectiveValues(job.objectives, measured, study.BaselineMeasured());
-    const auto broken = BrokenConstraint(job.record.recipe, measured);
-    if (!values || !broken) {
-      state = proto::TRIAL_FAILED;
-      reason = values ? broken.error().message : values.error().message;
-    } else if (*broken) {
-      state = proto::TRIAL_INFEASIBLE;
-      reason = **broken;
-    }
+    verdict = VerdictOf(job, study, number, measured);
   }
+  const auto& [state, reason] = verdict;
   // A final measurement that gave nothing leaves the trial with what it had.
   if (trial.kind == AttemptKind::kFinal && state == proto::TRIAL_FAILED) return EndTrial(job, study, number, state, reason);
   TrialRecord& record = trial.record;
@@ -257,6 +243,19 @@ Result<> Scheduler::FinishMeasure(ActiveJob& job, ActiveStudy& study, ActiveTria
   }
   study.measured[number] = measured;
   return EndTrial(job, study, number, state, reason);
+}
+
+Scheduler::Verdict Scheduler::VerdictOf(const ActiveJob& job, const ActiveStudy& study, uint64_t trial, const Measured& measured) {
+  if (trial == 0) {
+    if (measured.metrics.empty()) return {proto::TRIAL_FAILED, "it was measured without a single metric"};
+    return {};
+  }
+  const auto values = ObjectiveValues(job.objectives, measured, study.BaselineMeasured());
+  if (!values) return {proto::TRIAL_FAILED, values.error().message};
+  const auto broken = BrokenConstraint(job.record.recipe, measured);
+  if (!broken) return {proto::TRIAL_FAILED, broken.error().message};
+  if (*broken) return {proto::TRIAL_INFEASIBLE, **broken};
+  return {};
 }
 
 Result<> Scheduler::Requeued(const AttemptRecord& attempt, Outcome outcome, const std::string& why) {
@@ -285,6 +284,7 @@ Result<> Scheduler::EndTrial(ActiveJob& job, ActiveStudy& study, uint64_t number
     study.baseline = record.state;
     study.baseline_reason = reason;
   } else {
+    if (!is_final) study.machine_ms += record.wall_ms;
     study.observations.at(number - 1) = ObservationOf(job, study, record);
     study.finals.erase(number);
     if (record.state == proto::TRIAL_COMPLETE) study.finals[number] = record.final_state;

@@ -20,6 +20,7 @@ Measured Collect(const std::vector<proto::Metric>& metrics, const std::optional<
 }
 
 std::optional<double> MetricOf(const Measured& trial, const std::string& name) {
+  if (name == "speedup") return trial.speedup;
   const auto found = trial.metrics.find(name);
   return found == trial.metrics.end() ? std::nullopt : std::optional<double>(found->second);
 }
@@ -94,6 +95,13 @@ Result<std::optional<std::string>> BrokenConstraint(const proto::Recipe& recipe,
     }
   }
   return broken;
+}
+
+bool Reaches(const google::protobuf::RepeatedPtrField<proto::Constraint>& goal, const Measured& trial) {
+  return !goal.empty() && std::all_of(goal.begin(), goal.end(), [&](const proto::Constraint& bound) {
+    const auto value = MetricOf(trial, bound.metric());
+    return value && (!bound.has_minimum() || *value >= bound.minimum()) && (!bound.has_maximum() || *value <= bound.maximum());
+  });
 }
 
 double Violation(const proto::Recipe& recipe, const Measured& trial) {

@@ -36,6 +36,8 @@ Result<std::vector<double>> ObjectiveValues(const std::vector<proto::Objective>&
 
 // "size_bytes 12000000 is above 10000000", the first broken constraint; nullopt where all hold. kFailed where a constraint's metric is missing.
 Result<std::optional<std::string>> BrokenConstraint(const proto::Recipe& recipe, const Measured& trial);
+// Whether the trial has a metric for every bound of `goal` and all hold. False for an empty goal.
+bool Reaches(const google::protobuf::RepeatedPtrField<proto::Constraint>& goal, const Measured& trial);
 // Sum over the broken constraints of the excess in units of the bound; 0 where none of the metrics that are there breaks one.
 double Violation(const proto::Recipe& recipe, const Measured& trial);
 

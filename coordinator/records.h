@@ -70,6 +70,8 @@ struct StudyRecord {
   uint32_t builds_run = 0;
   uint32_t builds_reused = 0;
   std::optional<uint64_t> best;
+  std::vector<std::string> warm;             // Canonical candidates that the search begins with: what was best before.
+  std::string ended_by;                      // What ended the search: "trials", "time", "patience" ...; "" while it goes on.
   std::string error;
 };
 
@@ -119,6 +121,7 @@ struct AttemptRecord {
   std::string build;
   std::string worker;
   std::string session;
+  std::string measure_key;                   // Of a measurement: what is measured, and how (MeasureKey).
 };
 
 // How an attempt ended.

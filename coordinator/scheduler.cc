@@ -160,26 +160,43 @@ Result<proto::Lease> Scheduler::LeaseMessage(uint64_t id) const {
   }
   const ActiveTrial* trial = FindTrial(key);
   if (trial == nullptr) return Fail(ErrorCode::kNotFound, fmt::format("nobody waits for lease {}", id));
-  const ActiveStudy& study = job->studies.at(key.study);
   lease.set_trial(key.trial);
-  proto::MeasureWork& work = *lease.mutable_measure();
-  *work.mutable_model() = trial->record.model;
-  work.set_backend(trial->record.candidate.backend());
-  *work.mutable_settings() = trial->record.candidate.settings();
-  *work.mutable_baseline_model() = job->record.model;
+  *lease.mutable_measure() = MeasureWorkOf(*job, job->studies.at(key.study), *trial);
+  return lease;
+}
+
+proto::MeasureWork Scheduler::MeasureWorkOf(const ActiveJob& job, const ActiveStudy& study, const ActiveTrial& trial) const {
+  const proto::Recipe& recipe = job.record.recipe;
+  const bool is_baseline = trial.record.key.trial == 0;
+  proto::MeasureWork work;
+  *work.mutable_model() = trial.record.model;
+  work.set_backend(trial.record.candidate.backend());
+  *work.mutable_settings() = trial.record.candidate.settings();
+  *work.mutable_baseline_model() = job.record.model;
   work.set_baseline_backend(ReferenceBackend(study.record.catalogue)->name());
-  work.set_is_baseline(key.trial == 0);
+  work.set_is_baseline(is_baseline);
+  for (const proto::PassStep& step : trial.record.candidate.pipeline()) {
+    const proto::PassInfo* pass = FindPass(study.record.catalogue, step.pass());
+    if (pass == nullptr || pass->precisions().empty()) continue;
+    proto::Claim& claim = *work.add_claims();
+    claim.set_pass(step.pass());
+    *claim.mutable_precisions() = pass->precisions();
+  }
   *work.mutable_inputs() = recipe.inputs();
-  if (job->record.evaluation) *work.mutable_evaluation() = *job->record.evaluation;
+  if (job.record.evaluation) *work.mutable_evaluation() = *job.record.evaluation;
   // Accuracy is always evaluated: a figure of speed without it means nothing. An empty wish lets the worker choose the metric.
   *work.mutable_accuracy() = recipe.accuracy();
   // The baseline need not satisfy what is asked of candidates.
-  if (key.trial != 0) *work.mutable_constraints() = recipe.constraints();
-  const uint32_t pairs = recipe.measure().pairs() != 0 ? recipe.measure().pairs() : options_.pairs;
-  const uint32_t final_pairs = recipe.measure().final_pairs() != 0 ? recipe.measure().final_pairs() : options_.final_pairs;
-  work.set_pairs(attempt.kind == AttemptKind::kFinal ? final_pairs : pairs);
+  if (!is_baseline) *work.mutable_constraints() = recipe.constraints();
+  work.set_pairs(PairsOf(job, trial));
   work.set_seed(recipe.search().seed());
-  return lease;
+  return work;
+}
+
+uint32_t Scheduler::PairsOf(const ActiveJob& job, const ActiveTrial& trial) const {
+  const proto::Measure& measure = job.record.recipe.measure();
+  if (trial.kind == AttemptKind::kFinal) return measure.final_pairs() != 0 ? measure.final_pairs() : options_.final_pairs;
+  return measure.pairs() != 0 ? measure.pairs() : options_.pairs;
 }
 
 std::string Scheduler::Phase(const TrialKey& key) const {

@@ -90,6 +90,8 @@ class Scheduler {
   Result<> AdvanceJob(ActiveJob& job);
   Result<> AdvanceStudy(ActiveJob& job, ActiveStudy& study);
   Result<> Search(ActiveJob& job, ActiveStudy& study);
+  // The word for what ends the search now; "" where it goes on.
+  std::string SpentBy(const ActiveJob& job, const ActiveStudy& study) const;
   Result<> EnterFinalists(ActiveJob& job, ActiveStudy& study);
   Result<> ChooseFinalists(ActiveJob& job, ActiveStudy& study);
   Result<> EndStudy(ActiveJob& job, ActiveStudy& study, const std::string& error);
@@ -99,7 +101,12 @@ class Scheduler {
   // True: the step is done or the trial has ended; false: the trial waits for a build.
   Result<bool> ResolveStep(ActiveJob& job, ActiveStudy& study, ActiveTrial& trial);
   Result<> TakeBuilt(ActiveStudy& study, ActiveTrial& trial, const BuildRecord& build);
-  Result<> WaitForBuild(ActiveJob& job, ActiveTrial& trial, const std::string& key, const proto::PassInfo& pass);
+  Result<std::optional<BuildRecord>> Built(ActiveJob& job, ActiveStudy& study, ActiveTrial& trial, const proto::PassInfo& pass,
+                                           const proto::PassStep& step, const proto::Bundle& input);
+  static const proto::PassInfo* StatisticsPass(const ActiveJob& job, const ActiveStudy& study, const proto::PassInfo& pass,
+                                               const proto::Bundle& input);
+  Result<> WaitForBuild(ActiveJob& job, ActiveTrial& trial, const std::string& key, const proto::PassInfo& pass,
+                        const proto::PassStep& step, const proto::Bundle& input);
   Result<> CloseOrphans();
   Result<> NoticeStall(ActiveJob& job, ActiveStudy& study);
   size_t Slots(const ActiveStudy& study) const;
@@ -123,13 +130,28 @@ class Scheduler {
   Result<> FailBuild(BuildRecord& build, const AttemptRecord& attempt, const std::string& error, bool lasting);
   Result<> ReleaseWaiting(const std::string& key);
   Result<> FinishMeasure(ActiveJob& job, ActiveStudy& study, ActiveTrial& trial, const AttemptRecord& attempt, const proto::Report& report);
+  struct Verdict {
+    proto::TrialState state = proto::TRIAL_COMPLETE;
+    std::string reason;
+  };
+  // What a measurement means for the trial, by the job's objectives and constraints.
+  static Verdict VerdictOf(const ActiveJob& job, const ActiveStudy& study, uint64_t trial, const Measured& measured);
   Result<> Requeued(const AttemptRecord& attempt, Outcome outcome, const std::string& why);
   // Ends a trial's work. For a final measurement, failed leaves the trial complete with what it had.
   Result<> EndTrial(ActiveJob& job, ActiveStudy& study, uint64_t trial, proto::TrialState state, const std::string& reason);
   Result<> SetTrialState(ActiveTrial& trial, proto::TrialState state);
   Outcome Judge(const AttemptRecord& attempt, const proto::Report& report, std::string* why) const;
 
+  // reuse.cc
+  // Gives the trial the result of the same measurement, made earlier on such a machine. False where there is none.
+  Result<bool> TakeMeasured(ActiveJob& job, ActiveStudy& study, ActiveTrial& trial);
+  std::string MeasureKey(const ActiveJob& job, const ActiveStudy& study, const ActiveTrial& trial) const;
+  // What the search begins with: the next of the candidates that were best before.
+  Result<std::optional<Assignment>> WarmProposal(const ActiveStudy& study) const;
+
   // scheduler.cc
+  proto::MeasureWork MeasureWorkOf(const ActiveJob& job, const ActiveStudy& study, const ActiveTrial& trial) const;
+  uint32_t PairsOf(const ActiveJob& job, const ActiveTrial& trial) const;
   ActiveJob* FindJob(uint64_t job);
   const ActiveJob* FindJob(uint64_t job) const;
   ActiveTrial* FindTrial(const TrialKey& key);

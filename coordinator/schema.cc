@@ -205,6 +205,14 @@ CREATE TABLE events (
 );
 CREATE INDEX events_of_job ON events (job, sequence);
 )sql"},
+    // What a measurement was of, so that the same is found again; the candidates that a search begins with.
+    {2, R"sql(
+ALTER TABLE attempts ADD COLUMN measure_key TEXT NOT NULL DEFAULT '';
+CREATE INDEX attempts_measured ON attempts (measure_key) WHERE measure_key <> '' AND outcome = 'done';
+ALTER TABLE studies ADD COLUMN warm TEXT NOT NULL DEFAULT '[]';
+ALTER TABLE studies ADD COLUMN ended_by TEXT NOT NULL DEFAULT '';
+CREATE INDEX jobs_of_model ON jobs (model_id);
+)sql"},
 };
 
 Result<int64_t> Pragma(Database& database, const std::string& name) {

@@ -51,6 +51,8 @@ class Store {
   Result<> InsertStudy(const StudyRecord& study);
   Result<> UpdateStudy(const StudyRecord& study);    // Phase, counters, best, error.
   Result<std::vector<StudyRecord>> Studies(uint64_t job);
+  // Canonical candidates that were the best of studies of complete jobs of the same model, the latest first, no repeats.
+  Result<std::vector<std::string>> EarlierBest(const std::string& model_id, uint32_t limit);
 
   // Trials.
   Result<> InsertTrial(const TrialRecord& trial);
@@ -70,6 +72,17 @@ class Store {
   // Attempts and what they measured.
   Result<AttemptRecord> OpenAttempt(AttemptRecord attempt, int64_t unix_ms);  // Fills id and token.
   Result<> CloseAttempt(uint64_t attempt, const AttemptEnd& end, int64_t unix_ms);
+  // Measurements under a key that are the results of trials, the latest first.
+  struct Remembered {
+    uint64_t attempt = 0;
+    TrialKey trial;
+    std::string worker;
+    std::string fingerprint;
+    uint32_t pairs = 0;
+    proto::TrialState state = proto::TRIAL_COMPLETE;
+    std::string reason;
+  };
+  Result<std::vector<Remembered>> FindMeasured(const std::string& measure_key);
   Result<std::vector<AttemptRecord>> OpenAttempts();
   struct Ended {
     std::string worker;

@@ -87,9 +87,10 @@ Result<AttemptRecord> Store::OpenAttempt(AttemptRecord attempt, int64_t unix_ms)
   TRY(database_.Run("UPDATE counters SET value = value + 1 WHERE name = 'token'"));
   TRY(database_.Each("SELECT value FROM counters WHERE name = 'token'", [&](const Row& row) { attempt.token = row.Unsigned(0); }));
   TRY(database_.Run(
-      "INSERT INTO attempts (token, kind, job, study, trial, build, worker, session, started_unix_ms) VALUES (?,?,?,?,?,?,?,?,?)",
+      "INSERT INTO attempts (token, kind, job, study, trial, build, worker, session, measure_key, started_unix_ms) "
+      "VALUES (?,?,?,?,?,?,?,?,?,?)",
       attempt.token, NameOf(attempt.kind), attempt.trial.job, attempt.trial.study, attempt.trial.trial, attempt.build, attempt.worker,
-      attempt.session, unix_ms));
+      attempt.session, attempt.measure_key, unix_ms));
   attempt.id = static_cast<uint64_t>(database_.LastId());
   return attempt;
 }
@@ -101,6 +102,30 @@ Result<> Store::CloseAttempt(uint64_t attempt, const AttemptEnd& end, int64_t un
       "WHERE attempt=? AND outcome='open'",
       NameOf(end.outcome), end.error, end.signal, end.exit_status, Blob{end.output_tail}, end.wall_ms, end.peak_memory_bytes,
       end.load_ms, end.accuracy_ms, end.timing_ms, end.wait_ms, unix_ms, attempt);
+}
+
+Result<std::vector<Store::Remembered>> Store::FindMeasured(const std::string& measure_key) {
+  std::vector<Remembered> found;
+  std::vector<std::string> states;
+  TRY(database_.Each("SELECT a.attempt, a.job, a.study, a.trial, a.worker, t.fingerprint, t.pairs, t.state, t.reason FROM attempts a "
+                     "JOIN trials t ON t.job = a.job AND t.study = a.study AND t.trial = a.trial AND t.result = a.attempt "
+                     "WHERE a.measure_key = ? AND a.measure_key <> '' AND a.outcome = 'done' AND t.state IN ('complete', 'infeasible') "
+                     "ORDER BY a.attempt DESC LIMIT 100",
+                     [&](const Row& row) {
+                       Remembered& one = found.emplace_back();
+                       one.attempt = row.Unsigned(0);
+                       one.trial = {row.Unsigned(1), static_cast<uint32_t>(row.Int(2)), row.Unsigned(3)};
+                       one.worker = row.Text(4);
+                       one.fingerprint = row.Text(5);
+                       one.pairs = static_cast<uint32_t>(row.Int(6));
+                       states.push_back(row.Text(7));
+                       one.reason = row.Text(8);
+                     },
+                     measure_key));
+  for (size_t i = 0; i < found.size(); ++i) {
+    TRY_ASSIGN(found[i].state, StateOf<proto::TrialState>(states[i]));
+  }
+  return found;
 }
 
 Result<std::vector<AttemptRecord>> Store::OpenAttempts() {

@@ -136,23 +136,25 @@ Result<> Store::SaveElapsed(uint64_t job, int64_t elapsed_ms) {
 
 Result<> Store::InsertStudy(const StudyRecord& study) {
   return database_.Run(
-      "INSERT INTO studies (job, study, tags, catalogue, phase, seed, budget, candidates) VALUES (?,?,?,?,?,?,?,?)", study.job, study.study,
-      ToJson(study.tags), ToJson(study.catalogue), NameOf(study.phase), study.seed, study.budget, study.candidates);
+      "INSERT INTO studies (job, study, tags, catalogue, phase, seed, budget, candidates, warm) VALUES (?,?,?,?,?,?,?,?,?)", study.job,
+      study.study, ToJson(study.tags), ToJson(study.catalogue), NameOf(study.phase), study.seed, study.budget, study.candidates,
+      ToJson(study.warm));
 }
 
 Result<> Store::UpdateStudy(const StudyRecord& study) {
-  return database_.Run("UPDATE studies SET phase=?, builds_run=?, builds_reused=?, best=?, error=? WHERE job=? AND study=?",
-                       NameOf(study.phase), study.builds_run, study.builds_reused, study.best, study.error, study.job, study.study);
+  return database_.Run("UPDATE studies SET phase=?, builds_run=?, builds_reused=?, best=?, ended_by=?, error=? WHERE job=? AND study=?",
+                       NameOf(study.phase), study.builds_run, study.builds_reused, study.best, study.ended_by, study.error, study.job,
+                       study.study);
 }
 
 Result<std::vector<StudyRecord>> Store::Studies(uint64_t job) {
   struct Texts {
-    std::string tags, catalogue, phase;
+    std::string tags, catalogue, phase, warm;
   };
   std::vector<StudyRecord> studies;
   std::vector<Texts> texts;
   TRY(database_.Each(
-      "SELECT job, study, seed, budget, candidates, builds_run, builds_reused, best, error, tags, catalogue, phase FROM studies "
+      "SELECT job, study, seed, budget, candidates, builds_run, builds_reused, best, error, tags, catalogue, phase, warm, ended_by FROM studies "
       "WHERE job = ? ORDER BY study",
       [&](const Row& row) {
         StudyRecord& study = studies.emplace_back();
@@ -165,15 +167,26 @@ Result<std::vector<StudyRecord>> Store::Studies(uint64_t job) {
         study.builds_reused = static_cast<uint32_t>(row.Int(6));
         if (!row.IsNull(7)) study.best = row.Unsigned(7);
         study.error = row.Text(8);
-        texts.push_back({row.Text(9), row.Text(10), row.Text(11)});
+        texts.push_back({row.Text(9), row.Text(10), row.Text(11), row.Text(12)});
+        study.ended_by = row.Text(13);
       },
       job));
   for (size_t i = 0; i < studies.size(); ++i) {
     TRY_ASSIGN(studies[i].tags, TextsFromJson(texts[i].tags));
     TRY(FromJson(texts[i].catalogue, &studies[i].catalogue));
     TRY_ASSIGN(studies[i].phase, StateOf<StudyPhase>(texts[i].phase));
+    TRY_ASSIGN(studies[i].warm, TextsFromJson(texts[i].warm));
   }
   return studies;
+}
+
+Result<std::vector<std::string>> Store::EarlierBest(const std::string& model_id, uint32_t limit) {
+  std::vector<std::string> candidates;
+  TRY(database_.Each("SELECT t.candidate, max(s.job) AS latest FROM jobs j JOIN studies s ON s.job = j.job "
+                     "JOIN trials t ON t.job = s.job AND t.study = s.study AND t.trial = s.best "
+                     "WHERE j.model_id = ? AND j.state = 'complete' AND s.best > 0 GROUP BY t.candidate ORDER BY latest DESC LIMIT ?",
+                     [&](const Row& row) { candidates.push_back(row.Text(0)); }, model_id, limit));
+  return candidates;
 }
 
 Result<> Store::InsertTrial(const TrialRecord& trial) {

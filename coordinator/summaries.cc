@@ -58,6 +58,7 @@ Result<proto::StudySummary> SummarizeStudy(Store& store, const Scheduler& schedu
   summary.set_phase(std::string(NameOf(study.phase)));
   summary.set_builds_run(study.builds_run);
   summary.set_builds_reused(study.builds_reused);
+  summary.set_ended_by(study.ended_by);
   TRY_ASSIGN(auto baseline, SummaryOf(store, scheduler, {study.job, study.study, 0}, detail));
   if (baseline) *summary.mutable_baseline() = std::move(*baseline);
   TRY_ASSIGN(const Standing standing, StandingOf(store, study.job, study.study));

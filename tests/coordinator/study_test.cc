@@ -53,6 +53,67 @@ TEST(StudyTest, ModelThatWasNotUploadedIsRejectedByName) {
   EXPECT_THAT(reply.error().message, HasSubstr("model.onnx"));
 }
 
+// A worker whose int8 reads statistics that `calibrate` collects.
+FakeWorker StatisticsWorker(Harness& harness) {
+  FakeWorker worker(harness.As("one"), "one");
+  for (auto& pass : *worker.catalogue.mutable_passes()) pass.set_uses_statistics(pass.name() == "int8");
+  proto::PassInfo& calibrate = *worker.catalogue.add_passes();
+  calibrate.set_name("calibrate");
+  calibrate.set_version(1);
+  calibrate.add_accepts("onnx");
+  calibrate.set_needs_calibration(true);
+  EXPECT_TRUE(worker.Hello());
+  return worker;
+}
+
+proto::Frame SubmissionWithCalibration(Harness& harness) {
+  proto::Frame frame = harness.Submission(kRecipe);
+  proto::Data& data = *frame.mutable_submit_job()->mutable_calibration();
+  *data.mutable_bundle() = UploadModel(harness.As("client"), "samples", "npz");
+  return frame;
+}
+
+TEST(StudyTest, StatisticsAreCollectedOnceForAllThatReadThem) {
+  Harness harness;
+  auto worker = StatisticsWorker(harness);
+  ASSERT_TRUE(harness.Call("client", SubmissionWithCalibration(harness)));
+  worker.Work();
+  std::map<std::string, std::vector<proto::BuildWork>> builds;
+  for (const auto& lease : worker.log) {
+    if (lease.has_build()) builds[lease.build().step().pass()].push_back(lease.build());
+  }
+  ASSERT_EQ(builds["calibrate"].size(), 1U);
+  EXPECT_TRUE(builds["calibrate"][0].has_calibration());
+  ASSERT_EQ(builds["int8"].size(), 2U);
+  const std::string with_statistics = BundleId(worker.Build(builds["calibrate"][0]).model());
+  for (const auto& build : builds["int8"]) EXPECT_EQ(BundleId(build.model()), with_statistics);
+  ASSERT_EQ(builds["half"].size(), 1U);
+  EXPECT_NE(BundleId(builds["half"][0].model()), with_statistics);
+  // The pipeline tells what was chosen, not how it was prepared.
+  for (const auto& trial : harness.Trials(1)) EXPECT_LE(trial.candidate().pipeline_size(), 1);
+}
+
+TEST(StudyTest, StatisticsThatCannotBeCollectedFailTheTrialsThatReadThemAlone) {
+  Harness harness;
+  auto worker = StatisticsWorker(harness);
+  worker.alter = [](const proto::Lease& lease, proto::Report& report) {
+    if (lease.build().step().pass() != "calibrate") return;
+    report.clear_result();
+    report.mutable_result()->mutable_error()->set_code(proto::Error::REJECTED);
+    report.mutable_result()->mutable_error()->set_message("the data is empty");
+  };
+  ASSERT_TRUE(harness.Call("client", SubmissionWithCalibration(harness)));
+  worker.Work();
+  size_t failed = 0;
+  for (const auto& trial : harness.Trials(1)) {
+    if (trial.state() != proto::TRIAL_FAILED) continue;
+    ++failed;
+    EXPECT_EQ(trial.candidate().pipeline(0).pass(), "int8");
+    EXPECT_THAT(trial.reason(), HasSubstr("calibrate: the data is empty"));
+  }
+  EXPECT_EQ(failed, 4U);
+}
+
 TEST(StudyTest, ExhaustiveSearchMeasuresEveryCandidateOnceAndTheBestAgain) {
   Harness harness;
   auto worker = harness.Worker("one");
