@@ -165,6 +165,8 @@ const std::vector<Command>& Commands() {
       {"trials", kService, "JOB", "Every trial of a job", "", DefineTrials},
       {"best", kService, "JOB", "The best candidate for each target", "", DefineBest},
       {"pareto", kService, "JOB", "The candidates that nothing else beats", "", DefinePareto},
+      {"explain", kService, "JOB", "Why the best is the best: ends, passes, parameters, constraints", "As `hone best JOB --why`.", DefineExplain},
+      {"compare", kService, "A B", "Two trials side by side", "A and B are JOB (its best), JOB/TRIAL or JOB/baseline.", DefineCompare},
       {"get", kService, "JOB[/TRIAL] -o DIR", "Download the best models of a job, or a trial's", "", DefineGet},
       {"cancel", kService, "JOB", "Cancel a job", "", DefineCancel},
       {"workers", kService, "", "The workers and what they do", "", DefineWorkers},
@@ -181,8 +183,7 @@ std::string TopHelp() {
       "  hone optimize model.onnx --data samples.npz -o out      search here, write the best model to out/\n"
       "  hone apply model.onnx --pass dynamic_int8 -o int8.onnx  one pass, no search\n"
       "  hone benchmark int8.onnx --vs model.onnx --expect faster\n"
-      "  hone submit model.onnx --recipe recipe.yaml             a job for the fleet\n"
-      "  hone watch 42 && hone get 42 -o out\n";
+      "  hone submit model.onnx --recipe recipe.yaml             a job for the fleet; then hone watch, hone get\n";
   const char* group = "";
   for (const Command& command : Commands()) {
     if (std::string_view(command.group) != group) text += fmt::format("\n{}\n", command.group);

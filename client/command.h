@@ -49,6 +49,8 @@ Run DefineWait(Flags& flags);
 Run DefineTrials(Flags& flags);
 Run DefineBest(Flags& flags);
 Run DefinePareto(Flags& flags);
+Run DefineExplain(Flags& flags);
+Run DefineCompare(Flags& flags);
 Run DefineGet(Flags& flags);
 Run DefineCancel(Flags& flags);
 Run DefineWorkers(Flags& flags);

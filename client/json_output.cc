@@ -74,6 +74,7 @@ Json StudyJson(const proto::StudySummary& study, const std::optional<WrittenMode
   return {{"study", study.study()},
           {"target", TargetJson(study)},
           {"phase", TextOrNull(study.phase())},
+          {"ended_by", TextOrNull(study.ended_by())},
           {"trials", CountsJson(study.counts())},
           {"budget", study.budget() > 0 ? Json(study.budget()) : Json(nullptr)},
           {"candidates", study.candidates() > 0 ? Json(study.candidates()) : Json(nullptr)},

@@ -5,6 +5,7 @@
 #include <memory>
 
 #include "client/command.h"
+#include "client/explanation.h"
 #include "client/job_progress.h"
 #include "client/remote.h"
 #include "client/text_output.h"
@@ -19,6 +20,7 @@ struct JobCommandOptions {
   std::optional<uint64_t> limit;
   std::optional<uint64_t> target;
   std::optional<int64_t> timeout_ms;
+  bool why = false;
 };
 
 std::shared_ptr<JobCommandOptions> WithJob(Flags& flags) {
@@ -101,6 +103,12 @@ Result<int> Follow(const JobCommandOptions& options, Voice voice, Console& conso
   return JobExitCode(*job);
 }
 
+Result<int> Why(const JobCommandOptions& options, Console& console) {
+  TRY_ASSIGN(const uint64_t number, ParseJob(options.job));
+  TRY_ASSIGN(Client client, ConnectTo(options.coordinator));
+  return PrintExplanations(client, number, console);
+}
+
 Result<int> ListJobs(const JobCommandOptions& options, Console& console) {
   TRY_ASSIGN(Client client, ConnectTo(options.coordinator));
   TRY_ASSIGN(const std::vector<proto::JobSummary> jobs, client.Jobs(static_cast<uint32_t>(options.limit.value_or(20))));
@@ -146,7 +154,8 @@ Run DefineStatus(Flags& flags) {
 
 Run DefineBest(Flags& flags) {
   const auto options = WithJob(flags);
-  return [options](Console& console) { return Show(*options, {BestsJson, BestsText, BestCode}, console); };
+  flags.Toggle("--why", "what ended the search, what each pass bought, what mattered, what kept trials out", options->why);
+  return [options](Console& console) { return options->why ? Why(*options, console) : Show(*options, {BestsJson, BestsText, BestCode}, console); };
 }
 
 Run DefinePareto(Flags& flags) {

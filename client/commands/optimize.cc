@@ -6,6 +6,7 @@
 #include <memory>
 
 #include "client/command.h"
+#include "client/explanation.h"
 #include "client/embedded_fleet.h"
 #include "client/interrupt.h"
 #include "client/job_progress.h"
@@ -148,6 +149,9 @@ Result<int> Optimize::Deliver(EmbeddedFleet& fleet, const proto::JobSummary& job
   TRY_ASSIGN(const auto written, WriteBests(fleet.client(), job, output_));
   Json result = ResultJson(job, written);
   result["wall_s"] = std::chrono::duration<double>(std::chrono::steady_clock::now() - started_).count();
+  TRY_ASSIGN(const std::vector<Explanation> explanations, ExplainStudies(fleet.client(), job));
+  result["explanation"] = Json::array();
+  for (const Explanation& explanation : explanations) result["explanation"].push_back(ExplanationJson(explanation));
   TRY(WriteResultFile(output_, result));
   const std::string text = ResultText(job, written, request_.model.path.filename().string()) +
                            fmt::format("report       {}", (output_ / "result.json").string());
