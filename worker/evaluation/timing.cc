@@ -6,6 +6,7 @@
 #include <cstdio>
 #include <random>
 
+#include "common/base/clock.h"
 #include "common/statistics/statistics.h"
 
 namespace hone {
@@ -17,10 +18,7 @@ constexpr uint32_t kFewestPairs = 3;
 // Warm-up lasts until so much time has passed: pools are up, code is compiled, caches and frequency have settled.
 constexpr double kWarmUpMs = 40;
 
-uint64_t NowMs() {
-  const auto now = std::chrono::steady_clock::now().time_since_epoch();
-  return static_cast<uint64_t>(std::chrono::duration_cast<std::chrono::milliseconds>(now).count());
-}
+uint64_t NowMs() { return static_cast<uint64_t>(SystemClock().SteadyMs()); }
 
 // Processor time that the hypervisor gave to others, and all of it, in ticks since boot (proc(5)).
 struct CpuTicks {
