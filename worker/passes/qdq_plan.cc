@@ -23,6 +23,7 @@
 // that its attention fusion knows.
 #include "worker/passes/qdq_plan.h"
 
+#include <map>
 #include <unordered_map>
 
 namespace hone {
@@ -166,9 +167,12 @@ const std::vector<OperatorRow> kOpenvino = {
     {"Add", &Planner::OpenvinoSum},
 };
 
+const std::vector<OperatorRow> kOpenvinoProducts = {kOpenvino.begin(), kOpenvino.end() - 1};
+
 const std::vector<OperatorRow>& RowsOf(const QdqOptions& options) {
-  if (options.layout == QdqLayout::openvino) return kOpenvino;
-  return options.coverage == QdqCoverage::products ? kProducts : kOnnxruntime;
+  const bool products = options.coverage == QdqCoverage::products;
+  if (options.layout == QdqLayout::openvino) return products ? kOpenvinoProducts : kOpenvino;
+  return products ? kProducts : kOnnxruntime;
 }
 
 bool Planner::CanQuantize(const std::string& name) const {
@@ -453,7 +457,6 @@ void Planner::OpenvinoProduct(int index) {
 
 // Of two activations, one the result of a quantized convolution: the other side is what a block began with.
 void Planner::OpenvinoSum(int index) {
-  if (options_.coverage == QdqCoverage::products) return;
   const auto& node = Node(index);
   bool joins = false;
   for (const auto& input : node.input()) {
@@ -490,16 +493,14 @@ QdqPlan Planner::Run() {
 }  // namespace
 
 const std::set<std::string>& QdqOperators(const QdqOptions& options) {
-  static const auto names_of = [](const std::vector<OperatorRow>& rows) {
-    std::set<std::string> names;
-    for (const OperatorRow& row : rows) names.insert(row.op_type);
+  static const std::map<const std::vector<OperatorRow>*, std::set<std::string>> kNames = [] {
+    std::map<const std::vector<OperatorRow>*, std::set<std::string>> names;
+    for (const auto* rows : {&kOnnxruntime, &kProducts, &kOpenvino, &kOpenvinoProducts}) {
+      for (const OperatorRow& row : *rows) names[rows].insert(row.op_type);
+    }
     return names;
-  };
-  static const std::set<std::string> kAll = names_of(kOnnxruntime);
-  static const std::set<std::string> kProductNames = names_of(kProducts);
-  static const std::set<std::string> kOpenvinoNames = names_of(kOpenvino);
-  if (options.layout == QdqLayout::openvino) return kOpenvinoNames;
-  return options.coverage == QdqCoverage::products ? kProductNames : kAll;
+  }();
+  return kNames.at(&RowsOf(options));
 }
 
 bool HasAttention(const QuantizationGraph& graph) {
