@@ -1,97 +1,307 @@
-// Speed of the kernels on the processor's best instruction set: kernels_bench --benchmark_filter=Quantize
+// Speed of the kernels on the processor's best instruction set, in one thread, beside memcpy and a plain loop:
+//
+//   kernels_bench --benchmark_filter=Quantize
+//
+// Two sizes: `memory` is 256 MiB of floats, far beyond every cache; `cache` is 256 KiB, which the second cache holds.
+// Bandwidth is bytes read and written a second as the kernel's job has it (a copy of n bytes moves 2n; the range of n
+// bytes moves n); traffic that the processor adds, such as reading lines before they are written, is not counted, for
+// memcpy neither. The plain loops are kernels/reference.h compiled with this program's flags (-O2, no vectors from the
+// compiler: g++ 12 vectorizes at -O2 only what costs nothing), which is also what a straightforward loop is.
+//
+// Counters: GB/s; of_memcpy = the kernel's bandwidth as a share of memcpy's on the same buffers, measured in the same
+// run just before; times_plain = how many times as fast as the plain loop (cache size alone).
 #include <benchmark/benchmark.h>
 
+#include <algorithm>
+#include <chrono>
+#include <cstring>
+#include <functional>
+#include <memory>
 #include <random>
 #include <vector>
 
+#include "kernels/block_fit.h"
 #include "kernels/block_quantize.h"
 #include "kernels/error_stats.h"
 #include "kernels/half.h"
+#include "kernels/histogram.h"
+#include "kernels/moments.h"
+#include "kernels/nf4.h"
+#include "kernels/pack.h"
 #include "kernels/quantize.h"
 #include "kernels/range.h"
+#include "kernels/reference.h"
 
 namespace hone::kernels {
 namespace {
 
-std::vector<float> Weights(size_t count) {
-  std::mt19937 generator(1);
-  std::normal_distribution<float> normal(0, 0.1f);
-  std::vector<float> values(count);
-  for (float& value : values) value = normal(generator);
-  return values;
-}
+constexpr size_t kMemoryFloats = size_t{64} << 20;
+constexpr size_t kCacheFloats = size_t{64} << 10;
+constexpr size_t kChannels = 1024;    // Side by side, as in a matrix.
+constexpr size_t kRunChannels = 64;  // One after another, as in a picture.
 
-void Report(benchmark::State& state, size_t values) {
-  state.SetItemsProcessed(static_cast<int64_t>(state.iterations() * values));
-  state.SetBytesProcessed(static_cast<int64_t>(state.iterations() * values * sizeof(float)));
-}
-
-void BM_Range(benchmark::State& state) {
-  const auto values = Weights(static_cast<size_t>(state.range(0)));
-  for (auto _ : state) benchmark::DoNotOptimize(Range(values.data(), values.size()));
-  Report(state, values.size());
-}
-BENCHMARK(BM_Range)->Arg(4096)->Arg(1 << 22);
-
-void BM_ColumnRanges(benchmark::State& state) {
-  const size_t channels = static_cast<size_t>(state.range(0));
-  const auto values = Weights(1024 * channels);
-  std::vector<FloatRange> ranges(channels);
-  for (auto _ : state) ChannelRanges(values.data(), 1024, channels, 1, ranges.data());
-  Report(state, values.size());
-}
-BENCHMARK(BM_ColumnRanges)->Arg(384)->Arg(4096);
-
-void BM_QuantizeInt8(benchmark::State& state) {
-  const auto values = Weights(static_cast<size_t>(state.range(0)));
-  std::vector<int8_t> codes(values.size());
-  for (auto _ : state) Quantize(values.data(), values.size(), 0.003f, 0, codes.data());
-  Report(state, values.size());
-}
-BENCHMARK(BM_QuantizeInt8)->Arg(4096)->Arg(1 << 22);
-
-void BM_QuantizeInt8PerChannel(benchmark::State& state) {
-  const size_t channels = static_cast<size_t>(state.range(0));
-  const auto values = Weights(1024 * channels);
-  const std::vector<float> scales(channels, 0.003f);
-  const std::vector<int32_t> zero_points(channels, 0);
-  std::vector<int8_t> codes(values.size());
-  for (auto _ : state) QuantizeColumns(values.data(), 1024, channels, scales.data(), zero_points.data(), codes.data());
-  Report(state, values.size());
-}
-BENCHMARK(BM_QuantizeInt8PerChannel)->Arg(384)->Arg(4096);
-
-void BM_FloatToHalf(benchmark::State& state) {
-  const auto values = Weights(static_cast<size_t>(state.range(0)));
-  std::vector<uint16_t> halves(values.size());
-  for (auto _ : state) FloatToHalf(values.data(), values.size(), Clamp::yes, halves.data());
-  Report(state, values.size());
-}
-BENCHMARK(BM_FloatToHalf)->Arg(4096)->Arg(1 << 22);
-
-void BM_QuantizeBlocks(benchmark::State& state) {
-  const BlockLayout layout{
-      1024, 1024, static_cast<size_t>(state.range(1)), static_cast<int>(state.range(0)), true, ScaleFormat::f32};
-  const auto weights = Weights(layout.rows * layout.columns);
-  std::vector<uint8_t> codes(layout.CodeBytes());
-  std::vector<float> scales(layout.ScaleCount());
-  for (auto _ : state) QuantizeBlocks(weights.data(), layout, 0, layout.columns, codes.data(), scales.data(), nullptr);
-  Report(state, weights.size());
-}
-BENCHMARK(BM_QuantizeBlocks)->Args({4, 32})->Args({4, 128})->Args({8, 128});
-
-void BM_AddErrors(benchmark::State& state) {
-  const auto values = Weights(static_cast<size_t>(state.range(0)));
-  for (auto _ : state) {
-    ErrorStats stats;
-    AddErrors(values.data(), values.data(), values.size(), stats);
-    benchmark::DoNotOptimize(stats);
+// Input and room for output, kept from benchmark to benchmark: what a size needs once, all its kernels use.
+struct Buffers {
+  explicit Buffers(size_t count) : values(count), other(count), out(count * sizeof(float)) {
+    std::mt19937 generator(1);
+    std::normal_distribution<float> normal(0, 0.1f);
+    std::vector<float> some(1 << 16);
+    for (float& value : some) value = normal(generator);
+    for (size_t i = 0; i < count; ++i) {
+      values[i] = some[(i + i / some.size() * 7) % some.size()];
+      other[i] = values[i] * 1.01f;
+    }
+    std::memset(out.data(), 1, out.size());
   }
-  Report(state, values.size());
+  std::vector<float> values;
+  std::vector<float> other;
+  std::vector<uint8_t> out;
+  std::vector<float> scales = std::vector<float>(1 << 22);
+  std::vector<uint8_t> zeros = std::vector<uint8_t>(1 << 22);
+};
+
+Buffers& BuffersOf(size_t count) {
+  static std::unique_ptr<Buffers> kept;
+  if (!kept || kept->values.size() != count) {
+    kept.reset();
+    kept = std::make_unique<Buffers>(count);
+  }
+  return *kept;
 }
-BENCHMARK(BM_AddErrors)->Arg(4096)->Arg(1 << 22);
+
+using Clock = std::chrono::steady_clock;
+
+// Seconds of the fastest of a few runs.
+double Fastest(const std::function<void()>& run, int most, double enough_s) {
+  double fastest = 1e9;
+  double total = 0;
+  for (int i = 0; i < most && (i < 3 || total < enough_s); ++i) {
+    const auto begin = Clock::now();
+    run();
+    const double seconds = std::chrono::duration<double>(Clock::now() - begin).count();
+    fastest = std::min(fastest, seconds);
+    total += seconds;
+  }
+  return fastest;
+}
+
+// How a kernel is run, plainly and vectorized, and what its job moves for each float of input.
+struct Case {
+  const char* name;
+  double bytes_per_float;
+  void (*kernel)(Buffers& buffers);
+  void (*plain)(Buffers& buffers);
+};
+
+BlockLayout LayoutOf(const Buffers& buffers, int bits, bool symmetric) {
+  const size_t columns = buffers.values.size() == kCacheFloats ? 128 : kChannels;
+  return {buffers.values.size() / columns, columns, 32, bits, symmetric, ScaleFormat::f32};
+}
+template <int kBits>
+void Blocks(Buffers& b) {
+  const BlockLayout layout = LayoutOf(b, kBits, false);
+  QuantizeBlocks(b.values.data(), layout, 0, layout.columns, b.out.data(), b.scales.data(), b.zeros.data());
+}
+template <int kBits>
+void PlainBlocks(Buffers& b) {
+  const BlockLayout layout = LayoutOf(b, kBits, false);
+  reference::QuantizeBlocks(b.values.data(), layout, 0, layout.columns, b.out.data(), b.scales.data(), b.zeros.data());
+}
+template <int kBits>
+void RowBlocks(Buffers& b) {
+  const BlockLayout layout = LayoutOf(b, kBits, true);
+  QuantizeRowBlocks(b.values.data(), layout, 0, layout.columns, b.out.data(), b.scales.data(), nullptr);
+}
+template <int kBits>
+void PlainRowBlocks(Buffers& b) {
+  const BlockLayout layout = LayoutOf(b, kBits, true);
+  reference::QuantizeRowBlocks(b.values.data(), layout, 0, layout.columns, b.out.data(), b.scales.data(), nullptr);
+}
+
+template <class T>
+T* Out(Buffers& b) {
+  return reinterpret_cast<T*>(b.out.data());
+}
+
+constexpr BinSpan kSpan{4096, -2048, 4096};  // All of the values.
+
+struct Moments {
+  std::vector<float> low = std::vector<float>(kChannels), high = low;
+  std::vector<double> sum = std::vector<double>(kChannels), magnitude = sum;
+  std::vector<uint64_t> finite = std::vector<uint64_t>(kChannels);
+  ChannelMoments View() { return {low.data(), high.data(), sum.data(), magnitude.data(), finite.data()}; }
+};
+
+const Case kCases[] = {
+    {"Range", 4, [](Buffers& b) { benchmark::DoNotOptimize(Range(b.values.data(), b.values.size())); },
+     [](Buffers& b) { benchmark::DoNotOptimize(reference::Range(b.values.data(), b.values.size())); }},
+    {"AbsMax", 4, [](Buffers& b) { benchmark::DoNotOptimize(AbsMax(b.values.data(), b.values.size())); },
+     [](Buffers& b) { benchmark::DoNotOptimize(reference::AbsMax(b.values.data(), b.values.size())); }},
+    {"ChannelRanges/rows", 4,
+     [](Buffers& b) {
+       std::vector<FloatRange> ranges(kRunChannels);
+       ChannelRanges(b.values.data(), 1, kRunChannels, b.values.size() / kRunChannels, ranges.data());
+       benchmark::DoNotOptimize(ranges.data());
+     },
+     [](Buffers& b) {
+       const size_t inner = b.values.size() / kRunChannels;
+       for (size_t c = 0; c < kRunChannels; ++c)
+         benchmark::DoNotOptimize(reference::Range(b.values.data() + c * inner, inner));
+     }},
+    {"ChannelRanges/columns", 4,
+     [](Buffers& b) {
+       std::vector<FloatRange> ranges(kChannels);
+       ChannelRanges(b.values.data(), b.values.size() / kChannels, kChannels, 1, ranges.data());
+       benchmark::DoNotOptimize(ranges.data());
+     },
+     [](Buffers& b) {
+       std::vector<FloatRange> ranges(kChannels);
+       for (size_t i = 0; i < b.values.size(); ++i) ranges[i % kChannels].Merge(reference::Range(b.values.data() + i, 1));
+       benchmark::DoNotOptimize(ranges.data());
+     }},
+    {"ChannelAbsMax/columns", 4,
+     [](Buffers& b) {
+       std::vector<float> magnitudes(kChannels);
+       ChannelAbsMax(b.values.data(), b.values.size() / kChannels, kChannels, 1, magnitudes.data());
+       benchmark::DoNotOptimize(magnitudes.data());
+     },
+     [](Buffers& b) {
+       std::vector<float> magnitudes(kChannels);
+       for (size_t i = 0; i < b.values.size(); ++i)
+         magnitudes[i % kChannels] = std::max(magnitudes[i % kChannels], reference::AbsMax(b.values.data() + i, 1));
+       benchmark::DoNotOptimize(magnitudes.data());
+     }},
+    {"Histogram", 4,
+     [](Buffers& b) {
+       std::vector<uint64_t> counts(kSpan.count);
+       CountBins(b.values.data(), b.values.size(), kSpan, counts.data());
+       benchmark::DoNotOptimize(counts.data());
+     },
+     [](Buffers& b) {
+       std::vector<uint64_t> counts(kSpan.count);
+       reference::CountBins(b.values.data(), b.values.size(), kSpan, counts.data());
+       benchmark::DoNotOptimize(counts.data());
+     }},
+    {"ChannelMoments/columns", 4,
+     [](Buffers& b) {
+       Moments moments;
+       AddChannelMoments(b.values.data(), b.values.size() / kChannels, kChannels, 1, moments.View());
+     },
+     [](Buffers& b) {
+       Moments moments;
+       reference::AddChannelMoments(b.values.data(), b.values.size() / kChannels, kChannels, 1, moments.View());
+     }},
+    {"ChannelMoments/rows", 4,
+     [](Buffers& b) {
+       Moments moments;
+       AddChannelMoments(b.values.data(), 1, kRunChannels, b.values.size() / kRunChannels, moments.View());
+     },
+     [](Buffers& b) {
+       Moments moments;
+       reference::AddChannelMoments(b.values.data(), 1, kRunChannels, b.values.size() / kRunChannels, moments.View());
+     }},
+    {"ErrorStats", 8,
+     [](Buffers& b) {
+       ErrorStats stats;
+       AddErrors(b.values.data(), b.other.data(), b.values.size(), stats);
+       benchmark::DoNotOptimize(stats);
+     },
+     [](Buffers& b) {
+       reference::ErrorParts parts;
+       reference::AddErrorParts(b.values.data(), b.other.data(), b.values.size(), parts);
+       benchmark::DoNotOptimize(parts);
+     }},
+    {"Quantize/u8", 5, [](Buffers& b) { Quantize(b.values.data(), b.values.size(), 0.003f, 128, Out<uint8_t>(b)); },
+     [](Buffers& b) { reference::Quantize(b.values.data(), b.values.size(), 0.003f, 128, Out<uint8_t>(b)); }},
+    {"Quantize/s8/away", 5,
+     [](Buffers& b) { Quantize(b.values.data(), b.values.size(), 0.003f, 0, Out<int8_t>(b), Rounding::half_away); },
+     [](Buffers& b) {
+       reference::Quantize(b.values.data(), b.values.size(), 0.003f, 0, Out<int8_t>(b), Rounding::half_away);
+     }},
+    {"Quantize/u16", 6, [](Buffers& b) { Quantize(b.values.data(), b.values.size(), 1e-5f, 32768, Out<uint16_t>(b)); },
+     [](Buffers& b) { reference::Quantize(b.values.data(), b.values.size(), 1e-5f, 32768, Out<uint16_t>(b)); }},
+    {"QuantizeColumns/s8", 5,
+     [](Buffers& b) {
+       static const std::vector<float> scales(kChannels, 0.003f);
+       static const std::vector<int32_t> zeros(kChannels, 0);
+       QuantizeColumns(b.values.data(), b.values.size() / kChannels, kChannels, scales.data(), zeros.data(),
+                       Out<int8_t>(b));
+     },
+     [](Buffers& b) { reference::Quantize(b.values.data(), b.values.size(), 0.003f, 0, Out<int8_t>(b)); }},
+    {"Dequantize/s8", 5, [](Buffers& b) { Dequantize(Out<int8_t>(b), b.values.size(), 0.003f, 0, b.other.data()); },
+     [](Buffers& b) { reference::Dequantize(Out<int8_t>(b), b.values.size(), 0.003f, 0, b.other.data()); }},
+    {"Blocks/4bit/columns", 4.75, Blocks<4>, PlainBlocks<4>},
+    {"Blocks/8bit/columns", 5.25, Blocks<8>, PlainBlocks<8>},
+    {"Blocks/2bit/columns", 4.4, Blocks<2>, PlainBlocks<2>},
+    {"Blocks/4bit/rows", 4.625, RowBlocks<4>, PlainRowBlocks<4>},
+    {"Pack/4bit", 1.5,
+     [](Buffers& b) { PackCodes(b.out.data(), b.values.size(), 4, b.out.data() + 2 * b.values.size()); },
+     [](Buffers& b) { reference::PackCodes(b.out.data(), b.values.size(), 4, b.out.data() + 2 * b.values.size()); }},
+    {"Pack/2bit", 1.25,
+     [](Buffers& b) { PackCodes(b.out.data(), b.values.size(), 2, b.out.data() + 2 * b.values.size()); },
+     [](Buffers& b) { reference::PackCodes(b.out.data(), b.values.size(), 2, b.out.data() + 2 * b.values.size()); }},
+    {"Nf4", 5, [](Buffers& b) { QuantizeNf4(b.values.data(), b.values.size(), 0.4f, b.out.data()); },
+     [](Buffers& b) { reference::QuantizeNf4(b.values.data(), b.values.size(), 0.4f, b.out.data()); }},
+    {"FloatToHalf/clamp", 6,
+     [](Buffers& b) { FloatToHalf(b.values.data(), b.values.size(), Clamp::yes, Out<uint16_t>(b)); },
+     [](Buffers& b) { reference::FloatToHalf(b.values.data(), b.values.size(), Clamp::yes, Out<uint16_t>(b)); }},
+    {"FloatToBfloat/clamp", 6,
+     [](Buffers& b) { FloatToBfloat(b.values.data(), b.values.size(), Clamp::yes, Out<uint16_t>(b)); },
+     [](Buffers& b) { reference::FloatToBfloat(b.values.data(), b.values.size(), Clamp::yes, Out<uint16_t>(b)); }},
+};
+
+void Run(benchmark::State& state, const Case& which, size_t count) {
+  Buffers& buffers = BuffersOf(count);
+  const bool in_cache = count == kCacheFloats;
+  const double bytes = which.bytes_per_float * static_cast<double>(count);
+  const double copied = 2.0 * static_cast<double>(count * sizeof(float));
+  const auto copy = [&] { std::memcpy(buffers.out.data(), buffers.values.data(), count * sizeof(float)); };
+  const double copy_s = Fastest(copy, 200, 0.05);
+  double fastest = 1e9;
+  for (auto _ : state) {
+    const auto begin = Clock::now();
+    which.kernel(buffers);
+    benchmark::ClobberMemory();
+    fastest = std::min(fastest, std::chrono::duration<double>(Clock::now() - begin).count());
+  }
+  state.counters["GB/s"] = bytes / fastest / 1e9;
+  state.counters["memcpy_GB/s"] = copied / copy_s / 1e9;
+  state.counters["of_memcpy"] = bytes / fastest / (copied / copy_s);
+  if (in_cache) state.counters["times_plain"] = Fastest([&] { which.plain(buffers); }, 100, 0.02) / fastest;
+}
+
+// Searches are bound by arithmetic: their speed is told in values a second.
+void Fit(benchmark::State& state, FitRule rule) {
+  Buffers& buffers = BuffersOf(kCacheFloats);
+  for (auto _ : state) {
+    FitBlocks(buffers.values.data(), nullptr, kCacheFloats, 32, {4, false, ScaleFormat::f16, rule},
+              buffers.scales.data(), buffers.zeros.data(), buffers.out.data());
+  }
+  state.SetItemsProcessed(static_cast<int64_t>(state.iterations() * kCacheFloats));
+}
+
+void RegisterAll() {
+  for (const size_t count : {kCacheFloats, kMemoryFloats}) {
+    for (const Case& which : kCases) {
+      const std::string name = std::string(which.name) + (count == kCacheFloats ? "/cache" : "/memory");
+      auto* registered = benchmark::RegisterBenchmark(
+          name.c_str(), [&which, count](benchmark::State& state) { Run(state, which, count); });
+      registered->Unit(benchmark::kMicrosecond);
+      if (count == kMemoryFloats) registered->Iterations(5);
+    }
+  }
+  benchmark::RegisterBenchmark("FitBlocks/least_squares", [](benchmark::State& s) { Fit(s, FitRule::least_squares); });
+  benchmark::RegisterBenchmark("FitBlocks/k_quant", [](benchmark::State& s) { Fit(s, FitRule::k_quant); });
+}
 
 }  // namespace
 }  // namespace hone::kernels
 
-BENCHMARK_MAIN();
+int main(int argc, char** argv) {
+  benchmark::Initialize(&argc, argv);
+  if (benchmark::ReportUnrecognizedArguments(argc, argv)) return 1;
+  hone::kernels::RegisterAll();
+  benchmark::RunSpecifiedBenchmarks();
+  benchmark::Shutdown();
+  return 0;
+}

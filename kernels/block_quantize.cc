@@ -1,9 +1,11 @@
-// A matrix that lies row by row: sixteen columns at a time, one lane a column, block by block, so that memory is read
-// along its rows. Codes go to a tile [block, 16]; codes that share a byte are joined row upon row, and the bytes are
-// transposed, sixteen by sixteen, into the columns' runs.
-// A matrix that lies column by column: a block is contiguous, and so are its codes.
+// A matrix that lies row by row: a group of columns is copied, one block of rows at a time, into a buffer that stays in
+// the first cache however the rows lie (rows a power of two apart share cache sets). Sixteen columns are done at once,
+// one lane each; the codes of a lane are gathered in 32-bit words, which are what is written.
+// A matrix that lies column by column: ranges of sixteen blocks are found first, so that their scales are computed at
+// once; the codes of a column are packed together.
 #include "kernels/block_quantize.h"
 
+#include <bit>
 #include <cstring>
 #include <vector>
 
@@ -19,16 +21,39 @@
 #define HONE_KERNELS_BLOCK_QUANTIZE_CONSTANTS
 namespace hone::kernels {
 
+// Blocks whose scales are computed at once, and columns that lie in one vector.
 constexpr size_t kTile = 16;
+// Values of a group of columns: 16 KiB.
+constexpr size_t kGroupValues = 4096;
+constexpr size_t kMostGroupColumns = 64;
+// Bytes of codes of one column that are written before the next columns' turn: whole cache lines, since columns lie a
+// power of two apart more often than not and would push each other's lines out.
+constexpr size_t kRunBytes = 128;
+// From here to twice as much a float has no fraction: adding it rounds half to even into the lowest bits.
+constexpr float kWholeFrom = 0x1p23f;
 
-// One block of kTile columns.
-struct BlockTile {
-  std::vector<uint8_t> codes;  // [block, kTile]; [block bytes, kTile] once joined, padded to kTile rows.
-  float scales[kTile] = {};
-  float zero_points[kTile] = {};
+// Of kTile blocks.
+struct TileChoices {
+  float low[kTile] = {};
+  float high[kTile] = {};
+  float scale[kTile] = {};
+  float inverse[kTile] = {};
+  float zero_point[kTile] = {};
 };
 
-inline size_t RoundUp(size_t value, size_t step) { return (value + step - 1) / step * step; }
+inline size_t GroupColumns(size_t block) {
+  const size_t columns = kGroupValues / block / kTile * kTile;
+  return columns < kTile ? kTile : columns > kMostGroupColumns ? kMostGroupColumns : columns;
+}
+
+inline size_t BlocksAtOnce(const BlockLayout& layout) {
+  return layout.BlockBytes() >= kRunBytes ? 1 : kRunBytes / layout.BlockBytes();
+}
+
+inline size_t RowsOf(const BlockLayout& layout, size_t block) {
+  const size_t left = layout.rows - block * layout.block;
+  return left < layout.block ? left : layout.block;
+}
 
 }  // namespace hone::kernels
 #endif
@@ -39,6 +64,7 @@ namespace hone::kernels::HWY_NAMESPACE {
 namespace hn = hwy::HWY_NAMESPACE;
 
 using TileTag = hn::CappedTag<float, kTile>;
+using CodeTag = hn::RebindToUnsigned<TileTag>;
 
 // C's roundf for magnitudes below 2^23.
 template <class D, class V>
@@ -48,193 +74,229 @@ HWY_INLINE V RoundAway(D d, V value) {
   return hn::IfThenElse(far, hn::Add(whole, hn::CopySign(hn::Set(d, 1.0f), value)), whole);
 }
 
-// Scales, zero points and codes of lanes [at, at + lanes) of the tile.
-HWY_INLINE void QuantizeLanes(const float* corner, size_t rows, const BlockLayout& layout, size_t at, BlockTile& tile) {
+// value * inverse + zero point, clamped to [0, top] and rounded half away from zero: half to even, and one more where a
+// half was rounded down.
+template <class V>
+HWY_INLINE hn::Vec<CodeTag> CodesOf(V value, V inverse, V zero_point, V top) {
   const TileTag d;
-  const hn::RebindToSigned<TileTag> di;
-  const hn::Rebind<uint8_t, TileTag> db;
-  const size_t lanes = hn::Lanes(d);
+  const CodeTag du;
+  const auto exact = hn::Add(hn::Mul(value, inverse), zero_point);
+  const auto inside = hn::Min(hn::Max(exact, hn::Zero(d)), top);
+  const auto biased = hn::Add(inside, hn::Set(d, kWholeFrom));
+  const auto rest = hn::Sub(inside, hn::Sub(biased, hn::Set(d, kWholeFrom)));
+  const auto up = hn::RebindMask(du, hn::Eq(rest, hn::Set(d, 0.5f)));
+  return hn::And(hn::Add(hn::BitCast(du, biased), hn::IfThenElseZero(up, hn::Set(du, 1u))), hn::Set(du, 0xffu));
+}
+
+// Scales and zero points from low and high.
+HWY_INLINE void Choose(const BlockLayout& layout, TileChoices& tile) {
+  const TileTag d;
   const auto zero = hn::Zero(d);
   const auto top = hn::Set(d, reference::TopCode(layout.bits));
   const float middle = reference::MiddleCode(layout.bits);
-  auto low = zero;
-  auto high = zero;
-  for (size_t row = 0; row < rows; ++row) {
-    const auto value = hn::LoadU(d, corner + row * layout.columns);
+  for (size_t at = 0; at < kTile; at += hn::Lanes(d)) {
+    const auto low = hn::LoadU(d, tile.low + at);
+    const auto high = hn::LoadU(d, tile.high + at);
+    auto scale = zero;
+    auto zero_point = hn::Set(d, middle);
+    if (layout.symmetric) {
+      const auto extreme = hn::IfThenElse(hn::Gt(hn::Abs(high), hn::Abs(low)), high, low);
+      scale = hn::Div(extreme, hn::Set(d, -middle));
+    } else {
+      scale = hn::Div(hn::Sub(high, low), top);
+      const auto exact = hn::IfThenElse(hn::Eq(scale, zero), zero, hn::Sub(zero, hn::Div(low, scale)));
+      zero_point = RoundAway(d, hn::Min(hn::Max(exact, zero), top));
+    }
+    hn::StoreU(scale, d, tile.scale + at);
+    hn::StoreU(zero_point, d, tile.zero_point + at);
+  }
+  if (layout.scale_format != ScaleFormat::f32) {
+    for (float& scale : tile.scale) scale = reference::RoundScale(scale, layout.scale_format);
+  }
+  for (size_t at = 0; at < kTile; at += hn::Lanes(d)) {
+    const auto scale = hn::LoadU(d, tile.scale + at);
+    const auto inverse = hn::IfThenElse(hn::Eq(scale, zero), zero, hn::Div(hn::Set(d, 1.0f), scale));
+    hn::StoreU(inverse, d, tile.inverse + at);
+  }
+}
+
+// Lanes [at, at + Lanes) of the ranges of kTile columns, rows `stride` values apart.
+HWY_INLINE void ColumnRange(const float* corner, size_t rows, size_t stride, size_t at, TileChoices& tile) {
+  const TileTag d;
+  auto low = hn::Zero(d);
+  auto high = hn::Zero(d);
+  auto low2 = low;
+  auto high2 = high;
+  size_t row = 0;
+  for (; row + 2 <= rows; row += 2) {
+    const auto value = hn::LoadU(d, corner + row * stride);
+    const auto value2 = hn::LoadU(d, corner + (row + 1) * stride);
+    low = hn::Min(low, value);
+    high = hn::Max(high, value);
+    low2 = hn::Min(low2, value2);
+    high2 = hn::Max(high2, value2);
+  }
+  if (row < rows) {
+    const auto value = hn::LoadU(d, corner + row * stride);
     low = hn::Min(low, value);
     high = hn::Max(high, value);
   }
-  auto scale = zero;
-  auto zero_point = hn::Set(d, middle);
-  if (layout.symmetric) {
-    const auto extreme = hn::IfThenElse(hn::Gt(hn::Abs(high), hn::Abs(low)), high, low);
-    scale = hn::Div(extreme, hn::Set(d, -middle));
-  } else {
-    scale = hn::Div(hn::Sub(high, low), top);
-    const auto exact = hn::IfThenElse(hn::Eq(scale, zero), zero, hn::Sub(zero, hn::Div(low, scale)));
-    zero_point = RoundAway(d, hn::Min(hn::Max(exact, zero), top));
-  }
-  hn::StoreU(scale, d, tile.scales + at);
-  hn::StoreU(zero_point, d, tile.zero_points + at);
-  if (layout.scale_format != ScaleFormat::f32) {
-    for (size_t lane = at; lane < at + lanes; ++lane)
-      tile.scales[lane] = reference::RoundScale(tile.scales[lane], layout.scale_format);
-    scale = hn::LoadU(d, tile.scales + at);
-  }
-  const auto inverse = hn::IfThenElse(hn::Eq(scale, zero), zero, hn::Div(hn::Set(d, 1.0f), scale));
-  for (size_t row = 0; row < rows; ++row) {
-    const auto value = hn::LoadU(d, corner + row * layout.columns);
-    const auto exact = hn::Add(hn::Mul(value, inverse), zero_point);
-    const auto code = hn::Min(hn::Max(RoundAway(d, exact), zero), top);
-    hn::StoreU(hn::DemoteTo(db, hn::ConvertTo(di, code)), db, tile.codes.data() + row * kTile + at);
+  hn::StoreU(hn::Min(low, low2), d, tile.low + at);
+  hn::StoreU(hn::Max(high, high2), d, tile.high + at);
+}
+
+// Words of codes [words, kTile]; rows past the last are 0.
+template <int kBits>
+HWY_INLINE void ColumnWords(const float* corner, size_t rows, size_t stride, size_t block, size_t at,
+                            const TileChoices& tile, uint32_t* words) {
+  constexpr size_t kEach = 32 / kBits;
+  const TileTag d;
+  const CodeTag du;
+  const auto inverse = hn::LoadU(d, tile.inverse + at);
+  const auto zero_point = hn::LoadU(d, tile.zero_point + at);
+  const auto top = hn::Set(d, reference::TopCode(kBits));
+  for (size_t word = 0; word < block / kEach; ++word) {
+    const size_t begin = word * kEach;
+    const size_t size = begin >= rows ? 0 : rows - begin < kEach ? rows - begin : kEach;
+    auto gathered = hn::Zero(du);
+    for (size_t i = 0; i < size; ++i) {
+      const auto code = CodesOf(hn::LoadU(d, corner + (begin + i) * stride), inverse, zero_point, top);
+      gathered = hn::Or(gathered, hn::ShiftLeftSame(code, static_cast<int>(i * kBits)));
+    }
+    hn::StoreU(gathered, du, words + word * kTile);
   }
 }
 
-// Joins the codes of neighbouring rows that share a byte. Rows go up to `rows`, a multiple of 8 / bits; in place.
-HWY_INLINE void JoinRows(size_t rows, int bits, uint8_t* codes) {
-  if (bits == 8) return;
-  const hn::CappedTag<uint16_t, kTile / 2> d;  // Shifts of bytes: codes are small enough to stay in theirs.
-  const size_t each = static_cast<size_t>(8 / bits);
-  const size_t step = hn::Lanes(d) * 2;
-  for (size_t out = 0; out < rows / each; ++out) {
-    for (size_t at = 0; at < kTile; at += step) {
-      const auto load = [&](size_t row) HWY_ATTR {
-        return hn::LoadU(d, reinterpret_cast<const uint16_t*>(codes + (out * each + row) * kTile + at));
-      };
-      auto joined = hn::Or(load(0), bits == 4 ? hn::ShiftLeft<4>(load(1)) : hn::ShiftLeft<2>(load(1)));
-      if (bits == 2) joined = hn::Or(joined, hn::Or(hn::ShiftLeft<4>(load(2)), hn::ShiftLeft<6>(load(3))));
-      hn::StoreU(joined, d, reinterpret_cast<uint16_t*>(codes + out * kTile + at));
-    }
-  }
-}
-
-// Sixteen rows of sixteen bytes: four perfect shuffles of the upper with the lower half.
-HWY_INLINE void TransposeTile(const uint8_t* in, uint8_t* out) {
-#if HWY_TARGET != HWY_SCALAR
-  const hn::CappedTag<uint8_t, kTile> d;
-  if (hn::Lanes(d) == kTile) {
-    uint8_t other[kTile * kTile];
-    const uint8_t* from = in;
-    for (int shuffle = 0; shuffle < 4; ++shuffle) {
-      uint8_t* to = shuffle % 2 == 0 ? other : out;
-      for (size_t row = 0; row < kTile / 2; ++row) {
-        const auto upper = hn::LoadU(d, from + row * kTile);
-        const auto lower = hn::LoadU(d, from + (row + kTile / 2) * kTile);
-        hn::StoreU(hn::InterleaveLower(d, upper, lower), d, to + 2 * row * kTile);
-        hn::StoreU(hn::InterleaveUpper(d, upper, lower), d, to + (2 * row + 1) * kTile);
-      }
-      from = to;
-    }
-    return;
-  }
-#endif
-  for (size_t row = 0; row < kTile; ++row) {
-    for (size_t column = 0; column < kTile; ++column) out[column * kTile + row] = in[row * kTile + column];
-  }
-}
-
-HWY_INLINE void WriteTile(const BlockTile& tile, const BlockLayout& layout, size_t column, size_t block, uint8_t* codes,
-                          float* scales, uint8_t* zero_points) {
-  const size_t bytes = layout.BlockBytes();
-  for (size_t begin = 0; begin < bytes; begin += kTile) {
-    uint8_t turned[kTile * kTile];
-    TransposeTile(tile.codes.data() + begin * kTile, turned);
-    const size_t size = bytes - begin < kTile ? bytes - begin : kTile;
-    for (size_t lane = 0; lane < kTile; ++lane) {
-      uint8_t* out = codes + reference::BlockPlace{column + lane, block}.CodesAt(layout) + begin;
-      if (size == kTile) {
-        std::memcpy(out, turned + lane * kTile, kTile);
-      } else {
-        std::memcpy(out, turned + lane * kTile, size);
-      }
-    }
-  }
+HWY_INLINE void WriteScales(const TileChoices& tile, const BlockLayout& layout, size_t column, size_t block,
+                            float* scales, uint8_t* zero_points) {
   for (size_t lane = 0; lane < kTile; ++lane) {
     const reference::BlockPlace place{column + lane, block};
-    scales[place.ScaleAt(layout)] = tile.scales[lane];
+    scales[place.ScaleAt(layout)] = tile.scale[lane];
     if (zero_points != nullptr)
-      reference::PackZeroPoint(static_cast<uint8_t>(tile.zero_points[lane]), layout, place, zero_points);
+      reference::PackZeroPoint(static_cast<uint8_t>(tile.zero_point[lane]), layout, place, zero_points);
+  }
+}
+
+// A column's words go one after another.
+HWY_INLINE void WriteWords(const uint32_t* words, const BlockLayout& layout, size_t column, size_t block,
+                           uint8_t* codes) {
+  const size_t count = layout.BlockBytes() / sizeof(uint32_t);
+  for (size_t lane = 0; lane < kTile; ++lane) {
+    uint8_t* out = codes + reference::BlockPlace{column + lane, block}.CodesAt(layout);
+    for (size_t word = 0; word < count; ++word) std::memcpy(out + 4 * word, &words[word * kTile + lane], 4);
+  }
+}
+
+template <int kBits>
+void QuantizeGroups(const float* weights, const BlockLayout& layout, size_t first, size_t last, uint8_t* codes,
+                    float* scales, uint8_t* zero_points) {
+  const size_t lanes = hn::Lanes(TileTag());
+  const size_t most = GroupColumns(layout.block);
+  std::vector<float> group(layout.block * most);
+  std::vector<uint32_t> words(layout.BlockBytes() / sizeof(uint32_t) * kTile);
+  TileChoices tile;
+  const auto do_block = [&](size_t block, size_t begin, size_t width) HWY_ATTR {
+    const size_t rows = RowsOf(layout, block);
+    const TileTag d;
+    for (size_t row = 0; row < rows; ++row) {
+      const float* from = weights + (block * layout.block + row) * layout.columns + begin;
+      for (size_t at = 0; at < width; at += lanes) hn::StoreU(hn::LoadU(d, from + at), d, group.data() + row * width + at);
+    }
+    for (size_t column = 0; column < width; column += kTile) {
+      const float* corner = group.data() + column;
+      for (size_t at = 0; at < kTile; at += lanes) ColumnRange(corner + at, rows, width, at, tile);
+      Choose(layout, tile);
+      for (size_t at = 0; at < kTile; at += lanes)
+        ColumnWords<kBits>(corner + at, rows, width, layout.block, at, tile, words.data() + at);
+      WriteWords(words.data(), layout, begin + column, block, codes);
+      WriteScales(tile, layout, begin + column, block, scales, zero_points);
+    }
+  };
+  const size_t blocks = layout.BlocksPerColumn();
+  const size_t at_once = BlocksAtOnce(layout);
+  for (size_t run = 0; run < blocks; run += at_once) {
+    const size_t end = blocks - run < at_once ? blocks : run + at_once;
+    for (size_t begin = first; begin < last; begin += most) {
+      const size_t width = last - begin < most ? last - begin : most;
+      for (size_t block = run; block < end; ++block) do_block(block, begin, width);
+    }
   }
 }
 
 void QuantizeColumnBlocks(const float* weights, const BlockLayout& layout, size_t first, size_t last, uint8_t* codes,
                           float* scales, uint8_t* zero_points) {
-  const size_t lanes = hn::Lanes(TileTag());
-  const size_t whole = first + (last - first) / kTile * kTile;
-  BlockTile tile;
-  tile.codes.resize(RoundUp(layout.block, kTile) * kTile);
-  for (size_t block = 0; block < layout.BlocksPerColumn(); ++block) {
-    const size_t begin = block * layout.block;
-    const size_t rows = layout.rows - begin < layout.block ? layout.rows - begin : layout.block;
-    for (size_t column = first; column < whole; column += kTile) {
-      const float* corner = weights + begin * layout.columns + column;
-      for (size_t at = 0; at < kTile; at += lanes) QuantizeLanes(corner + at, rows, layout, at, tile);
-      if (rows < layout.block)
-        std::memset(tile.codes.data() + rows * kTile, 0, (layout.block - rows) * kTile);
-      JoinRows(layout.block, layout.bits, tile.codes.data());
-      WriteTile(tile, layout, column, block, codes, scales, zero_points);
-    }
+  // Words hold their codes as the bytes of a little-endian machine do.
+  const bool in_words = std::endian::native == std::endian::little && layout.BlockBytes() % sizeof(uint32_t) == 0;
+  const size_t whole = in_words ? first + (last - first) / kTile * kTile : first;
+  if (layout.bits == 2) {
+    QuantizeGroups<2>(weights, layout, first, whole, codes, scales, zero_points);
+  } else if (layout.bits == 4) {
+    QuantizeGroups<4>(weights, layout, first, whole, codes, scales, zero_points);
+  } else {
+    QuantizeGroups<8>(weights, layout, first, whole, codes, scales, zero_points);
   }
   reference::QuantizeBlocks(weights, layout, whole, last, codes, scales, zero_points);
 }
 
-// A run of values of one column; the last vector may reach back over values that were done before.
-HWY_INLINE reference::BlockChoice ChooseRun(const float* values, size_t count, const BlockLayout& layout) {
+// The range of a run of values, with zero in it.
+HWY_INLINE void RunRange(const float* values, size_t count, float& least, float& most) {
   const TileTag d;
-  const size_t lanes = hn::Lanes(d);
   auto low = hn::Zero(d);
   auto high = hn::Zero(d);
-  const auto take = [&](size_t at) HWY_ATTR {
-    const auto value = hn::LoadU(d, values + at);
+  size_t i = 0;
+  for (; i + hn::Lanes(d) <= count; i += hn::Lanes(d)) {
+    const auto value = hn::LoadU(d, values + i);
     low = hn::Min(low, value);
     high = hn::Max(high, value);
-  };
-  size_t i = 0;
-  for (; i + lanes <= count; i += lanes) take(i);
-  float least = hn::GetLane(hn::MinOfLanes(d, low));
-  float most = hn::GetLane(hn::MaxOfLanes(d, high));
+  }
+  least = hn::GetLane(hn::MinOfLanes(d, low));
+  most = hn::GetLane(hn::MaxOfLanes(d, high));
   for (; i < count; ++i) {
     least = values[i] < least ? values[i] : least;
     most = values[i] > most ? values[i] : most;
   }
-  return reference::MinMaxBlock(least, most, layout.bits, layout.symmetric, layout.scale_format);
 }
 
-HWY_INLINE void RunCodes(const float* values, size_t count, const reference::BlockChoice& choice, float top,
+HWY_INLINE void RunCodes(const float* values, size_t count, const TileChoices& tile, size_t index, float top,
                          uint8_t* codes) {
   const TileTag d;
   const hn::RebindToSigned<TileTag> di;
   const hn::Rebind<uint8_t, TileTag> db;
-  const size_t lanes = hn::Lanes(d);
-  const auto inverse = hn::Set(d, reference::InverseScale(choice.scale));
-  const auto zero_point = hn::Set(d, choice.zero_point);
+  const auto inverse = hn::Set(d, tile.inverse[index]);
+  const auto zero_point = hn::Set(d, tile.zero_point[index]);
+  const auto tops = hn::Set(d, top);
   size_t i = 0;
-  for (; i + lanes <= count; i += lanes) {
-    const auto exact = hn::Add(hn::Mul(hn::LoadU(d, values + i), inverse), zero_point);
-    const auto code = hn::Min(hn::Max(RoundAway(d, exact), hn::Zero(d)), hn::Set(d, top));
-    hn::StoreU(hn::DemoteTo(db, hn::ConvertTo(di, code)), db, codes + i);
+  for (; i + hn::Lanes(d) <= count; i += hn::Lanes(d)) {
+    const auto code = CodesOf(hn::LoadU(d, values + i), inverse, zero_point, tops);
+    hn::StoreU(hn::DemoteTo(db, hn::BitCast(di, code)), db, codes + i);
   }
+  const reference::BlockChoice choice{tile.scale[index], tile.zero_point[index]};
   for (; i < count; ++i) codes[i] = static_cast<uint8_t>(reference::FitCode(values[i], choice, top));
 }
 
 void QuantizeColumnRuns(const float* weights, const BlockLayout& layout, size_t first, size_t last, uint8_t* codes,
                         float* scales, uint8_t* zero_points, void (*pack)(const uint8_t*, size_t, int, uint8_t*)) {
   const float top = reference::TopCode(layout.bits);
-  const size_t padded = layout.BlocksPerColumn() * layout.block;
-  std::vector<uint8_t> run(padded);
+  const size_t blocks = layout.BlocksPerColumn();
+  std::vector<uint8_t> run(blocks * layout.block);
+  TileChoices tile;
   for (size_t column = first; column < last; ++column) {
-    for (size_t block = 0; block < layout.BlocksPerColumn(); ++block) {
-      const size_t begin = block * layout.block;
-      const size_t rows = layout.rows - begin < layout.block ? layout.rows - begin : layout.block;
-      const float* values = weights + column * layout.rows + begin;
-      const reference::BlockChoice choice = ChooseRun(values, rows, layout);
-      RunCodes(values, rows, choice, top, run.data() + begin);
-      const reference::BlockPlace place{column, block};
-      scales[place.ScaleAt(layout)] = choice.scale;
-      if (zero_points != nullptr)
-        reference::PackZeroPoint(static_cast<uint8_t>(choice.zero_point), layout, place, zero_points);
+    const float* values = weights + column * layout.rows;
+    for (size_t begin = 0; begin < blocks; begin += kTile) {
+      const size_t size = blocks - begin < kTile ? blocks - begin : kTile;
+      for (size_t i = 0; i < size; ++i)
+        RunRange(values + (begin + i) * layout.block, RowsOf(layout, begin + i), tile.low[i], tile.high[i]);
+      Choose(layout, tile);
+      for (size_t i = 0; i < size; ++i) {
+        const size_t at = (begin + i) * layout.block;
+        RunCodes(values + at, RowsOf(layout, begin + i), tile, i, top, run.data() + at);
+        const reference::BlockPlace place{column, begin + i};
+        scales[place.ScaleAt(layout)] = tile.scale[i];
+        if (zero_points != nullptr)
+          reference::PackZeroPoint(static_cast<uint8_t>(tile.zero_point[i]), layout, place, zero_points);
+      }
     }
-    pack(run.data(), padded, layout.bits, codes + reference::BlockPlace{column, 0}.CodesAt(layout));
+    pack(run.data(), run.size(), layout.bits, codes + reference::BlockPlace{column, 0}.CodesAt(layout));
   }
 }
 

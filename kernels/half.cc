@@ -34,36 +34,54 @@ HWY_INLINE V RaiseTiny(D d, V value, float smallest) {
   return hn::IfThenElse(tiny, hn::CopySign(hn::Set(d, smallest), value), value);
 }
 
+#if HWY_ARCH_X86 && HWY_TARGET <= HWY_AVX2
+
+// The processor's own conversion has the rules of the plain loop, NaN included.
+template <class D, class V>
+HWY_INLINE auto HalfBitsOf(D /*d*/, V value) {
+  const hn::Rebind<hwy::float16_t, D> df16;
+  return hn::BitCast(hn::Rebind<uint16_t, D>(), hn::DemoteTo(df16, value));
+}
+
+#else
+
+template <class D, class V>
+HWY_INLINE auto HalfBitsOf(D d, V value) {
+  const hn::RebindToSigned<D> di;
+  const hn::RebindToUnsigned<D> du;
+  const auto bits = hn::BitCast(du, value);
+  const auto sign = hn::And(bits, hn::Set(du, 0x80000000u));
+  const auto magnitude = hn::Xor(bits, sign);
+  const auto ordered = hn::BitCast(di, magnitude);
+
+  const auto payload = hn::Or(hn::Set(du, 0x7e00u), hn::And(hn::ShiftRight<13>(magnitude), hn::Set(du, 0x3ffu)));
+  const auto is_nan = hn::RebindMask(du, hn::Gt(ordered, hn::Set(di, 0x7f800000)));
+  const auto large = hn::IfThenElse(is_nan, payload, hn::Set(du, 0x7c00u));
+
+  const auto shifted = hn::Add(hn::BitCast(d, magnitude), hn::Set(d, 0.5f));
+  const auto small = hn::Sub(hn::BitCast(du, shifted), hn::Set(du, 0x3f000000u));
+
+  const auto odd = hn::And(hn::ShiftRight<13>(magnitude), hn::Set(du, 1u));
+  const auto middle = hn::ShiftRight<13>(hn::Add(hn::Add(magnitude, hn::Set(du, 0xc8000fffu)), odd));
+
+  const auto is_large = hn::RebindMask(du, hn::Gt(ordered, hn::Set(di, 0x477fffff)));
+  const auto is_small = hn::RebindMask(du, hn::Lt(ordered, hn::Set(di, 0x38800000)));
+  const auto half = hn::IfThenElse(is_large, large, hn::IfThenElse(is_small, small, middle));
+  const auto code = hn::Or(half, hn::ShiftRight<16>(sign));
+  return hn::DemoteTo(hn::Rebind<uint16_t, D>(), hn::BitCast(di, code));
+}
+
+#endif
+
 void HalfOf(const float* values, size_t count, Clamp clamp, uint16_t* halves) {
   const hn::ScalableTag<float> d;
-  const hn::RebindToSigned<decltype(d)> di;
-  const hn::RebindToUnsigned<decltype(d)> du;
   const hn::Rebind<uint16_t, decltype(d)> dh;
   const size_t lanes = hn::Lanes(d);
   size_t i = 0;
   for (; i + lanes <= count; i += lanes) {
     auto value = hn::LoadU(d, values + i);
     if (clamp == Clamp::yes) value = RaiseTiny(d, Saturate(d, value, kLargestHalf), kSmallestHalf);
-    const auto bits = hn::BitCast(du, value);
-    const auto sign = hn::And(bits, hn::Set(du, 0x80000000u));
-    const auto magnitude = hn::Xor(bits, sign);
-    const auto ordered = hn::BitCast(di, magnitude);
-
-    const auto payload = hn::Or(hn::Set(du, 0x7e00u), hn::And(hn::ShiftRight<13>(magnitude), hn::Set(du, 0x3ffu)));
-    const auto is_nan = hn::RebindMask(du, hn::Gt(ordered, hn::Set(di, 0x7f800000)));
-    const auto large = hn::IfThenElse(is_nan, payload, hn::Set(du, 0x7c00u));
-
-    const auto shifted = hn::Add(hn::BitCast(d, magnitude), hn::Set(d, 0.5f));
-    const auto small = hn::Sub(hn::BitCast(du, shifted), hn::Set(du, 0x3f000000u));
-
-    const auto odd = hn::And(hn::ShiftRight<13>(magnitude), hn::Set(du, 1u));
-    const auto middle = hn::ShiftRight<13>(hn::Add(hn::Add(magnitude, hn::Set(du, 0xc8000fffu)), odd));
-
-    const auto is_large = hn::RebindMask(du, hn::Gt(ordered, hn::Set(di, 0x477fffff)));
-    const auto is_small = hn::RebindMask(du, hn::Lt(ordered, hn::Set(di, 0x38800000)));
-    const auto half = hn::IfThenElse(is_large, large, hn::IfThenElse(is_small, small, middle));
-    const auto code = hn::Or(half, hn::ShiftRight<16>(sign));
-    hn::StoreU(hn::DemoteTo(dh, hn::BitCast(di, code)), dh, halves + i);
+    hn::StoreU(HalfBitsOf(d, value), dh, halves + i);
   }
   reference::FloatToHalf(values + i, count - i, clamp, halves + i);
 }

@@ -46,24 +46,40 @@ void ColumnMoments(const float* data, size_t rows, size_t channels, size_t begin
   const hn::Rebind<float, decltype(dd)> d;
   const size_t lanes = hn::Lanes(d);
   const auto largest = hn::Set(d, std::numeric_limits<float>::max());
-  for (size_t row = 0; row < rows; ++row) {
+  // Four rows between loading a channel's sums and storing them.
+  size_t row = 0;
+  for (; row + 4 <= rows; row += 4) {
     const float* line = data + row * channels;
     size_t c = begin;
     for (; c + lanes <= end; c += lanes) {
-      const auto value = hn::LoadU(d, line + c);
-      const auto magnitude = hn::Abs(value);
-      if (HWY_UNLIKELY(!hn::AllTrue(d, hn::Le(magnitude, largest)))) {
-        AddColumns(line, c, c + lanes, moments);
+      const auto v0 = hn::LoadU(d, line + c);
+      const auto v1 = hn::LoadU(d, line + channels + c);
+      const auto v2 = hn::LoadU(d, line + 2 * channels + c);
+      const auto v3 = hn::LoadU(d, line + 3 * channels + c);
+      const auto m0 = hn::Abs(v0);
+      const auto m1 = hn::Abs(v1);
+      const auto m2 = hn::Abs(v2);
+      const auto m3 = hn::Abs(v3);
+      const auto finite01 = hn::And(hn::Le(m0, largest), hn::Le(m1, largest));
+      const auto finite23 = hn::And(hn::Le(m2, largest), hn::Le(m3, largest));
+      if (HWY_UNLIKELY(!hn::AllTrue(d, hn::And(finite01, finite23)))) {
+        for (size_t step = 0; step < 4; ++step) AddColumns(line + step * channels, c, c + lanes, moments);
         continue;
       }
-      hn::StoreU(hn::Min(hn::LoadU(d, moments.low + c), value), d, moments.low + c);
-      hn::StoreU(hn::Max(hn::LoadU(d, moments.high + c), value), d, moments.high + c);
-      hn::StoreU(hn::Add(hn::LoadU(dd, moments.sum + c), hn::PromoteTo(dd, value)), dd, moments.sum + c);
-      hn::StoreU(hn::Add(hn::LoadU(dd, moments.magnitude + c), hn::PromoteTo(dd, magnitude)), dd,
-                 moments.magnitude + c);
+      const auto low = hn::Min(hn::Min(v0, v1), hn::Min(v2, v3));
+      const auto high = hn::Max(hn::Max(v0, v1), hn::Max(v2, v3));
+      hn::StoreU(hn::Min(hn::LoadU(d, moments.low + c), low), d, moments.low + c);
+      hn::StoreU(hn::Max(hn::LoadU(d, moments.high + c), high), d, moments.high + c);
+      auto sum = hn::Add(hn::LoadU(dd, moments.sum + c), hn::PromoteTo(dd, v0));
+      sum = hn::Add(hn::Add(hn::Add(sum, hn::PromoteTo(dd, v1)), hn::PromoteTo(dd, v2)), hn::PromoteTo(dd, v3));
+      hn::StoreU(sum, dd, moments.sum + c);
+      auto total = hn::Add(hn::LoadU(dd, moments.magnitude + c), hn::PromoteTo(dd, m0));
+      total = hn::Add(hn::Add(hn::Add(total, hn::PromoteTo(dd, m1)), hn::PromoteTo(dd, m2)), hn::PromoteTo(dd, m3));
+      hn::StoreU(total, dd, moments.magnitude + c);
     }
-    AddColumns(line, c, end, moments);
+    for (size_t step = 0; step < 4; ++step) AddColumns(line + step * channels, c, end, moments);
   }
+  for (; row < rows; ++row) AddColumns(data + row * channels, begin, end, moments);
 }
 
 // One run of values of one channel, without what the plain loop has to do: its end and what is not finite.

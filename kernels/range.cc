@@ -11,6 +11,29 @@
 #include <hwy/foreach_target.h>
 #include <hwy/highway.h>
 
+#ifndef HONE_KERNELS_RANGE_CONSTANTS
+#define HONE_KERNELS_RANGE_CONSTANTS
+namespace hone::kernels {
+
+// Channels [begin, end) of some rows, one value after another.
+inline void AddColumnRanges(const float* data, size_t rows, size_t channels, size_t begin, size_t end, float* lows,
+                            float* highs, uint64_t* non_finite) {
+  for (size_t row = 0; row < rows; ++row) {
+    const float* line = data + row * channels;
+    for (size_t c = begin; c < end; ++c) {
+      if (!std::isfinite(line[c])) {
+        ++non_finite[c];
+        continue;
+      }
+      lows[c] = line[c] < lows[c] ? line[c] : lows[c];
+      highs[c] = line[c] > highs[c] ? line[c] : highs[c];
+    }
+  }
+}
+
+}  // namespace hone::kernels
+#endif
+
 HWY_BEFORE_NAMESPACE();
 namespace hone::kernels::HWY_NAMESPACE {
 
@@ -127,32 +150,35 @@ void ColumnAbsMax(const float* data, size_t rows, size_t channels, float* magnit
   }
 }
 
-// One lane a channel: rows x channels values, rows one after another.
+// One lane a channel: rows x channels values, rows one after another; four rows between loading a channel's range and
+// storing it.
 void ColumnRanges(const float* data, size_t rows, size_t channels, float* lows, float* highs, uint64_t* non_finite) {
   const hn::ScalableTag<float> d;
   const size_t lanes = hn::Lanes(d);
   const auto largest = hn::Set(d, std::numeric_limits<float>::max());
-  const auto infinity = hn::Set(d, std::numeric_limits<float>::infinity());
-  for (size_t row = 0; row < rows; ++row) {
+  size_t row = 0;
+  for (; row + 4 <= rows; row += 4) {
     const float* line = data + row * channels;
     size_t c = 0;
     for (; c + lanes <= channels; c += lanes) {
-      const auto value = hn::LoadU(d, line + c);
-      const auto finite = hn::Le(hn::Abs(value), largest);
-      hn::StoreU(hn::Min(hn::LoadU(d, lows + c), hn::IfThenElse(finite, value, infinity)), d, lows + c);
-      hn::StoreU(hn::Max(hn::LoadU(d, highs + c), hn::IfThenElse(finite, value, hn::Neg(infinity))), d, highs + c);
-      if (hn::AllTrue(d, finite)) continue;
-      for (size_t lane = c; lane < c + lanes; ++lane) non_finite[lane] += std::isfinite(line[lane]) ? 0 : 1;
-    }
-    for (; c < channels; ++c) {
-      if (!std::isfinite(line[c])) {
-        ++non_finite[c];
+      const auto v0 = hn::LoadU(d, line + c);
+      const auto v1 = hn::LoadU(d, line + channels + c);
+      const auto v2 = hn::LoadU(d, line + 2 * channels + c);
+      const auto v3 = hn::LoadU(d, line + 3 * channels + c);
+      const auto finite01 = hn::And(hn::Le(hn::Abs(v0), largest), hn::Le(hn::Abs(v1), largest));
+      const auto finite23 = hn::And(hn::Le(hn::Abs(v2), largest), hn::Le(hn::Abs(v3), largest));
+      if (HWY_UNLIKELY(!hn::AllTrue(d, hn::And(finite01, finite23)))) {
+        AddColumnRanges(line, 4, channels, c, c + lanes, lows, highs, non_finite);
         continue;
       }
-      lows[c] = line[c] < lows[c] ? line[c] : lows[c];
-      highs[c] = line[c] > highs[c] ? line[c] : highs[c];
+      const auto low = hn::Min(hn::Min(v0, v1), hn::Min(v2, v3));
+      const auto high = hn::Max(hn::Max(v0, v1), hn::Max(v2, v3));
+      hn::StoreU(hn::Min(hn::LoadU(d, lows + c), low), d, lows + c);
+      hn::StoreU(hn::Max(hn::LoadU(d, highs + c), high), d, highs + c);
     }
+    AddColumnRanges(line, 4, channels, c, channels, lows, highs, non_finite);
   }
+  AddColumnRanges(data + row * channels, rows - row, channels, 0, channels, lows, highs, non_finite);
 }
 
 }  // namespace hone::kernels::HWY_NAMESPACE

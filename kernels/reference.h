@@ -118,8 +118,9 @@ void QuantizeWithin(const float* values, size_t count, float scale, int32_t zero
 template <class T>
 void Quantize(const float* values, size_t count, float scale, int32_t zero_point, T* codes,
               Rounding rounding = Rounding::half_to_even) {
-  QuantizeWithin(values, count, scale, zero_point, {std::numeric_limits<T>::min(), std::numeric_limits<T>::max()},
-                 codes, rounding);
+  // Qualified: the kernel of this name would be found through the types of the arguments.
+  reference::QuantizeWithin(values, count, scale, zero_point,
+                            CodeLimits{std::numeric_limits<T>::min(), std::numeric_limits<T>::max()}, codes, rounding);
 }
 
 template <class T>
@@ -305,11 +306,11 @@ inline void QuantizeBlocks(const MatrixView& matrix, const BlockLayout& layout, 
 
 inline void QuantizeBlocks(const float* weights, const BlockLayout& layout, size_t first, size_t last, uint8_t* codes,
                            float* scales, uint8_t* zero_points) {
-  QuantizeBlocks({weights, layout.columns, 1}, layout, first, last, codes, scales, zero_points);
+  reference::QuantizeBlocks(MatrixView{weights, layout.columns, 1}, layout, first, last, codes, scales, zero_points);
 }
 inline void QuantizeRowBlocks(const float* weights, const BlockLayout& layout, size_t first, size_t last,
                               uint8_t* codes, float* scales, uint8_t* zero_points) {
-  QuantizeBlocks({weights, 1, layout.rows}, layout, first, last, codes, scales, zero_points);
+  reference::QuantizeBlocks(MatrixView{weights, 1, layout.rows}, layout, first, last, codes, scales, zero_points);
 }
 
 // --- block_fit.h -------------------------------------------------------------------------------------------------

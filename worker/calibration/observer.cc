@@ -21,9 +21,9 @@ namespace {
 
 constexpr double kInfinite = std::numeric_limits<double>::infinity();
 // Shares of an end that are tried first: 2^(-i / kStepsPerHalving).
-constexpr int kStepsPerHalving = 6;
+constexpr int kStepsPerHalving = 4;
 constexpr int kHalvings = 10;
-constexpr int kRefinements = 6;
+constexpr int kRefinements = 5;
 constexpr int kRounds = 3;
 
 // Counts over bins that reach from the range's lower end to its upper one, zero included.
@@ -66,25 +66,29 @@ Density Folded(const Density& density) {
   return folded;
 }
 
-// The share in (0, 1] with the least loss: the best of a geometric series, then halving the distance to its neighbours.
-double BestShare(const std::function<double(double)>& loss, double start, double* least) {
+enum class Reach { everywhere, near };
+
+// The share in (0, 1] with the least loss: the best of a geometric series, or `start`, then halving the distance to its
+// neighbours. The loss of `start` is `least`, which becomes that of the result.
+double BestShare(const std::function<double(double)>& loss, Reach reach, double start, double& least) {
   double best = start;
-  double best_loss = loss(start);
   const auto consider = [&](double share) {
     const double value = loss(share);
-    if (value >= best_loss) return;
-    best_loss = value;
+    if (value >= least) return;
+    least = value;
     best = share;
   };
-  for (int i = 0; i <= kStepsPerHalving * kHalvings; ++i) consider(std::exp2(-static_cast<double>(i) / kStepsPerHalving));
+  if (reach == Reach::everywhere) {
+    for (int i = 0; i <= kStepsPerHalving * kHalvings; ++i)
+      consider(std::exp2(-static_cast<double>(i) / kStepsPerHalving));
+  }
   double ratio = std::exp2(1.0 / kStepsPerHalving);
   for (int i = 0; i < kRefinements; ++i) {
     ratio = std::sqrt(ratio);
     const double center = best;
     consider(center / ratio);
-    consider(std::min(1.0, center * ratio));
+    if (center < 1) consider(std::min(1.0, center * ratio));
   }
-  *least = best_loss;
   return best;
 }
 
@@ -93,18 +97,25 @@ struct Shares {
   double high = 1;
 };
 
-// Both ends together first, then each for itself until nothing is gained.
+// Both ends together first, then each for itself, and once more near by until nothing is gained.
 Shares BestShares(const std::function<double(Shares)>& loss) {
-  double least = 0;
-  const double both = BestShare([&](double share) { return loss({share, share}); }, 1, &least);
+  double least = loss({1, 1});
+  const double both = BestShare([&](double share) { return loss({share, share}); }, Reach::everywhere, 1, least);
   Shares best{both, both};
   for (int round = 0; round < kRounds; ++round) {
     const double before = least;
-    best.high = BestShare([&](double share) { return loss({best.low, share}); }, best.high, &least);
-    best.low = BestShare([&](double share) { return loss({share, best.high}); }, best.low, &least);
+    const Reach reach = round == 0 ? Reach::everywhere : Reach::near;
+    best.high = BestShare([&](double share) { return loss({best.low, share}); }, reach, best.high, least);
+    best.low = BestShare([&](double share) { return loss({share, best.high}); }, reach, best.low, least);
     if (least >= before) break;
   }
   return best;
+}
+
+// The share of both ends of a symmetric range.
+double BestSymmetricShare(const std::function<double(double)>& loss) {
+  double least = loss(1);
+  return BestShare(loss, Reach::everywhere, 1, least);
 }
 
 ObservedRange Seen(const TensorStatistics& statistics) { return {statistics.low, statistics.high}; }
@@ -219,8 +230,7 @@ ObservedRange Entropy(const TensorStatistics& statistics, const ObserverOptions&
     const Density folded = Folded(density);
     const size_t bins = folded.counts.size();
     const Divergence divergence(folded, std::max(1, options.levels / 2));
-    double least = 0;
-    const double share = BestShare([&](double at) { return divergence(0, Kept(at, bins)); }, 1, &least);
+    const double share = BestSymmetricShare([&](double at) { return divergence(0, Kept(at, bins)); });
     const double end = static_cast<double>(Kept(share, bins)) * density.width;
     return Within(statistics, -end, end);
   }
@@ -246,28 +256,21 @@ class MomentIntegrals {
     }
   }
 
-  // Squared distance of everything between two places from `center`.
-  double SquaredDistance(double from, double to, double center) const {
-    const auto a = Below(from);
-    const auto b = Below(to);
-    const double sum = (b[2] - a[2]) - 2 * center * (b[1] - a[1]) + center * center * (b[0] - a[0]);
-    return std::max(0.0, sum);
-  }
-
- private:
   using Moments = std::array<double, 3>;
 
-  double Left(size_t bin) const { return (static_cast<double>(density_.first) + static_cast<double>(bin)) * density_.width; }
-
+  // Of everything below a place.
   Moments Below(double place) const {
     const double at = place / density_.width - static_cast<double>(density_.first);
     if (!(at > 0)) return {};
-    const auto bin = static_cast<size_t>(std::min(at, static_cast<double>(density_.counts.size())));
-    if (bin == density_.counts.size()) return sums_.back();
+    if (at >= static_cast<double>(density_.counts.size())) return sums_.back();
+    const auto bin = static_cast<size_t>(at);
     Moments moments = Part(bin, place);
     for (size_t k = 0; k < 3; ++k) moments[k] += sums_[bin][k];
     return moments;
   }
+
+ private:
+  double Left(size_t bin) const { return (static_cast<double>(density_.first) + static_cast<double>(bin)) * density_.width; }
 
   // Of one bin, up to a place inside it.
   Moments Part(size_t bin, double place) const {
@@ -282,17 +285,23 @@ class MomentIntegrals {
   std::vector<Moments> sums_;
 };
 
+// Squared distance from `center` of everything between two places, given what lies below them.
+double SquaredDistance(const MomentIntegrals::Moments& from, const MomentIntegrals::Moments& to, double center) {
+  const double sum = (to[2] - from[2]) - 2 * center * (to[1] - from[1]) + center * center * (to[0] - from[0]);
+  return std::max(0.0, sum);
+}
+
 // Loss of the codes that a range gives, as scale and zero point would be computed from it.
 double SquaredError(const MomentIntegrals& integrals, double low, double high, int levels) {
   const double scale = (high - low) / (levels - 1);
   if (!(scale > 0)) return kInfinite;
   const double zero_point = std::nearbyint(-low / scale);
   double error = 0;
-  double from = -kInfinite;
+  MomentIntegrals::Moments from = {};
   for (int code = 0; code < levels; ++code) {
     const double center = (code - zero_point) * scale;
-    const double to = code + 1 == levels ? kInfinite : center + scale / 2;
-    error += integrals.SquaredDistance(from, to, center);
+    const auto to = integrals.Below(code + 1 == levels ? kInfinite : center + scale / 2);
+    error += SquaredDistance(from, to, center);
     from = to;
   }
   return error;
@@ -308,9 +317,8 @@ ObservedRange LeastSquares(const TensorStatistics& statistics, const ObserverOpt
     const double end = std::max(-low, high);
     // Codes -m ... m: an odd number, with zero in the middle.
     const int odd = std::max(3, levels % 2 == 0 ? levels - 1 : levels);
-    double least = 0;
     const double share =
-        BestShare([&](double at) { return SquaredError(integrals, -end * at, end * at, odd); }, 1, &least);
+        BestSymmetricShare([&](double at) { return SquaredError(integrals, -end * at, end * at, odd); });
     return Within(statistics, -end * share, end * share);
   }
   const Shares best = BestShares(
