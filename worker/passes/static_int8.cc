@@ -327,6 +327,7 @@ proto::PassInfo StaticInt8Info() {
   info.add_accepts("onnx");
   info.add_precisions("int8");
   info.set_needs_calibration(true);
+  info.set_uses_statistics(true);
   *info.add_parameters() =
       TextParameter("layout", "onnxruntime", {"onnxruntime", "openvino"},
                     "Which operators are quantized: those that this runtime executes in integers.");
