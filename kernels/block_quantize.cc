@@ -17,6 +17,8 @@
 #include <hwy/foreach_target.h>
 #include <hwy/highway.h>
 
+#include <hwy/cache_control.h>
+
 #ifndef HONE_KERNELS_BLOCK_QUANTIZE_CONSTANTS
 #define HONE_KERNELS_BLOCK_QUANTIZE_CONSTANTS
 namespace hone::kernels {
@@ -26,9 +28,10 @@ constexpr size_t kTile = 16;
 // Values of a group of columns: 16 KiB.
 constexpr size_t kGroupValues = 4096;
 constexpr size_t kMostGroupColumns = 64;
-// Bytes of codes of one column that are written before the next columns' turn: whole cache lines, since columns lie a
-// power of two apart more often than not and would push each other's lines out.
-constexpr size_t kRunBytes = 128;
+// A part of the matrix that is finished before the next is begun: rows and columns lie on pages of their own, and these
+// are as many as a processor keeps the addresses of. Codes of a column are then whole cache lines, too.
+constexpr size_t kPartRows = 512;
+constexpr size_t kPartColumns = 256;
 // From here to twice as much a float has no fraction: adding it rounds half to even into the lowest bits.
 constexpr float kWholeFrom = 0x1p23f;
 
@@ -41,13 +44,43 @@ struct TileChoices {
   float zero_point[kTile] = {};
 };
 
+// Where blocks lie, computed once: the layout's own functions divide.
+struct BlockStrides {
+  explicit BlockStrides(const BlockLayout& layout)
+      : bits(layout.bits),
+        scales(layout.BlocksPerColumn()),
+        block_bytes(layout.BlockBytes()),
+        codes(scales * block_bytes),
+        zero_points(layout.ZeroPointBytesPerColumn()) {}
+
+  int bits;
+  size_t scales;  // From column to column, as codes and zero_points.
+  size_t block_bytes;
+  size_t codes;
+  size_t zero_points;
+};
+
+// As reference::PackZeroPoint.
+inline void PackZeroPoint(uint8_t zero_point, const BlockStrides& strides, size_t block, uint8_t* column) {
+  if (strides.bits == 8) {
+    column[block] = zero_point;
+    return;
+  }
+  const int first_shift = strides.bits == 4 ? 1 : 2;  // log2 of the codes in a byte.
+  uint8_t& byte = column[block >> first_shift];
+  const int slot = static_cast<int>(block & ((size_t{1} << first_shift) - 1));
+  if (slot == 0) byte = strides.bits == 4 ? 0x80 : 0xa8;  // Middle codes in the slots to come.
+  const int mask = ((1 << strides.bits) - 1) << (slot * strides.bits);
+  byte = static_cast<uint8_t>((byte & ~mask) | zero_point << (slot * strides.bits));
+}
+
 inline size_t GroupColumns(size_t block) {
   const size_t columns = kGroupValues / block / kTile * kTile;
   return columns < kTile ? kTile : columns > kMostGroupColumns ? kMostGroupColumns : columns;
 }
 
 inline size_t BlocksAtOnce(const BlockLayout& layout) {
-  return layout.BlockBytes() >= kRunBytes ? 1 : kRunBytes / layout.BlockBytes();
+  return layout.block >= kPartRows ? 1 : kPartRows / layout.block;
 }
 
 inline size_t RowsOf(const BlockLayout& layout, size_t block) {
@@ -120,8 +153,21 @@ HWY_INLINE void Choose(const BlockLayout& layout, TileChoices& tile) {
   }
 }
 
+// Rows that will be wanted next; asked for a line at a time while there is something to compute, since neither their
+// distance nor their number is one that the processor foresees.
+struct NextRows {
+  const float* corner = nullptr;
+  size_t rows = 0;
+  size_t stride = 0;
+
+  HWY_INLINE void Fetch(size_t row) const {
+    if (row < rows) hwy::Prefetch(corner + row * stride);
+  }
+};
+
 // Lanes [at, at + Lanes) of the ranges of kTile columns, rows `stride` values apart.
-HWY_INLINE void ColumnRange(const float* corner, size_t rows, size_t stride, size_t at, TileChoices& tile) {
+HWY_INLINE void ColumnRange(const float* corner, size_t rows, size_t stride, size_t at, const NextRows& next,
+                            TileChoices& tile) {
   const TileTag d;
   auto low = hn::Zero(d);
   auto high = hn::Zero(d);
@@ -131,6 +177,8 @@ HWY_INLINE void ColumnRange(const float* corner, size_t rows, size_t stride, siz
   for (; row + 2 <= rows; row += 2) {
     const auto value = hn::LoadU(d, corner + row * stride);
     const auto value2 = hn::LoadU(d, corner + (row + 1) * stride);
+    next.Fetch(row);
+    next.Fetch(row + 1);
     low = hn::Min(low, value);
     high = hn::Max(high, value);
     low2 = hn::Min(low2, value2);
@@ -161,28 +209,28 @@ HWY_INLINE void ColumnWords(const float* corner, size_t rows, size_t stride, siz
     auto gathered = hn::Zero(du);
     for (size_t i = 0; i < size; ++i) {
       const auto code = CodesOf(hn::LoadU(d, corner + (begin + i) * stride), inverse, zero_point, top);
-      gathered = hn::Or(gathered, hn::ShiftLeftSame(code, static_cast<int>(i * kBits)));
+      gathered = hn::Or(gathered, hn::ShiftLeftSame(code, static_cast<int>(i) * kBits));
     }
     hn::StoreU(gathered, du, words + word * kTile);
   }
 }
 
-HWY_INLINE void WriteScales(const TileChoices& tile, const BlockLayout& layout, size_t column, size_t block,
+HWY_INLINE void WriteScales(const TileChoices& tile, const BlockStrides& strides, size_t column, size_t block,
                             float* scales, uint8_t* zero_points) {
   for (size_t lane = 0; lane < kTile; ++lane) {
-    const reference::BlockPlace place{column + lane, block};
-    scales[place.ScaleAt(layout)] = tile.scale[lane];
-    if (zero_points != nullptr)
-      reference::PackZeroPoint(static_cast<uint8_t>(tile.zero_point[lane]), layout, place, zero_points);
+    scales[(column + lane) * strides.scales + block] = tile.scale[lane];
+    if (zero_points == nullptr) continue;
+    PackZeroPoint(static_cast<uint8_t>(tile.zero_point[lane]), strides, block,
+                  zero_points + (column + lane) * strides.zero_points);
   }
 }
 
 // A column's words go one after another.
-HWY_INLINE void WriteWords(const uint32_t* words, const BlockLayout& layout, size_t column, size_t block,
+HWY_INLINE void WriteWords(const uint32_t* words, const BlockStrides& strides, size_t column, size_t block,
                            uint8_t* codes) {
-  const size_t count = layout.BlockBytes() / sizeof(uint32_t);
-  for (size_t lane = 0; lane < kTile; ++lane) {
-    uint8_t* out = codes + reference::BlockPlace{column + lane, block}.CodesAt(layout);
+  const size_t count = strides.block_bytes / sizeof(uint32_t);
+  uint8_t* out = codes + column * strides.codes + block * strides.block_bytes;
+  for (size_t lane = 0; lane < kTile; ++lane, out += strides.codes) {
     for (size_t word = 0; word < count; ++word) std::memcpy(out + 4 * word, &words[word * kTile + lane], 4);
   }
 }
@@ -192,34 +240,49 @@ void QuantizeGroups(const float* weights, const BlockLayout& layout, size_t firs
                     float* scales, uint8_t* zero_points) {
   const size_t lanes = hn::Lanes(TileTag());
   const size_t most = GroupColumns(layout.block);
+  const BlockStrides strides(layout);
   std::vector<float> group(layout.block * most);
   std::vector<uint32_t> words(layout.BlockBytes() / sizeof(uint32_t) * kTile);
   TileChoices tile;
-  const auto do_block = [&](size_t block, size_t begin, size_t width) HWY_ATTR {
-    const size_t rows = RowsOf(layout, block);
+  const auto rows_at = [&](size_t block, size_t begin) {
+    return NextRows{weights + block * layout.block * layout.columns + begin, RowsOf(layout, block), layout.columns};
+  };
+  const auto do_block = [&](size_t block, size_t begin, size_t width, const NextRows& next) HWY_ATTR {
     const TileTag d;
-    for (size_t row = 0; row < rows; ++row) {
-      const float* from = weights + (block * layout.block + row) * layout.columns + begin;
-      for (size_t at = 0; at < width; at += lanes) hn::StoreU(hn::LoadU(d, from + at), d, group.data() + row * width + at);
+    const NextRows here = rows_at(block, begin);
+    for (size_t row = 0; row < here.rows; ++row) {
+      for (size_t at = 0; at < width; at += lanes)
+        hn::StoreU(hn::LoadU(d, here.corner + row * here.stride + at), d, group.data() + row * width + at);
     }
     for (size_t column = 0; column < width; column += kTile) {
       const float* corner = group.data() + column;
-      for (size_t at = 0; at < kTile; at += lanes) ColumnRange(corner + at, rows, width, at, tile);
+      const NextRows below{next.corner + column, next.rows, next.stride};
+      for (size_t at = 0; at < kTile; at += lanes)
+        ColumnRange(corner + at, here.rows, width, at, at == 0 ? below : NextRows(), tile);
       Choose(layout, tile);
       for (size_t at = 0; at < kTile; at += lanes)
-        ColumnWords<kBits>(corner + at, rows, width, layout.block, at, tile, words.data() + at);
-      WriteWords(words.data(), layout, begin + column, block, codes);
-      WriteScales(tile, layout, begin + column, block, scales, zero_points);
+        ColumnWords<kBits>(corner + at, here.rows, width, layout.block, at, tile, words.data() + at);
+      WriteWords(words.data(), strides, begin + column, block, codes);
+      WriteScales(tile, strides, begin + column, block, scales, zero_points);
+    }
+  };
+  const auto do_part = [&](size_t block, size_t end, size_t left, size_t right) HWY_ATTR {
+    for (; block < end; ++block) {
+      for (size_t begin = left; begin < right; begin += most) {
+        const size_t width = right - begin < most ? right - begin : most;
+        const NextRows next = begin + width < right ? rows_at(block, begin + width)
+                              : block + 1 < end     ? rows_at(block + 1, left)
+                                                    : NextRows{weights, 0, 0};
+        do_block(block, begin, width, next);
+      }
     }
   };
   const size_t blocks = layout.BlocksPerColumn();
   const size_t at_once = BlocksAtOnce(layout);
-  for (size_t run = 0; run < blocks; run += at_once) {
-    const size_t end = blocks - run < at_once ? blocks : run + at_once;
-    for (size_t begin = first; begin < last; begin += most) {
-      const size_t width = last - begin < most ? last - begin : most;
-      for (size_t block = run; block < end; ++block) do_block(block, begin, width);
-    }
+  for (size_t block = 0; block < blocks; block += at_once) {
+    const size_t end = blocks - block < at_once ? blocks : block + at_once;
+    for (size_t left = first; left < last; left += kPartColumns)
+      do_part(block, end, left, last - left < kPartColumns ? last : left + kPartColumns);
   }
 }
 
@@ -278,6 +341,7 @@ void QuantizeColumnRuns(const float* weights, const BlockLayout& layout, size_t 
                         float* scales, uint8_t* zero_points, void (*pack)(const uint8_t*, size_t, int, uint8_t*)) {
   const float top = reference::TopCode(layout.bits);
   const size_t blocks = layout.BlocksPerColumn();
+  const BlockStrides strides(layout);
   std::vector<uint8_t> run(blocks * layout.block);
   TileChoices tile;
   for (size_t column = first; column < last; ++column) {
@@ -290,13 +354,13 @@ void QuantizeColumnRuns(const float* weights, const BlockLayout& layout, size_t 
       for (size_t i = 0; i < size; ++i) {
         const size_t at = (begin + i) * layout.block;
         RunCodes(values + at, RowsOf(layout, begin + i), tile, i, top, run.data() + at);
-        const reference::BlockPlace place{column, begin + i};
-        scales[place.ScaleAt(layout)] = tile.scale[i];
-        if (zero_points != nullptr)
-          reference::PackZeroPoint(static_cast<uint8_t>(tile.zero_point[i]), layout, place, zero_points);
+        scales[column * strides.scales + begin + i] = tile.scale[i];
+        if (zero_points == nullptr) continue;
+        PackZeroPoint(static_cast<uint8_t>(tile.zero_point[i]), strides, begin + i,
+                      zero_points + column * strides.zero_points);
       }
     }
-    pack(run.data(), run.size(), layout.bits, codes + reference::BlockPlace{column, 0}.CodesAt(layout));
+    pack(run.data(), run.size(), layout.bits, codes + column * strides.codes);
   }
 }
 

@@ -31,7 +31,8 @@ struct BlockLayout {
 };
 
 // Quantizes columns [first, last) of a row-major matrix [rows, columns] of finite values.
-// - codes[CodeBytes()]: [columns, blocks, block bytes], the first code in the lowest bits; codes past the last row are 0 (MLAS leaves
+// - codes[CodeBytes()]: [columns, blocks, block bytes], the first code in the lowest bits; codes past the last row are
+// 0 (MLAS leaves
 //   chance bits in the last nibble of an odd number of rows; no kernel reads them).
 // - scales[ScaleCount()]: [columns, blocks], values that are exact in scale_format.
 // - zero_points[columns * ZeroPointBytesPerColumn()], packed alike, unused codes are the middle one; nullptr where

@@ -87,8 +87,8 @@ void CountBins(const float* values, size_t count, const BinSpan& span, uint64_t*
     HWY_DYNAMIC_DISPATCH(CountBlocks)(values, size, span, tables.data());
     const uint16_t* table = tables.data();
     for (size_t bin = 0; bin < span.count; ++bin) {
-      counts[bin] += static_cast<uint32_t>(table[bin]) + table[stride + bin] + table[2 * stride + bin] +
-                     table[3 * stride + bin];
+      counts[bin] +=
+          static_cast<uint32_t>(table[bin]) + table[stride + bin] + table[2 * stride + bin] + table[3 * stride + bin];
     }
     values += size;
     count -= size;

@@ -30,16 +30,14 @@ void QuantizeNf4Loop(const float* values, size_t count, float scale, uint8_t* co
     const auto middle2 = hn::IfThenElse(upper8, hn::IfThenElse(upper4, threshold(13), threshold(9)),
                                         hn::IfThenElse(upper4, threshold(5), threshold(1)));
     const auto upper2 = hn::Gt(value, middle2);
-    const auto middle1 =
-        hn::IfThenElse(upper8,
-                       hn::IfThenElse(upper4, hn::IfThenElse(upper2, threshold(14), threshold(12)),
-                                      hn::IfThenElse(upper2, threshold(10), threshold(8))),
-                       hn::IfThenElse(upper4, hn::IfThenElse(upper2, threshold(6), threshold(4)),
-                                      hn::IfThenElse(upper2, threshold(2), threshold(0))));
+    const auto middle1 = hn::IfThenElse(upper8,
+                                        hn::IfThenElse(upper4, hn::IfThenElse(upper2, threshold(14), threshold(12)),
+                                                       hn::IfThenElse(upper2, threshold(10), threshold(8))),
+                                        hn::IfThenElse(upper4, hn::IfThenElse(upper2, threshold(6), threshold(4)),
+                                                       hn::IfThenElse(upper2, threshold(2), threshold(0))));
     const auto upper1 = hn::Gt(value, middle1);
-    const auto bit = [&](auto mask, int32_t worth) HWY_ATTR {
-      return hn::IfThenElseZero(hn::RebindMask(di, mask), hn::Set(di, worth));
-    };
+    const auto bit = [&](auto mask, int32_t worth)
+                         HWY_ATTR { return hn::IfThenElseZero(hn::RebindMask(di, mask), hn::Set(di, worth)); };
     const auto code = hn::Or(hn::Or(bit(upper8, 8), bit(upper4, 4)), hn::Or(bit(upper2, 2), bit(upper1, 1)));
     hn::StoreU(hn::DemoteTo(db, code), db, codes + i);
   }

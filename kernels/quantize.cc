@@ -75,9 +75,8 @@ void QuantizeColumnsLoop(const float* values, size_t rows, size_t channels, cons
     for (; c + lanes <= channels; c += lanes) {
       const auto zero_point = hn::LoadU(di, zero_points + c);
       const auto zero = hn::ConvertTo(d, zero_point);
-      const auto code =
-          CodesOf<kRounding>(d, hn::LoadU(d, line + c), hn::LoadU(d, scales + c), hn::Sub(low, zero),
-                             hn::Sub(high, zero), hn::Add(zero_point, hn::Set(di, ZeroBits(0))));
+      const auto code = CodesOf<kRounding>(d, hn::LoadU(d, line + c), hn::LoadU(d, scales + c), hn::Sub(low, zero),
+                                           hn::Sub(high, zero), hn::Add(zero_point, hn::Set(di, ZeroBits(0))));
       hn::StoreU(hn::DemoteTo(dt, code), dt, out + c);
     }
     for (; c < channels; ++c) {
@@ -125,28 +124,32 @@ void DequantizeLoop(const T* codes, size_t count, float scale, int32_t zero_poin
 void QuantizeU8(const float* v, size_t n, float s, int32_t z, CodeLimits l, uint8_t* q, Rounding r) {
   QuantizeFor(v, n, s, z, l, q, r);
 }
-void QuantizeColumnsU8(const float* v, size_t r, size_t c, const float* s, const int32_t* z, uint8_t* q, Rounding rounding) {
+void QuantizeColumnsU8(const float* v, size_t r, size_t c, const float* s, const int32_t* z, uint8_t* q,
+                       Rounding rounding) {
   QuantizeColumnsFor(v, r, c, s, z, q, rounding);
 }
 void DequantizeU8(const uint8_t* q, size_t n, float s, int32_t z, float* v) { DequantizeLoop(q, n, s, z, v); }
 void QuantizeS8(const float* v, size_t n, float s, int32_t z, CodeLimits l, int8_t* q, Rounding r) {
   QuantizeFor(v, n, s, z, l, q, r);
 }
-void QuantizeColumnsS8(const float* v, size_t r, size_t c, const float* s, const int32_t* z, int8_t* q, Rounding rounding) {
+void QuantizeColumnsS8(const float* v, size_t r, size_t c, const float* s, const int32_t* z, int8_t* q,
+                       Rounding rounding) {
   QuantizeColumnsFor(v, r, c, s, z, q, rounding);
 }
 void DequantizeS8(const int8_t* q, size_t n, float s, int32_t z, float* v) { DequantizeLoop(q, n, s, z, v); }
 void QuantizeU16(const float* v, size_t n, float s, int32_t z, CodeLimits l, uint16_t* q, Rounding r) {
   QuantizeFor(v, n, s, z, l, q, r);
 }
-void QuantizeColumnsU16(const float* v, size_t r, size_t c, const float* s, const int32_t* z, uint16_t* q, Rounding rounding) {
+void QuantizeColumnsU16(const float* v, size_t r, size_t c, const float* s, const int32_t* z, uint16_t* q,
+                        Rounding rounding) {
   QuantizeColumnsFor(v, r, c, s, z, q, rounding);
 }
 void DequantizeU16(const uint16_t* q, size_t n, float s, int32_t z, float* v) { DequantizeLoop(q, n, s, z, v); }
 void QuantizeS16(const float* v, size_t n, float s, int32_t z, CodeLimits l, int16_t* q, Rounding r) {
   QuantizeFor(v, n, s, z, l, q, r);
 }
-void QuantizeColumnsS16(const float* v, size_t r, size_t c, const float* s, const int32_t* z, int16_t* q, Rounding rounding) {
+void QuantizeColumnsS16(const float* v, size_t r, size_t c, const float* s, const int32_t* z, int16_t* q,
+                        Rounding rounding) {
   QuantizeColumnsFor(v, r, c, s, z, q, rounding);
 }
 void DequantizeS16(const int16_t* q, size_t n, float s, int32_t z, float* v) { DequantizeLoop(q, n, s, z, v); }

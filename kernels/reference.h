@@ -205,7 +205,8 @@ inline void PackCodes(const uint8_t* codes, size_t count, int bits, uint8_t* pac
   const auto each = static_cast<size_t>(8 / bits);
   const int mask = (1 << bits) - 1;
   for (size_t i = 0; i < count; ++i)
-    packed[i / each] = static_cast<uint8_t>(packed[i / each] | (codes[i] & mask) << (static_cast<int>(i % each) * bits));
+    packed[i / each] =
+        static_cast<uint8_t>(packed[i / each] | (codes[i] & mask) << (static_cast<int>(i % each) * bits));
 }
 
 inline void UnpackCodes(const uint8_t* packed, size_t count, int bits, uint8_t* codes) {
@@ -540,7 +541,6 @@ inline void AddErrorParts(const float* reference, const float* value, size_t cou
     parts.max_error[part] = std::fabs(error) > parts.max_error[part] ? std::fabs(error) : parts.max_error[part];
   }
 }
-
 
 inline ErrorStats Sum(const ErrorParts& parts) {
   ErrorStats stats;

@@ -106,8 +106,9 @@ Samples RowsOf(size_t samples, int64_t width = 64, size_t most_rows = 7) {
   std::vector<std::vector<Tensor>> all;
   for (size_t i = 0; i < samples; ++i) {
     const auto rows = static_cast<int64_t>(1 + i % most_rows);
-    all.push_back({Floats("x", {rows, width}, Normal(static_cast<size_t>(rows * width), static_cast<uint32_t>(100 + i),
-                                                    1 + static_cast<float>(i % 5)))});
+    all.push_back({Floats(
+        "x", {rows, width},
+        Normal(static_cast<size_t>(rows * width), static_cast<uint32_t>(100 + i), 1 + static_cast<float>(i % 5)))});
   }
   return Samples(std::move(all));
 }
@@ -227,7 +228,8 @@ TEST(StatisticsTest, RepeatTheBitsOfTheUnoptimizedRuntime) {
   const auto statistics = CollectStatistics(model, {request}, data, {});
   ASSERT_TRUE(statistics) << statistics.error().message;
   float high = 0;
-  for (const auto& values : Reference(model, data, "p")) high = std::max(high, *std::max_element(values.begin(), values.end()));
+  for (const auto& values : Reference(model, data, "p"))
+    high = std::max(high, *std::max_element(values.begin(), values.end()));
   EXPECT_EQ(statistics->at("p").high, high);
 }
 
@@ -238,7 +240,8 @@ TEST(StatisticsTest, CountNonFiniteValuesAndLeaveThemOut) {
   AddInput(*model.mutable_graph(), "x", {-1, 4});
   AddNode(*model.mutable_graph(), "Neg", {"x"}, "y");
   model.mutable_graph()->add_output()->set_name("y");
-  const Samples data({{Floats("x", {2, 4}, {1, -kInf, 3, 4, 5, 6, kNan, 8})}, {Floats("x", {1, 4}, {kNan, kInf, -kInf, kNan})},
+  const Samples data({{Floats("x", {2, 4}, {1, -kInf, 3, 4, 5, 6, kNan, 8})},
+                      {Floats("x", {1, 4}, {kNan, kInf, -kInf, kNan})},
                       {Floats("x", {1, 4}, {-2, 0, 1, 2})}});
   const auto statistics = CollectStatistics(model, {Everything("x"), Everything("y")}, data, {});
   ASSERT_TRUE(statistics) << statistics.error().message;
@@ -315,7 +318,8 @@ TEST(StatisticsTest, TellTheFirstSampleThatFails) {
     }
     CollectOptions options;
     options.threads = threads;
-    const auto statistics = CollectStatistics(model, {Everything("h"), Everything("y")}, Samples(std::move(samples)), options);
+    const auto statistics =
+        CollectStatistics(model, {Everything("h"), Everything("y")}, Samples(std::move(samples)), options);
     ASSERT_FALSE(statistics);
     EXPECT_NE(statistics.error().message.find("calibration sample 7"), std::string::npos) << statistics.error().message;
   }
@@ -378,7 +382,8 @@ TEST(StatisticsTest, SeeInsideAModelWithSubgraphsAndSharedWeights) {
   const auto statistics = CollectStatistics(model, {request}, data, options);
   ASSERT_TRUE(statistics) << statistics.error().message;
   float high = 0;
-  for (const auto& values : Reference(model, data, "chosen")) high = std::max(high, *std::max_element(values.begin(), values.end()));
+  for (const auto& values : Reference(model, data, "chosen"))
+    high = std::max(high, *std::max_element(values.begin(), values.end()));
   EXPECT_EQ(statistics->at("chosen").high, high);
 }
 
@@ -474,7 +479,8 @@ TEST(HistogramTest, PutsEachValueIntoTheBinThatHoldsIt) {
 
 TEST(HistogramTest, HoldsTheExtremesOfFloat) {
   const std::vector<float> values = {std::numeric_limits<float>::max(), -std::numeric_limits<float>::max(),
-                                     std::numeric_limits<float>::denorm_min(), -std::numeric_limits<float>::denorm_min()};
+                                     std::numeric_limits<float>::denorm_min(),
+                                     -std::numeric_limits<float>::denorm_min()};
   EXPECT_EQ(Total(HistogramOf(values, 1)), 4u);
   const std::vector<float> tiny = {std::numeric_limits<float>::denorm_min(), 0};
   EXPECT_EQ(Total(HistogramOf(tiny, 1)), 2u);
@@ -593,9 +599,13 @@ TEST(ObserverTest, ZerosDoNotPullTheEndsInwards) {
 }
 
 TEST(ObserverTest, DegenerateTensorsGiveWhatWasSeen) {
-  for (const std::vector<float>& values :
-       {std::vector<float>(100, 0.0f), std::vector<float>(100, 2.5f), std::vector<float>(100, -1.0f), {1e-40f, 0},
-        {5.0f, 6.0f, 7.0f}, {-7.0f, -6.0f}, {3e38f, -3e38f}}) {
+  for (const std::vector<float>& values : {std::vector<float>(100, 0.0f),
+                                           std::vector<float>(100, 2.5f),
+                                           std::vector<float>(100, -1.0f),
+                                           {1e-40f, 0},
+                                           {5.0f, 6.0f, 7.0f},
+                                           {-7.0f, -6.0f},
+                                           {3e38f, -3e38f}}) {
     const TensorStatistics statistics = StatisticsOf(values);
     for (const char* name : ObserverNames()) {
       for (const bool symmetric : {false, true}) {

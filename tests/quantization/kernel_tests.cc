@@ -130,7 +130,8 @@ TEST_P(KernelTest, AbsMaxEqualsPlainLoopAndLeavesNonFiniteValuesOut) {
 }
 
 TEST_P(KernelTest, ChannelAbsMaxEqualsAbsMaxOfEachChannel) {
-  const std::vector<std::vector<size_t>> shapes = {{1, 5, 9}, {3, 17, 1}, {4, 33, 1}, {2, 3, 50}, {1, 70, 1}, {6, 1, 1}};
+  const std::vector<std::vector<size_t>> shapes = {{1, 5, 9},  {3, 17, 1}, {4, 33, 1},
+                                                   {2, 3, 50}, {1, 70, 1}, {6, 1, 1}};
   for (const auto& shape : shapes) {
     auto values = RandomFloats(shape[0] * shape[1] * shape[2], 12);
     values[values.size() / 2] = -kInf;
@@ -159,8 +160,8 @@ TEST_P(KernelTest, BinCountsEqualPlainLoop) {
 }
 
 TEST_P(KernelTest, ChannelMomentsEqualPlainLoop) {
-  const std::vector<std::vector<size_t>> shapes = {{1, 5, 9},   {3, 17, 1}, {4, 33, 1}, {2, 3, 50}, {1, 70, 1},
-                                                   {7, 1100, 1}, {1, 2, 1000}, {2, 3, 7}};
+  const std::vector<std::vector<size_t>> shapes = {{1, 5, 9},  {3, 17, 1},   {4, 33, 1},   {2, 3, 50},
+                                                   {1, 70, 1}, {7, 1100, 1}, {1, 2, 1000}, {2, 3, 7}};
   for (const bool broken : {false, true}) {
     for (const auto& shape : shapes) {
       auto values = RandomFloats(shape[0] * shape[1] * shape[2], 13);
@@ -479,8 +480,8 @@ TEST_P(KernelTest, FittedBlocksEqualPlainLoopAndAreNeverWorseThanMinMax) {
   for (const size_t block : {16u, 32u, 128u, 24u}) {
     auto values = RandomFloats(block * 5 + 7, static_cast<uint32_t>(block), 0.05f);
     for (size_t i = 0; i < block; ++i) values[block + i] = 0.08f + std::fabs(values[i]);  // Of one sign.
-    std::fill(values.begin() + static_cast<std::ptrdiff_t>(2 * block), values.begin() + static_cast<std::ptrdiff_t>(3 * block),
-              0.0f);
+    std::fill(values.begin() + static_cast<std::ptrdiff_t>(2 * block),
+              values.begin() + static_cast<std::ptrdiff_t>(3 * block), 0.0f);
     auto importance = RandomFloats(values.size(), 2);
     for (float& weight : importance) weight = weight * weight;
     const size_t blocks = (values.size() + block - 1) / block;

@@ -3,7 +3,7 @@
 #include <limits>
 
 #include "tests/quantization/pass_fixture.h"
-#include "worker/calibration/calibrator.h"
+#include "worker/calibration/statistics.h"
 
 namespace hone::test {
 namespace {
@@ -617,6 +617,15 @@ std::vector<std::vector<Tensor>> RandomSamples(size_t count, int64_t width) {
     samples.push_back({FloatTensor("x", {1, width}, values)});
   }
   return samples;
+}
+
+Result<Statistics> CollectRanges(const onnx::ModelProto& model, const std::vector<std::string>& tensors,
+                                 const DataSet& data, int threads) {
+  std::vector<StatisticsRequest> requests(tensors.size());
+  for (size_t i = 0; i < tensors.size(); ++i) requests[i].tensor = tensors[i];
+  CollectOptions options;
+  options.threads = threads;
+  return CollectStatistics(model, requests, data, options);
 }
 
 TEST(CalibratorTest, RangesDoNotDependOnThreadsOrOrder) {

@@ -5,6 +5,7 @@
 #include <cblas.h>
 
 #include <cstring>
+#include <utility>
 
 #include "kernels/range.h"
 
@@ -47,7 +48,7 @@ std::vector<float> GramBuilder::Finish() {
     for (size_t column = 0; column < row; ++column) sum_[row * width_ + column] = sum_[column * width_ + row];
   }
   pending_ = {};
-  return std::move(sum_);
+  return std::exchange(sum_, {});
 }
 
 }  // namespace hone

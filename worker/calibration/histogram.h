@@ -21,7 +21,7 @@ class HistogramBuilder {
   void MakeRoom(int64_t first, int64_t last);
 
   bool has_width_ = false;
-  int exponent_ = 0;  // Bins are 2^exponent_ wide.
+  int exponent_ = 0;    // Bins are 2^exponent_ wide.
   uint64_t zeros_ = 0;  // While there is no width.
   int64_t first_ = 0;   // Bin of counts_[0].
   std::vector<uint64_t> counts_;

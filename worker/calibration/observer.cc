@@ -44,8 +44,7 @@ Density DensityOf(const Histogram& histogram) {
   const int64_t end = std::max<int64_t>(last, -1) + 1;
   density.counts.assign(static_cast<size_t>(end - density.first), 0);
   for (size_t i = 0; i < histogram.counts.size(); ++i) {
-    density.counts[static_cast<size_t>(histogram.first - density.first) + i] =
-        static_cast<double>(histogram.counts[i]);
+    density.counts[static_cast<size_t>(histogram.first - density.first) + i] = static_cast<double>(histogram.counts[i]);
   }
   if (end > 0) {
     const auto zero = static_cast<size_t>(-density.first);
@@ -62,7 +61,8 @@ Density Folded(const Density& density) {
   folded.width = density.width;
   const auto zero = static_cast<size_t>(-density.first);
   folded.counts.assign(std::max(zero, density.counts.size() - zero), 0);
-  for (size_t i = 0; i < density.counts.size(); ++i) folded.counts[i < zero ? zero - 1 - i : i - zero] += density.counts[i];
+  for (size_t i = 0; i < density.counts.size(); ++i)
+    folded.counts[i < zero ? zero - 1 - i : i - zero] += density.counts[i];
   return folded;
 }
 
@@ -122,7 +122,8 @@ ObservedRange Seen(const TensorStatistics& statistics) { return {statistics.low,
 
 ObservedRange Within(const TensorStatistics& statistics, double low, double high) {
   const auto clamp = [&](double value) {
-    return static_cast<float>(std::clamp(value, static_cast<double>(statistics.low), static_cast<double>(statistics.high)));
+    return static_cast<float>(
+        std::clamp(value, static_cast<double>(statistics.low), static_cast<double>(statistics.high)));
   };
   return {clamp(low), clamp(high)};
 }
@@ -237,9 +238,8 @@ ObservedRange Entropy(const TensorStatistics& statistics, const ObserverOptions&
   const auto below = static_cast<size_t>(-density.first);
   const size_t above = density.counts.size() - below;
   const Divergence divergence(density, std::max(1, options.levels));
-  const Shares best = BestShares([&](Shares shares) {
-    return divergence(below - Kept(shares.low, below), below + Kept(shares.high, above));
-  });
+  const Shares best = BestShares(
+      [&](Shares shares) { return divergence(below - Kept(shares.low, below), below + Kept(shares.high, above)); });
   return Within(statistics, -static_cast<double>(Kept(best.low, below)) * density.width,
                 static_cast<double>(Kept(best.high, above)) * density.width);
 }
@@ -270,7 +270,9 @@ class MomentIntegrals {
   }
 
  private:
-  double Left(size_t bin) const { return (static_cast<double>(density_.first) + static_cast<double>(bin)) * density_.width; }
+  double Left(size_t bin) const {
+    return (static_cast<double>(density_.first) + static_cast<double>(bin)) * density_.width;
+  }
 
   // Of one bin, up to a place inside it.
   Moments Part(size_t bin, double place) const {
@@ -321,8 +323,8 @@ ObservedRange LeastSquares(const TensorStatistics& statistics, const ObserverOpt
         BestSymmetricShare([&](double at) { return SquaredError(integrals, -end * at, end * at, odd); });
     return Within(statistics, -end * share, end * share);
   }
-  const Shares best = BestShares(
-      [&](Shares shares) { return SquaredError(integrals, low * shares.low, high * shares.high, levels); });
+  const Shares best =
+      BestShares([&](Shares shares) { return SquaredError(integrals, low * shares.low, high * shares.high, levels); });
   return Within(statistics, low * best.low, high * best.high);
 }
 
@@ -331,9 +333,9 @@ struct ObserverRow {
   Observer observer;
 };
 constexpr ObserverRow kObservers[] = {
-    {"minmax", Observer::minmax},         {"moving_average", Observer::moving_average},
+    {"minmax", Observer::minmax},           {"moving_average", Observer::moving_average},
     {"mean_minmax", Observer::mean_minmax}, {"percentile", Observer::percentile},
-    {"entropy", Observer::entropy},       {"mse", Observer::mse}};
+    {"entropy", Observer::entropy},         {"mse", Observer::mse}};
 
 }  // namespace
 
@@ -371,9 +373,8 @@ Result<Observer> ParseObserver(std::string_view name) {
     if (name == row.name) return row.observer;
   }
   const std::vector<std::string> names(ObserverNames().begin(), ObserverNames().end());
-  return Fail(ErrorCode::kRejected,
-              fmt::format("there is no observer '{}'{} (observers: {})", Printable(name, 100), DidYouMean(name, names),
-                          Join(names, ", ")));
+  return Fail(ErrorCode::kRejected, fmt::format("there is no observer '{}'{} (observers: {})", Printable(name, 100),
+                                                DidYouMean(name, names), Join(names, ", ")));
 }
 
 }  // namespace hone

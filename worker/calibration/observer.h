@@ -20,13 +20,13 @@ struct ObserverOptions {
 };
 
 struct ObservedRange {
-  float low = 0, high = 0;     // Always within what was seen; finite.
+  float low = 0, high = 0;  // Always within what was seen; finite.
 };
 
-// minmax: what was seen. moving_average, mean_minmax: over samples. percentile: cut by rank. entropy: the threshold that
-// loses least by Kullback-Leibler divergence between the values and their codes (Migacz, GTC 2017), searched over the
-// histogram. mse: the ends that give the least mean squared error, clipping and rounding together. The last three need a
-// histogram. Both searches know that zero has a code of its own, so values that are exactly zero decide nothing.
+// minmax: what was seen. moving_average, mean_minmax: over samples. percentile: cut by rank. entropy: the threshold
+// that loses least by Kullback-Leibler divergence between the values and their codes (Migacz, GTC 2017), searched over
+// the histogram. mse: the ends that give the least mean squared error, clipping and rounding together. The last three
+// need a histogram. Both searches know that zero has a code of its own, so values that are exactly zero decide nothing.
 ObservedRange Observe(const TensorStatistics& statistics, const ObserverOptions& options);
 
 // "minmax" ...; for parameter declarations and messages.

@@ -375,7 +375,8 @@ class Collector {
       if (elements < 0 || static_cast<uint64_t>(elements) * ElementBytes(input.type) != input.bytes.size()) {
         return Fail(ErrorCode::kRejected, fmt::format("input {} is broken", Quoted(input.name)));
       }
-      TRY(Take(*accumulator, {input.type, input.dims, input.bytes.data(), static_cast<size_t>(elements)}, sample, parts));
+      TRY(Take(*accumulator, {input.type, input.dims, input.bytes.data(), static_cast<size_t>(elements)}, sample,
+               parts));
     }
     Visitor visitor(*this, sample, parts);
     TRY(model_.Run(inputs, visitor));
@@ -406,9 +407,9 @@ class Collector {
     // Alone on this builder until the turn is given on.
     if (accumulator.gram) {
       if (accumulator.gram->width() != width) {
-        return Fail(ErrorCode::kRejected, fmt::format("the last dimension of {} is {} in one sample and {} in another",
-                                                      Quoted(accumulator.request().tensor), accumulator.gram->width(),
-                                                      width));
+        return Fail(ErrorCode::kRejected,
+                    fmt::format("the last dimension of {} is {} in one sample and {} in another",
+                                Quoted(accumulator.request().tensor), accumulator.gram->width(), width));
       }
       if (width > 0) accumulator.gram->Add(values.data(), values.size() / width);
     }
@@ -421,7 +422,8 @@ class Collector {
   }
 
   void ReserveGram(Accumulator& accumulator, size_t width) {
-    const uint64_t bytes = width > (uint64_t{1} << 30) ? std::numeric_limits<uint64_t>::max() : GramBuilder::Bytes(width);
+    const uint64_t bytes =
+        width > (uint64_t{1} << 30) ? std::numeric_limits<uint64_t>::max() : GramBuilder::Bytes(width);
     if (bytes > gram_bytes_left_) {
       refused_.push_back(Quoted(accumulator.request().tensor));
       return;

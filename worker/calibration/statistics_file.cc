@@ -80,7 +80,8 @@ class Reader {
     decltype(BitsOf(T())) bits = 0;
     if (!Take(sizeof bits)) return T();
     for (size_t i = 0; i < sizeof bits; ++i)
-      bits = static_cast<decltype(bits)>(bits | static_cast<decltype(bits)>(static_cast<unsigned char>(taken_[i])) << (8 * i));
+      bits = static_cast<decltype(bits)>(bits | static_cast<decltype(bits)>(static_cast<unsigned char>(taken_[i]))
+                                                    << (8 * i));
     return std::bit_cast<T>(bits);
   }
   std::string Text() {
@@ -102,7 +103,8 @@ class Reader {
   }
   std::vector<uint64_t> Bins() {
     const auto count = Number<uint64_t>();
-    if (count > 2 * uint64_t{Histogram::kMaxBins}) return Break("a histogram has too many bins"), std::vector<uint64_t>();
+    if (count > 2 * uint64_t{Histogram::kMaxBins})
+      return Break("a histogram has too many bins"), std::vector<uint64_t>();
     std::vector<uint64_t> counts(count);
     for (uint64_t& bin : counts) {
       for (int shift = 0;; shift += 7) {

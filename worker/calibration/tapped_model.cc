@@ -9,8 +9,8 @@
 // model, the address of its context.
 //
 // One session serves all threads: with one thread of its own, Run computes in the thread that calls it, and weights are
-// held once. Large weights are lent to the runtime in place; the model that it parses holds the graph alone, in a folder
-// where the file that weights would be in is empty (the runtime wants to see one, and never reads it).
+// held once. Large weights are lent to the runtime in place; the model that it parses holds the graph alone, in a
+// folder where the file that weights would be in is empty (the runtime wants to see one, and never reads it).
 //
 // ONNX Runtime orders nodes depth first from the last leaf to the first. Taps are appended in reverse, so that the tap
 // nearest to the inputs is reached first and each value is looked at as soon as it is there.
@@ -56,7 +56,7 @@ struct TapKernel {
     context.GetOutput(0, {0});
     const auto info = value.GetTensorTypeAndShapeInfo();
     const TappedValue view{static_cast<ElementType>(info.GetElementType()), info.GetShape(), value.GetTensorRawData(),
-                          info.GetElementCount()};
+                           info.GetElementCount()};
     run.outcome = run.visitor->Visit(tap, view);
     return run.outcome ? nullptr : Ort::Status("stopped by the visitor", ORT_FAIL).release();
   } catch (const std::bad_alloc&) {
@@ -224,7 +224,8 @@ class OnnxRuntimeTappedModel : public TappedModel {
   Result<> Prepare(const onnx::ModelProto& model, const std::vector<std::string>& taps) {
     for (const auto* input : RealInputs(model.graph())) {
       const auto dims = DimsOf(*input);
-      inputs_.push_back({input->name(), input->type().tensor_type().elem_type(), dims.value_or(std::vector<int64_t>())});
+      inputs_.push_back(
+          {input->name(), input->type().tensor_type().elem_type(), dims.value_or(std::vector<int64_t>())});
       has_rank_.push_back(dims.has_value());
     }
     if (taps.empty()) return {};  // Inputs alone are looked at: there is nothing to compute.
