@@ -12,6 +12,7 @@ namespace hone {
 namespace {
 
 constexpr size_t kSketchRows = 192;
+constexpr size_t kLargestBlock = 256;  // Whose ranges are chosen by the outputs' error.
 constexpr int kSteps = 20;
 // Scales may spread over this factor at most: beyond it a block holds nothing but its largest rows.
 constexpr double kLargestSpread = 1e4;
@@ -93,15 +94,19 @@ double ErrorWith(const AwqWeight& weight, const std::vector<float>& scales, cons
   for (size_t row = 0; row < shape.rows; ++row) {
     for (size_t c = 0; c < shape.columns; ++c) scaled[row * shape.columns + c] *= scales[row];
   }
-  const BlockCodes codes = Encode(scaled.data(), shape, FindGrids(scaled.data(), shape, GridMethod::range, nullptr));
-  std::vector<float> difference = Decode(codes);
-  for (size_t row = 0; row < shape.rows; ++row) {
-    for (size_t c = 0; c < shape.columns; ++c) {
-      const size_t i = row * shape.columns + c;
-      difference[i] = difference[i] / scales[row] - (*weight.values)[i];
-    }
+  const Grid grid = FindGrids(scaled.data(), shape, GridMethod::range, nullptr);
+  std::vector<float> differences(scaled.size());
+  for (size_t index = 0; index < shape.Groups(); ++index) {
+    const size_t at = index * shape.group * shape.columns;
+    const size_t entry = index * shape.columns;
+    Differences(scaled.data() + at, shape.RowsOf(index), shape, grid.scales.data() + entry, grid.zeros.data() + entry,
+                differences.data() + at);
   }
-  return SketchedError(sketch, difference, shape.rows, shape.columns);
+  for (size_t row = 0; row < shape.rows; ++row) {
+    const float inverse = 1 / scales[row];
+    for (size_t c = 0; c < shape.columns; ++c) differences[row * shape.columns + c] *= inverse;
+  }
+  return SketchedError(sketch, differences, shape.rows, shape.columns);
 }
 
 }  // namespace
@@ -154,24 +159,6 @@ std::vector<Grid> CandidateGrids(const float* block, const CodeShape& shape, con
   return grids;
 }
 
-// One block row of one candidate: codes, and what they change.
-struct Coded {
-  std::vector<uint8_t> codes;
-  std::vector<float> difference;
-};
-
-Coded CodeBlock(const float* block, size_t rows, const CodeShape& shape, const Grid& grid) {
-  Coded coded{std::vector<uint8_t>(rows * shape.columns), std::vector<float>(rows * shape.columns)};
-  for (size_t row = 0; row < rows; ++row) {
-    const size_t at = row * shape.columns;
-    CodeRow(block + at, shape, grid.scales.data(), grid.zeros.data(), coded.codes.data() + at);
-    DecodeRow(coded.codes.data() + at, shape.columns, grid.scales.data(), grid.zeros.data(),
-              coded.difference.data() + at);
-    for (size_t c = 0; c < shape.columns; ++c) coded.difference[at + c] -= block[at + c];
-  }
-  return coded;
-}
-
 }  // namespace
 
 BlockCodes EncodeForOutputs(const std::vector<float>& values, const CodeShape& shape, const std::vector<float>& gram) {
@@ -182,6 +169,9 @@ BlockCodes EncodeForOutputs(const std::vector<float>& values, const CodeShape& s
                     std::vector<uint8_t>(n * columns)};
   std::vector<float> importance(n);
   for (size_t i = 0; i < n; ++i) importance[i] = std::max(0.0f, gram[i * n + i]);
+  // Blocks of whole columns would cost a product of the whole matrix for each range.
+  if (shape.group > kLargestBlock)
+    return Encode(values.data(), shape, FindGrids(values.data(), shape, GridMethod::search, importance.data()));
   std::vector<float> differences(n * columns);
   for (size_t index = 0; index < shape.Groups(); ++index) {
     const size_t first = index * shape.group;
@@ -196,27 +186,29 @@ BlockCodes EncodeForOutputs(const std::vector<float>& values, const CodeShape& s
       Multiply(rows, columns, first, 1, {gram.data() + first * n, n}, {differences.data(), columns}, 0, pushed.data(),
                columns);
     }
-    std::vector<double> best(columns, std::numeric_limits<double>::infinity());
+    std::vector<float> best(columns, std::numeric_limits<float>::infinity());
+    std::vector<float> change(rows * columns);
     std::vector<float> product(rows * columns);
+    float* scales = result.grid.scales.data() + index * columns;
+    float* zeros = result.grid.zeros.data() + index * columns;
     for (const Grid& grid : CandidateGrids(block, block_shape, importance.data() + first)) {
-      const Coded coded = CodeBlock(block, rows, block_shape, grid);
-      Multiply(rows, columns, rows, 1, {gram.data() + first * n + first, n}, {coded.difference.data(), columns}, 0,
+      Differences(block, rows, shape, grid.scales.data(), grid.zeros.data(), change.data());
+      Multiply(rows, columns, rows, 1, {gram.data() + first * n + first, n}, {change.data(), columns}, 0,
                product.data(), columns);
-      std::vector<double> errors(columns);
-      for (size_t i = 0; i < product.size(); ++i) {
-        errors[i % columns] += static_cast<double>(coded.difference[i]) *
-                               (static_cast<double>(product[i]) + 2 * static_cast<double>(pushed[i]));
-      }
+      std::vector<float> errors(columns);
+      AddProducts(change.data(), product.data(), pushed.data(), rows, columns, errors.data());
       for (size_t c = 0; c < columns; ++c) {
         if (!(errors[c] < best[c])) continue;
         best[c] = errors[c];
-        result.grid.scales[index * columns + c] = grid.scales[c];
-        result.grid.zeros[index * columns + c] = grid.zeros[c];
-        for (size_t row = 0; row < rows; ++row) {
-          result.codes[(first + row) * columns + c] = coded.codes[row * columns + c];
-          differences[(first + row) * columns + c] = coded.difference[row * columns + c];
-        }
+        scales[c] = grid.scales[c];
+        zeros[c] = grid.zeros[c];
       }
+    }
+    for (size_t row = 0; row < rows; ++row) {
+      const size_t at = (first + row) * columns;
+      CodeRow(values.data() + at, shape, scales, zeros, result.codes.data() + at);
+      DecodeRow(result.codes.data() + at, columns, scales, zeros, differences.data() + at);
+      for (size_t c = 0; c < columns; ++c) differences[at + c] -= values[at + c];
     }
   }
   return result;

@@ -281,6 +281,29 @@ void DecodeRow(const uint8_t* codes, size_t columns, const float* scales, const 
   for (size_t c = 0; c < columns; ++c) values[c] = (static_cast<float>(codes[c]) - zeros[c]) * scales[c];
 }
 
+void Differences(const float* values, size_t rows, const CodeShape& shape, const float* scales, const float* zeros,
+                 float* differences) {
+  const size_t columns = shape.columns;
+  const float top = shape.Top();
+  std::vector<float> inverse(columns);
+  for (size_t c = 0; c < columns; ++c) inverse[c] = scales[c] == 0 ? 0 : 1 / scales[c];
+  for (size_t row = 0; row < rows; ++row) {
+    const float* from = values + row * columns;
+    float* to = differences + row * columns;
+    for (size_t c = 0; c < columns; ++c) {
+      const float code = ToEven(Clamp(from[c] * inverse[c] + zeros[c], 0, top));
+      to[c] = (code - zeros[c]) * scales[c] - from[c];
+    }
+  }
+}
+
+void AddProducts(const float* a, const float* b, const float* c, size_t rows, size_t columns, float* sums) {
+  for (size_t row = 0; row < rows; ++row) {
+    const size_t at = row * columns;
+    for (size_t i = 0; i < columns; ++i) sums[i] += a[at + i] * (b[at + i] + 2.0f * c[at + i]);
+  }
+}
+
 BlockCodes Encode(const float* values, const CodeShape& shape, Grid grid) {
   BlockCodes result{shape, std::move(grid), std::vector<uint8_t>(shape.rows * shape.columns)};
   for (size_t row = 0; row < shape.rows; ++row) {

@@ -67,6 +67,13 @@ void CodeRow(const float* values, const CodeShape& shape, const float* scales, c
 // One row back.
 void DecodeRow(const uint8_t* codes, size_t columns, const float* scales, const float* zeros, float* values);
 
+// What `rows` rows of values become on one block's grid, less what they are; to choose between grids by. (Where a value
+// lies halfway between codes, CodeRow may choose the other one.)
+void Differences(const float* values, size_t rows, const CodeShape& shape, const float* scales, const float* zeros,
+                 float* differences);
+// sums[columns] += the column sums of a * (b + 2 c), all [rows, columns].
+void AddProducts(const float* a, const float* b, const float* c, size_t rows, size_t columns, float* sums);
+
 BlockCodes Encode(const float* values, const CodeShape& shape, Grid grid);
 // All values back.
 std::vector<float> Decode(const BlockCodes& codes);

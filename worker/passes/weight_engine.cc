@@ -169,8 +169,11 @@ Result<std::string> Engine::Plan(int index, Weight weight) {
   const auto key = std::make_pair(weight.name, weight.turn);
   auto known = by_name_.find(key);
   if (known == by_name_.end()) {
-    TRY_ASSIGN(const WeightMatrix matrix, WeightMatrix::Open(*graph_.AnyWeight(weight.name), weight.turn));
-    if (!matrix.IsFinite(context_.threads)) return std::string("the weight holds NaN or infinities");
+    const onnx::TensorProto& tensor = *graph_.AnyWeight(weight.name);
+    TRY_ASSIGN(const WeightMatrix matrix, WeightMatrix::Open(tensor, weight.turn));
+    const bool finite = matrix.IsFinite(context_.threads);
+    ReleasePages(tensor);
+    if (!finite) return std::string("the weight holds NaN or infinities");
     known = by_name_.emplace(key, weights_.size()).first;
     weights_.push_back(std::move(weight));
   }
@@ -243,6 +246,7 @@ Result<double> Engine::Sensitivity(const Weight& weight) {
   const std::vector<float> values = matrix.SomeColumns(kSampledColumns, shape.columns);
   const std::vector<float> decoded =
       Decode(hone::Encode(values.data(), shape, FindGrids(values.data(), shape, GridMethod::range, nullptr)));
+  ReleasePages(*graph_.AnyWeight(weight.name));
   const auto facts = weight.inputs.empty() ? inputs_.end() : inputs_.find(weight.inputs.front());
   double noise = 0;
   double signal = 0;
@@ -577,29 +581,34 @@ Result<> CheckOptions(const WeightOptions& options, const PassContext& context) 
   return {};
 }
 
-// The version converter copies every weight, twice, and cannot read mapped ones; none of them means anything to it. So
-// large ones stay behind, with nothing in their place.
+// The version converter copies every weight, twice, and cannot read mapped ones; none of them means anything to it, but
+// their shapes do. So large ones become inputs while it works.
 Result<> RaiseOpset(onnx::ModelProto& model, int64_t version, PassContext& context) {
   constexpr size_t kLarge = 4096;
-  // Older operators broadcast by shapes that the converter must see.
-  constexpr int64_t kShapesMatterBelow = 13;
   if (OpsetVersion(model) >= version) return {};
-  const bool only_mapped = OpsetVersion(model) < kShapesMatterBelow;
-  std::map<std::string, onnx::TensorProto> aside;
-  for (auto& tensor : *model.mutable_graph()->mutable_initializer()) {
-    if (!IsMapped(tensor) && (only_mapped || tensor.raw_data().size() < kLarge)) continue;
-    onnx::TensorProto stand_in;
-    stand_in.set_name(tensor.name());
-    stand_in.set_data_type(tensor.data_type());
-    stand_in.add_dims(0);
-    tensor.Swap(&stand_in);
-    aside[tensor.name()].Swap(&stand_in);
+  std::set<std::string> inputs;
+  for (const auto& input : model.graph().input()) inputs.insert(input.name());
+  google::protobuf::RepeatedPtrField<onnx::TensorProto> all;
+  google::protobuf::RepeatedPtrField<onnx::TensorProto> aside;
+  all.Swap(model.mutable_graph()->mutable_initializer());
+  std::set<std::string> added;
+  for (auto& tensor : all) {
+    const bool large = IsMapped(tensor) || tensor.raw_data().size() >= kLarge;
+    (large ? aside.Add() : model.mutable_graph()->add_initializer())->Swap(&tensor);
+    if (!large || inputs.contains(aside.rbegin()->name())) continue;
+    onnx::ValueInfoProto& input = *model.mutable_graph()->add_input();
+    input.set_name(aside.rbegin()->name());
+    auto& type = *input.mutable_type()->mutable_tensor_type();
+    type.set_elem_type(aside.rbegin()->data_type());
+    for (const int64_t dim : aside.rbegin()->dims()) type.mutable_shape()->add_dim()->set_dim_value(dim);
+    added.insert(input.name());
   }
   TRY(RequireOpset(model, version, context));
-  for (auto& tensor : *model.mutable_graph()->mutable_initializer()) {
-    const auto found = aside.find(tensor.name());
-    if (found != aside.end()) tensor.Swap(&found->second);
-  }
+  for (auto& tensor : aside) model.mutable_graph()->add_initializer()->Swap(&tensor);
+  auto& declared = *model.mutable_graph()->mutable_input();
+  declared.erase(std::remove_if(declared.begin(), declared.end(),
+                                [&](const auto& input) { return added.contains(input.name()); }),
+                 declared.end());
   return {};
 }
 
