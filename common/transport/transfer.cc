@@ -431,9 +431,10 @@ class SmallDownloads : public SmallFiles {
   }
 
   Result<bool> Take(const Row& row, proto::Frame& frame) override {
-    if (!frame.has_get_chunk_reply() || DigestOf(frame.get_chunk_reply().data()) != row.file->digest()) return false;
+    const std::string& data = frame.get_chunk_reply().data();
+    if (data.size() != row.file->size_bytes() || DigestOf(data) != row.file->digest()) return false;
     TRY(MakeFolder(FolderOf(row.path)));
-    TRY(WriteFile(row.path, frame.get_chunk_reply().data(), Durable::no));
+    TRY(WriteFile(row.path, data, Durable::no));
     return true;
   }
 };
