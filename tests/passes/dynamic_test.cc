@@ -74,8 +74,6 @@ TEST_F(DynamicTest, RecurrentLayersAreQuantizedAndStayClose) {
 TEST_F(DynamicTest, ARecurrentLayerWithTheBatchFirstIsLeft) {
   ModelBuilder b = Recurrent(1, true);
   SetIntAttribute(*b.graph()->mutable_node(0), "layout", 1);
-  b.graph()->mutable_input(0)->mutable_type()->mutable_tensor_type()->mutable_shape()->mutable_dim(0)->set_dim_value(1);
-  b.graph()->mutable_output(0)->mutable_type()->mutable_tensor_type()->clear_shape();
   const auto built = Apply(Save(b), "dynamic_int8");
   ASSERT_FALSE(built);
   EXPECT_NE(built.error().message.find("layout"), std::string::npos) << built.error().message;

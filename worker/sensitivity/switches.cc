@@ -82,22 +82,28 @@ class Switcher {
     return gather.output(0);
   }
 
-  // The name under which the switched model has a constant of the built one.
-  std::string BuiltConstant(const std::string& name) {
-    const auto known = constants_.find(name);
-    if (known != constants_.end()) return known->second;
-    const onnx::TensorProto& tensor = *theirs_.Find(name);
-    const onnx::TensorProto* same = ours_.Find(name);
-    if (same != nullptr && SameTensor(*same, tensor)) return constants_[name] = name;
-    const std::string fresh = names_.FreshName("hone_built/" + name);
-    onnx::TensorProto& added = *graph_->add_initializer();
-    added = tensor;
-    added.set_name(fresh);
-    return constants_[name] = fresh;
+  // Constants that a branch has for itself. Those with the original's content stay the outer graph's, but for
+  // DequantizeLinear's: ONNX Runtime looks for them beside the node alone when it fuses it.
+  void CopyConstants(const onnx::NodeProto& node, const Constants& constants, bool foreign, onnx::GraphProto& branch,
+                     Renames& renames) {
+    std::vector<std::string> read(node.input().begin(), node.input().end());
+    for (auto& captured : CapturedNames(node)) read.push_back(std::move(captured));
+    for (const auto& input : read) {
+      const auto* tensor = input.empty() || renames.contains(input) ? nullptr : constants.Find(input);
+      if (tensor == nullptr) continue;
+      const auto* ours = ours_.Find(input);
+      const bool same = !foreign || (ours != nullptr && SameTensor(*ours, *tensor));
+      if (same && node.op_type() != "DequantizeLinear") continue;
+      renames[input] = names_.FreshName(fmt::format("{}/{}", branch.name(), input));
+      onnx::TensorProto& added = *branch.add_initializer();
+      added = *tensor;
+      added.set_name(renames[input]);
+    }
   }
 
   onnx::GraphProto Branch(const onnx::GraphProto& source, const std::vector<int>& nodes,
-                          const std::vector<std::string>& outputs, const Constants* foreign, const char* name) {
+                          const std::vector<std::string>& outputs, const Constants& constants, bool foreign,
+                          const char* name) {
     Renames renames;
     onnx::GraphProto branch;
     branch.set_name(names_.FreshName(name));
@@ -106,15 +112,7 @@ class Switcher {
         if (!output.empty()) renames[output] = names_.FreshName(fmt::format("{}/{}", branch.name(), output));
       }
     }
-    if (foreign != nullptr) {
-      for (const int n : nodes) {
-        std::vector<std::string> read(source.node(n).input().begin(), source.node(n).input().end());
-        for (auto& captured : CapturedNames(source.node(n))) read.push_back(std::move(captured));
-        for (const auto& input : read) {
-          if (!input.empty() && foreign->Find(input) != nullptr) renames[input] = BuiltConstant(input);
-        }
-      }
-    }
+    for (const int n : nodes) CopyConstants(source.node(n), constants, foreign, branch, renames);
     for (const int n : nodes) {
       onnx::NodeProto& node = *branch.add_node();
       node = source.node(n);
@@ -136,8 +134,8 @@ class Switcher {
       attribute->set_type(onnx::AttributeProto::GRAPH);
       *attribute->mutable_g() = std::move(branch);
     };
-    add("then_branch", Branch(built_.graph(), change.built, change.outputs, &theirs_, "hone_then"));
-    add("else_branch", Branch(original_.graph(), change.original, change.outputs, nullptr, "hone_else"));
+    add("then_branch", Branch(built_.graph(), change.built, change.outputs, theirs_, true, "hone_then"));
+    add("else_branch", Branch(original_.graph(), change.original, change.outputs, ours_, false, "hone_else"));
     return node;
   }
 
@@ -170,7 +168,6 @@ class Switcher {
   SwitchedModel result_;
   onnx::GraphProto* graph_ = nullptr;
   std::vector<onnx::NodeProto> added_;
-  std::map<std::string, std::string> constants_;
 };
 
 }  // namespace
