@@ -41,14 +41,14 @@ class OrtRunner:
 
 
 def free_dimensions(path, shapes):
-    """Named free dimensions of an ONNX file's inputs with the lengths that the samples give them."""
+    """Named free dimensions of an ONNX file's inputs with the lengths that the samples give them, where a name has one length alone."""
     import onnx
     found = {}
     for value in onnx.load(path, load_external_data=False).graph.input:
         for axis, dimension in enumerate(value.type.tensor_type.shape.dim):
             if dimension.dim_param and value.name in shapes:
-                found[dimension.dim_param] = shapes[value.name][axis]
-    return found
+                found.setdefault(dimension.dim_param, set()).add(shapes[value.name][axis])
+    return {name: lengths.pop() for name, lengths in found.items() if len(lengths) == 1}
 
 
 class OpenVinoRunner:
@@ -148,6 +148,12 @@ def accuracy(runner, feeds, expected, labels):
     return told
 
 
+def reason(error):
+    """The first line of an error that is not a place in the runtime's sources."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return next((line for line in lines if not line.startswith("Exception from")), lines[0] if lines else type(error).__name__)[:300]
+
+
 def main():
     runtime, request = RUNNERS[sys.argv[1]], json.load(sys.stdin)
     first, count = request["from"], request["samples"]
@@ -166,7 +172,7 @@ def main():
             runners[name] = runtime(path, request["threads"], shapes)
             answer[name] = accuracy(runners[name], feeds, expected, labels)
         except Exception as error:  # A runtime that refuses an artifact is a result, told with its words.
-            answer[name] = {"failed": str(error).strip().splitlines()[0][:300]}
+            answer[name] = {"failed": reason(error)}
             runners.pop(name, None)
     if "reference" not in runners:
         raise SystemExit(f"{sys.argv[1]} does not run the original model: {answer['reference']['failed']}")
