@@ -71,6 +71,20 @@ TEST_F(MeasureTest, SameModelInBothRuntimesAgreesAndEveryFigureIsThere) {
   }
 }
 
+TEST_F(MeasureTest, ACandidateThatDoesNotRunAsItsPassesClaimFailsBeforeItIsMeasured) {
+  for (const char* backend : {"onnxruntime", "openvino"}) {
+    proto::MeasureTask task = Task(backend);
+    proto::Claim& claim = *task.add_claims();
+    claim.set_pass("static_int8");
+    claim.add_precisions("int8");
+    const auto result = RunMeasure(task);
+    ASSERT_FALSE(result.has_value()) << backend;
+    EXPECT_EQ(result.error().code, ErrorCode::kFailed);
+    EXPECT_NE(result.error().message.find("claims int8"), std::string::npos) << result.error().message;
+    EXPECT_NE(result.error().message.find(backend), std::string::npos) << result.error().message;
+  }
+}
+
 TEST_F(MeasureTest, ReferenceOutputsAreKeptAndGiveTheSameAccuracy) {
   const proto::MeasureTask task = Task("openvino");
   const auto first = RunMeasure(task);

@@ -85,12 +85,14 @@ TEST_F(OpenvinoWeightsTest, WeightsThatCannotBeCompressedAreToldOrRejected) {
 TEST(OpenvinoCodesTest, SingleSignGroupsKeepZeroInTheirRange) {
   std::vector<float> values(16);
   for (size_t i = 0; i < values.size(); ++i) values[i] = 10.0F + static_cast<float>(i) / 16;
-  const EncodedWeights encoded = EncodeWeights(values, 16, {4, false, false});
+  const CodeFormat asymmetric = {4, false, false};
+  const EncodedWeights encoded = EncodeWeights(values.data(), 16, 16, asymmetric);
   EXPECT_EQ(encoded.zero_points[0], 0);
-  EXPECT_LT(encoded.squared_error / encoded.squared_sum, 0.001);
-  const EncodedWeights zeros = EncodeWeights(std::vector<float>(16, 0.0F), 16, {4, true, false});
-  EXPECT_EQ(zeros.squared_error, 0);
-  EXPECT_EQ(PackNibbles({1, 2, 15}), (std::vector<uint8_t>{0x21, 0x0f}));
+  EXPECT_LT(EncodingNoise(values.data(), 16, asymmetric, encoded), 0.001);
+  const std::vector<float> zeros(37, 0.0F);
+  const CodeFormat symmetric = {4, true, false};
+  EXPECT_EQ(EncodingNoise(zeros.data(), 37, symmetric, EncodeWeights(zeros.data(), 37, 37, symmetric)), 0);
+  EXPECT_EQ(PackNibbles({1, 2, 0xff}), (std::vector<uint8_t>{0x21, 0x0f}));
 }
 
 }  // namespace

@@ -103,6 +103,51 @@ TEST_F(OpenvinoInt8Test, IrIsTakenTooAndAQuantizedOneIsRejected) {
   EXPECT_THAT(again.error().message, HasSubstr("quantized already"));
 }
 
+TEST_F(OpenvinoInt8Test, OutlierChannelsAreSpreadOverCopiesAndEveryRowLosesLess) {
+  // One hidden channel is huge in the first row alone, as that of a sentence's first token in real transformers.
+  constexpr size_t rows = 8, inputs = 32, hidden = 64, outputs = 24, samples = 24;
+  ModelBuilder b(17, 3);
+  b.Input("x", {1, rows, inputs}).Output("y", {1, rows, outputs});
+  std::mt19937 random(6);
+  std::normal_distribution<float> normal;
+  std::vector<float> up(inputs * hidden);
+  for (size_t i = 0; i < up.size(); ++i) up[i] = i < hidden ? (i == 7 ? 60.0F : 0.0F) : 0.3F * normal(random);
+  b.Constant("up_w", {inputs, hidden}, up).Weight("up_b", {hidden}, 0.2F);
+  b.Weight("down_w", {hidden, outputs}, 0.5F).Weight("down_b", {outputs}, 0.1F);
+  b.Node("MatMul", {"x", "up_w"}, {"up"});
+  b.Node("Add", {"up_b", "up"}, {"hidden"});
+  b.Node("Relu", {"hidden"}, {"active"});
+  b.Node("MatMul", {"active", "down_w"}, {"down"});
+  b.Node("Add", {"down", "down_b"}, {"y"});
+  const fs::path model = Save(b);
+  std::vector<float> values(samples * rows * inputs);
+  for (size_t i = 0; i < values.size(); ++i)
+    values[i] = i % inputs > 0 ? normal(random) : ((i / inputs) % rows == 0 ? 1.0F : 0.0F);
+  const fs::path data = Path("data.npz");
+  WriteNpz(data, {{"x", FloatArray({samples, rows, inputs}, values)}});
+  const auto error_of = [&](bool spread) {
+    const auto made = Make(LocalFile(model, "onnx"), "openvino_int8",
+                           {{"model_type", TextValue("transformer")},
+                            {"exclude", TextValue("up_node")},  // Its own rounding would hide the second product's.
+                            {"spread_outliers", BoolValue(spread)}},
+                           data);
+    EXPECT_TRUE(made) << made.error().message;
+    if (spread) {
+      EXPECT_THAT(made->notes, Contains("outlier channels of 1 activations spread over 16 copies each"));
+    }
+    const auto wanted = Outputs(LocalFile(model, "onnx"), "onnxruntime", data);
+    const auto got = Outputs(made->bundle, "openvino", data, {{"inference_precision", TextValue("f32")}});
+    EXPECT_TRUE(wanted && got);
+    double error = 0;
+    for (size_t i = 0; i < wanted->size(); ++i) {
+      const auto difference = static_cast<double>((*got)[i] - (*wanted)[i]);
+      error += difference * difference;
+    }
+    return error;
+  };
+  EXPECT_LT(error_of(true), 0.5 * error_of(false));
+}
+
 TEST_F(OpenvinoInt8Test, BiasCorrectionBringsTheMeanBack) {
   // One product whose inputs are far from zero: rounding the weights shifts every output the same way.
   ModelBuilder b(17, 3);

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <iterator>
 #include <limits>
 
 #include "kernels/half.h"
@@ -16,16 +17,12 @@ constexpr float kNormalQuantiles[16] = {
     -1.0F,        -0.6961928F, -0.52507305F, -0.3949175F, -0.28444138F, -0.18477343F, -0.091050036F, 0.0F,
     0.0795803F,   0.1609302F,  0.2461123F,   0.33791524F, 0.44070983F,  0.562617F,    0.72295684F,   1.0F};
 
-float Floored(float scale) { return std::fabs(scale) < kEpsilon ? kEpsilon : scale; }
+// Values that are worked on at once: loops of this many have no rest, so the compiler makes vectors of them.
+constexpr size_t kLanes = 16;
+// Added and taken away, it leaves a float of at most 2^22 rounded to an integer, ties to even.
+constexpr float kRounder = 12582912.0F;
 
-uint8_t NearestQuantile(float value) {
-  uint8_t code = 0;
-  for (size_t i = 0; i + 1 < 16; ++i) {
-    const float middle = (kNormalQuantiles[i] + kNormalQuantiles[i + 1]) / 2.0F;
-    if (middle < value) code = static_cast<uint8_t>(i + 1);
-  }
-  return code;
-}
+float Floored(float scale) { return std::fabs(scale) < kEpsilon ? kEpsilon : scale; }
 
 float AsStored(float scale) {
   uint16_t half = 0;
@@ -35,74 +32,143 @@ float AsStored(float scale) {
   return stored;
 }
 
-struct Group {
-  float scale = 1;
-  int zero_point = 0;
+struct Ends {
+  float low;
+  float high;
 };
 
-Group ParametersOf(const float* values, size_t count, const CodeFormat& format) {
-  const auto [least, most] = std::minmax_element(values, values + count);
-  Group group;
-  if (format.nf4) {
-    group.scale = Floored(std::max(std::fabs(*least), std::fabs(*most)));
-  } else if (format.symmetric) {
-    const float below = std::fabs(*least);
-    group.scale = Floored((below >= *most ? below : -*most) / static_cast<float>(1 << (format.bits - 1)));
-  } else {
-    const float low = std::min(*least, 0.0F);
-    const float high = std::max(*most, 0.0F);
-    const int last = (1 << format.bits) - 1;
-    group.scale = Floored((high - low) / static_cast<float>(last));
-    group.zero_point = std::clamp(-static_cast<int>(std::nearbyint(low / group.scale)), 0, last);
+Ends EndsOf(const float* values, size_t count) {
+  float low[kLanes];
+  float high[kLanes];
+  for (size_t i = 0; i < kLanes; ++i) low[i] = high[i] = values[0];
+  const size_t whole = count / kLanes * kLanes;
+  for (size_t at = 0; at < whole; at += kLanes) {
+    for (size_t i = 0; i < kLanes; ++i) {
+      low[i] = values[at + i] < low[i] ? values[at + i] : low[i];
+      high[i] = values[at + i] > high[i] ? values[at + i] : high[i];
+    }
   }
-  return group;
+  for (size_t at = whole; at < count; ++at) {
+    low[0] = std::min(low[0], values[at]);
+    high[0] = std::max(high[0], values[at]);
+  }
+  return {*std::min_element(low, low + kLanes), *std::max_element(high, high + kLanes)};
 }
 
-// The code and the value that it stands for before the scale.
-struct Code {
-  uint8_t code = 0;
-  float level = 0;
+// How a group's values become codes.
+struct Coder {
+  float scale = 1;
+  float zero_point = 0;
+  float least = 0;
+  float most = 0;
 };
 
-Code Encode(float value, const Group& group, const CodeFormat& format) {
-  const float scaled = value / group.scale;
+Coder CoderFor(const Ends& ends, const CodeFormat& format) {
+  Coder coder;
+  const int codes = 1 << format.bits;
   if (format.nf4) {
-    const uint8_t code = NearestQuantile(scaled);
-    return {code, kNormalQuantiles[code]};
+    coder.scale = Floored(std::max(std::fabs(ends.low), std::fabs(ends.high)));
+  } else if (format.symmetric) {
+    const float below = std::fabs(ends.low);
+    coder.scale = Floored((below >= ends.high ? below : -ends.high) / static_cast<float>(codes / 2));
+    coder.least = static_cast<float>(-codes / 2);
+    coder.most = static_cast<float>(codes / 2 - 1);
+  } else {
+    const float low = std::min(ends.low, 0.0F);
+    const float high = std::max(ends.high, 0.0F);
+    coder.most = static_cast<float>(codes - 1);
+    coder.scale = Floored((high - low) / coder.most);
+    coder.zero_point = std::clamp(-std::nearbyint(low / coder.scale), 0.0F, coder.most);
   }
-  const int low = format.symmetric ? -(1 << (format.bits - 1)) : 0;
-  const int high = low + (1 << format.bits) - 1;
-  const float shifted = format.symmetric ? scaled : scaled + static_cast<float>(group.zero_point);
-  const float rounded = std::clamp(std::nearbyint(shifted), static_cast<float>(low), static_cast<float>(high));
-  const int code = static_cast<int>(rounded);
-  return {static_cast<uint8_t>(code), static_cast<float>(code - group.zero_point)};
+  return coder;
+}
+
+// Count: kLanes, or fewer for the rest of a group.
+template <size_t kCount>
+void EncodeLanes(const float* values, const Coder& coder, uint8_t* codes) {
+  float shifted[kCount];
+  for (size_t i = 0; i < kCount; ++i) {
+    const float code = values[i] / coder.scale + coder.zero_point;
+    const float above = code < coder.least ? coder.least : code;
+    shifted[i] = ((above > coder.most ? coder.most : above) + kRounder) - kRounder;
+  }
+  for (size_t i = 0; i < kCount; ++i) codes[i] = static_cast<uint8_t>(static_cast<int>(shifted[i]));
+}
+
+// The number of middles between quantiles that lie below the value.
+template <size_t kCount>
+void EncodeQuantiles(const float* values, const Coder& coder, uint8_t* codes) {
+  float scaled[kCount];
+  int code[kCount];
+  for (size_t i = 0; i < kCount; ++i) {
+    scaled[i] = values[i] / coder.scale;
+    code[i] = 0;
+  }
+  for (size_t quantile = 0; quantile + 1 < std::size(kNormalQuantiles); ++quantile) {
+    const float middle = (kNormalQuantiles[quantile] + kNormalQuantiles[quantile + 1]) / 2.0F;
+    for (size_t i = 0; i < kCount; ++i) code[i] += middle < scaled[i] ? 1 : 0;
+  }
+  for (size_t i = 0; i < kCount; ++i) codes[i] = static_cast<uint8_t>(code[i]);
+}
+
+void EncodeGroup(const float* values, size_t count, const Coder& coder, bool quantiles, uint8_t* codes) {
+  const size_t whole = count / kLanes * kLanes;
+  for (size_t at = 0; at < whole; at += kLanes) {
+    if (quantiles) {
+      EncodeQuantiles<kLanes>(values + at, coder, codes + at);
+    } else {
+      EncodeLanes<kLanes>(values + at, coder, codes + at);
+    }
+  }
+  for (size_t at = whole; at < count; ++at) {
+    if (quantiles) {
+      EncodeQuantiles<1>(values + at, coder, codes + at);
+    } else {
+      EncodeLanes<1>(values + at, coder, codes + at);
+    }
+  }
+}
+
+double LevelOf(uint8_t code, uint8_t zero_point, const CodeFormat& format) {
+  if (format.nf4) return static_cast<double>(kNormalQuantiles[code & 15]);
+  return format.symmetric ? static_cast<int8_t>(code) : static_cast<int>(code) - zero_point;
 }
 
 }  // namespace
 
-EncodedWeights EncodeWeights(const std::vector<float>& values, size_t group, const CodeFormat& format) {
-  EncodedWeights result;
-  result.codes.resize(values.size());
-  for (size_t at = 0; at < values.size(); at += group) {
-    const Group parameters = ParametersOf(&values[at], group, format);
-    const float stored = AsStored(parameters.scale);
-    result.scales.push_back(parameters.scale);
-    if (!format.symmetric && !format.nf4) result.zero_points.push_back(static_cast<uint8_t>(parameters.zero_point));
-    for (size_t i = at; i < at + group; ++i) {
-      const Code code = Encode(values[i], parameters, format);
-      result.codes[i] = code.code;
-      const double error = static_cast<double>(values[i]) - static_cast<double>(code.level) * static_cast<double>(stored);
-      result.squared_error += error * error;
-      result.squared_sum += static_cast<double>(values[i]) * static_cast<double>(values[i]);
-    }
+EncodedWeights EncodeWeights(const float* values, size_t count, size_t group, const CodeFormat& format) {
+  EncodedWeights encoded;
+  encoded.codes.resize(count);
+  encoded.scales.reserve(count / group);
+  const bool asymmetric = !format.symmetric && !format.nf4;
+  for (size_t at = 0; at < count; at += group) {
+    const Coder coder = CoderFor(EndsOf(values + at, group), format);
+    EncodeGroup(values + at, group, coder, format.nf4, &encoded.codes[at]);
+    encoded.scales.push_back(coder.scale);
+    if (asymmetric) encoded.zero_points.push_back(static_cast<uint8_t>(coder.zero_point));
   }
-  return result;
+  return encoded;
+}
+
+double EncodingNoise(const float* values, size_t group, const CodeFormat& format, const EncodedWeights& encoded) {
+  double error = 0;
+  double energy = 0;
+  for (size_t i = 0; i < encoded.codes.size(); ++i) {
+    const size_t of = i / group;
+    const uint8_t zero_point = encoded.zero_points.empty() ? uint8_t{0} : encoded.zero_points[of];
+    const double value = static_cast<double>(values[i]);
+    const double stands_for = LevelOf(encoded.codes[i], zero_point, format) * static_cast<double>(AsStored(encoded.scales[of]));
+    error += (value - stands_for) * (value - stands_for);
+    energy += value * value;
+  }
+  return energy > 0 ? error / energy : 0;
 }
 
 std::vector<uint8_t> PackNibbles(const std::vector<uint8_t>& codes) {
   std::vector<uint8_t> packed((codes.size() + 1) / 2, 0);
-  for (size_t i = 0; i < codes.size(); ++i)
-    packed[i / 2] = static_cast<uint8_t>(packed[i / 2] | (codes[i] & 15U) << (i % 2 == 0 ? 0 : 4));
+  for (size_t i = 0; i + 1 < codes.size(); i += 2)
+    packed[i / 2] = static_cast<uint8_t>((codes[i] & 15U) | (codes[i + 1] & 15U) << 4);
+  if (codes.size() % 2 == 1) packed.back() = codes.back() & 15U;
   return packed;
 }
 

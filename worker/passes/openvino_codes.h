@@ -22,14 +22,15 @@ struct CodeFormat {
 
 struct EncodedWeights {
   std::vector<uint8_t> codes;  // One a byte; signed ones in two's complement.
-  std::vector<float> scales;   // One a group.
+  std::vector<float> scales;  // One a group.
   std::vector<uint8_t> zero_points;  // One a group where asymmetric.
-  double squared_error = 0;    // Of what the codes stand for with the stored scales, over all values.
-  double squared_sum = 0;      // Of the values.
 };
 
-// values: groups of `group` consecutive values.
-EncodedWeights EncodeWeights(const std::vector<float>& values, size_t group, const CodeFormat& format);
+// `count` finite values in groups of `group` consecutive ones.
+EncodedWeights EncodeWeights(const float* values, size_t count, size_t group, const CodeFormat& format);
+
+// The squared error of what the codes stand for with the stored scales, as a share of the values' squares.
+double EncodingNoise(const float* values, size_t group, const CodeFormat& format, const EncodedWeights& encoded);
 
 // Two codes a byte, the first in the low half.
 std::vector<uint8_t> PackNibbles(const std::vector<uint8_t>& codes);

@@ -4,7 +4,8 @@
 //
 // In this order: smoothing points are prepared (a Multiply by one, so that everything behind sees the graph as it will
 // be); quantizers are placed; one run over the calibration data measures every place, and what smoothing and bias
-// correction need; then scales are chosen, weights are quantized and FakeQuantize layers are put in.
+// correction need; then scales are chosen, outlier channels are spread over copies (openvino_outliers.h), weights are
+// quantized and FakeQuantize layers are put in.
 //
 // Smoothing (SmoothQuant) divides each channel of a product's input by s and multiplies the weights with it. The range of
 // what is divided follows exactly from the channels' ranges, so no second run is needed; it takes the scales, and so
@@ -27,6 +28,7 @@
 #include "common/base/strings.h"
 #include "worker/passes/openvino_graph.h"
 #include "worker/passes/openvino_layers.h"
+#include "worker/passes/openvino_outliers.h"
 #include "worker/passes/openvino_quantizers.h"
 #include "worker/passes/openvino_smoothing.h"
 #include "worker/passes/openvino_taps.h"
@@ -39,6 +41,10 @@ namespace op = ov::op;
 
 // Smoothing scales come from as many samples; it bounds what is kept of them.
 constexpr size_t kSmoothingSamples = 128;
+// Copies of outlier channels that a product gets: a vector's worth, so that its kernel has no rest to work off.
+constexpr size_t kCopies = 16;
+// Spreading must bring the expected error down to this share to be worth the larger product.
+constexpr double kWorthCopying = 0.8;
 
 // --- smoothing ---------------------------------------------------------------------------------------------------
 
@@ -51,10 +57,12 @@ struct SmoothGroup {
   // Filled while samples run.
   SmoothingInput input;
   std::vector<double> mean_sums;
-  std::vector<double> square_sums;
-  std::vector<float> scales;    // s; empty until known.
-  std::vector<float> inverses;  // 1 / s
-  double noise = 0;             // Expected, as a share of the outputs' energy.
+  std::vector<double> share_sums;
+  double inverse_energy_sum = 0;
+  // Of each channel, then of each copy.
+  std::vector<float> scales;    // What weights are multiplied with; empty until known.
+  std::vector<float> inverses;  // What the input is multiplied with: 1 / scale, shared by a channel's copies.
+  std::vector<size_t> copies;   // Channels that are computed again.
 };
 
 std::shared_ptr<op::v0::Constant> ScaleConstant(const std::vector<float>& values, size_t rank) {
@@ -100,18 +108,73 @@ std::vector<SmoothGroup> PrepareSmoothing(const ov::Model& model, const NameFilt
       weight.reader.get_node()->input(0).replace_source_output(group.multiply->output(0));
     group.input.magnitudes.assign(group.channels, 0.0F);
     group.mean_sums.assign(group.channels, 0.0);
-    group.square_sums.assign(group.channels, 0.0);
+    group.share_sums.assign(group.channels, 0.0);
   }
   return groups;
 }
 
-void ChooseScales(SmoothGroup& group, double alpha, Scheme scheme) {
+// What is known of the input when the channels have copies.
+SmoothingInput Spread(const SmoothingInput& input, const std::vector<size_t>& copies, const std::vector<float>& parts) {
+  SmoothingInput spread = input;
+  const auto grow = [&](auto& values) {
+    for (const size_t channel : copies) values.push_back(values[channel]);
+  };
+  grow(spread.magnitudes);
+  grow(spread.shares);
+  spread.parts = parts;
+  for (auto& sample : spread.samples) grow(sample);
+  for (size_t c = 0; c < parts.size(); ++c) {
+    spread.magnitudes[c] /= parts[c];
+    spread.shares[c] /= static_cast<double>(parts[c]) * static_cast<double>(parts[c]);
+    for (auto& sample : spread.samples) {
+      sample[c].low /= parts[c];
+      sample[c].high /= parts[c];
+    }
+  }
+  return spread;
+}
+
+// In how many parts each channel and each copy is; of no copies all are whole.
+std::vector<float> PartsOf(size_t channels, const std::vector<size_t>& copies) {
+  std::vector<float> parts(channels, 1.0F);
+  for (const size_t channel : copies) ++parts[channel];
+  for (const size_t channel : copies) parts.push_back(parts[channel]);
+  return parts;
+}
+
+std::vector<double> DifficultyOf(const SmoothGroup& group) {
+  const WeightLayout layout = LayoutOf(group.weights[0]);
+  const FloatView values(*group.weights[0].constant);
+  std::vector<float> magnitudes(layout.Inputs(), 0.0F);
+  VisitWeight(layout, [&](size_t element, size_t, size_t input) {
+    magnitudes[input] = std::max(magnitudes[input], std::fabs(values.data()[element]));
+  });
+  std::vector<double> difficulty;
+  for (size_t c = 0; c < magnitudes.size(); ++c)
+    difficulty.push_back(static_cast<double>(group.input.magnitudes[c]) * static_cast<double>(magnitudes[c]));
+  return difficulty;
+}
+
+void ChooseScales(SmoothGroup& group, double alpha, Scheme scheme, bool may_copy) {
   const auto samples = static_cast<double>(group.input.samples.size());
-  for (const double sum : group.square_sums) group.input.mean_squares.push_back(samples > 0 ? sum / samples : 0);
+  for (const double sum : group.share_sums) group.input.shares.push_back(samples > 0 ? sum / samples : 0);
+  if (samples > 0) group.input.inverse_energy = group.inverse_energy_sum / samples;
   group.scales = alpha < 0 ? BestSmoothing(group.input, group.weights, scheme)
                            : FixedSmoothing(group.input, group.weights, alpha);
-  for (const float scale : group.scales) group.inverses.push_back(1.0F / scale);
-  group.noise = ExpectedNoise(group.input, group.weights, group.scales, scheme);
+  if (may_copy) {
+    const std::vector<size_t> copies = ChannelsToCopy(DifficultyOf(group), kCopies);
+    const SmoothingInput spread = Spread(group.input, copies, PartsOf(group.channels, copies));
+    WeightPlace larger = group.weights[0];
+    larger.constant = WithCopies(*larger.constant, *larger.reduction_axis, copies);
+    std::vector<float> scales = BestSmoothing(spread, {larger}, scheme);
+    const double before = ExpectedError(group.input, group.weights, group.scales, scheme);
+    if (ExpectedError(spread, {larger}, scales, scheme) < kWorthCopying * before) {
+      group.copies = copies;
+      group.scales = std::move(scales);
+    }
+  }
+  const std::vector<float> parts = PartsOf(group.channels, group.copies);
+  for (size_t c = 0; c < group.scales.size(); ++c) group.inverses.push_back(1.0F / (group.scales[c] * parts[c]));
 }
 
 // --- statistics --------------------------------------------------------------------------------------------------
@@ -193,11 +256,22 @@ class Int8Model {
     alpha_ = options.transformer ? context_.Real("smooth_alpha") : 0;
     return CallOpenvino("place the quantizers", [&] {
              if (alpha_ != 0) groups_ = PrepareSmoothing(model, filter);
+             FindSources();
              placement_ = PlaceQuantizers(model, options, filter);
              return 0;
            })
         .map([](int) {})
         .and_then([&] { return placement_.tally.CheckAny("matrix product or convolution"); });
+  }
+
+  // Where channels may be copied: one product reads them, and their makers' weights are read by nobody else.
+  void FindSources() {
+    for (const SmoothGroup& group : groups_) {
+      std::optional<std::vector<ChannelConstant>> sources;
+      if (alpha_ < 0 && context_.Bool("spread_outliers") && group.weights.size() == 1)
+        sources = ChannelSources(group.source, *group.multiply);
+      sources_.push_back(std::move(sources));
+    }
   }
 
   // The tap of a source; ranges a channel where an axis is given. One tap serves all that want no other axis.
@@ -299,8 +373,9 @@ class Int8Model {
     if (group.scales.empty()) {
       for (size_t c = 0; c < group.channels; ++c) {
         group.input.magnitudes[c] = std::max(group.input.magnitudes[c], tap.channels[c].AbsMax());
-        group.square_sums[c] += tap.channel_mean_squares[c];
+        group.share_sums[c] += tap.channel_shares[c];
       }
+      group.inverse_energy_sum += tap.inverse_energy;
       group.input.samples.push_back(std::move(tap.channels));
     } else {
       AddDivided(group, tap.channels);
@@ -311,12 +386,39 @@ class Int8Model {
   // The scales become known, and what was kept goes into the ranges of those that read the divided tensors.
   void Settle() {
     ParallelFor(context_.threads, groups_.size(), [&](size_t i) {
-      if (groups_[i].scales.empty()) ChooseScales(groups_[i], alpha_, options_.scheme);
+      SmoothGroup& group = groups_[i];
+      if (group.scales.empty()) ChooseScales(group, alpha_, options_.scheme, sources_[i].has_value());
     });
+    for (size_t i = 0; i < groups_.size(); ++i) {
+      if (!groups_[i].copies.empty()) Copy(groups_[i], *sources_[i]);
+    }
     for (SmoothGroup& group : groups_) {
       for (const auto& channels : group.input.samples) AddDivided(group, channels);
       group.input.samples = {};
     }
+  }
+
+  // Every constant that holds the channels grows, wherever it is known.
+  void Copy(SmoothGroup& group, const std::vector<ChannelConstant>& sources) {
+    for (const ChannelConstant& source : sources) Grow(source.reader, *source.constant, source.axis, group.copies);
+    const WeightPlace weight = group.weights[0];
+    Grow(weight.reader, *weight.constant, *weight.reduction_axis, group.copies);
+    for (size_t i = 0; i < group.copies.size(); ++i) group.mean_sums.push_back(group.mean_sums[group.copies[i]]);
+    copied_.push_back(&group);
+  }
+
+  void Grow(ov::Input<ov::Node> reader, const op::v0::Constant& constant, size_t axis,
+            const std::vector<size_t>& copies) {
+    const auto grown = WithCopies(constant, axis, copies);
+    reader.replace_source_output(grown->output(0));
+    const auto update = [&](const ov::Node& layer, size_t port, std::shared_ptr<op::v0::Constant>& known) {
+      if (&layer == reader.get_node() && port == reader.get_index()) known = grown;
+    };
+    for (SmoothGroup& group : groups_) {
+      for (WeightPlace& place : group.weights) update(*place.reader.get_node(), place.reader.get_index(), place.constant);
+    }
+    for (WeightPlace& place : placement_.weights) update(*place.reader.get_node(), place.reader.get_index(), place.constant);
+    for (BiasMeasure& measure : biases_) update(*measure.bias.add, measure.bias.port, measure.bias.constant);
   }
 
   void AddDivided(const SmoothGroup& group, const std::vector<kernels::FloatRange>& channels) {
@@ -342,6 +444,7 @@ class Int8Model {
       constant->set_friendly_name(group.multiply->get_friendly_name() + "/scale");
       group.multiply->input(1).replace_source_output(constant->output(0));
     }
+    if (!copied_.empty()) read_.model->validate_nodes_and_infer_types();
     InsertWeights();
     std::map<int, QuantizerLimits> shared = SharedLimits();
     std::map<std::string, int> names;
@@ -450,6 +553,7 @@ class Int8Model {
       WeightJob& job = jobs[index];
       const std::vector<float> values = Smoothed(*placement_.weights[job.places[0]].constant, job);
       job.weight = QuantizeWeight(values, job.layout);
+      if (job.group != nullptr && !job.group->copies.empty()) RoundTogether(values, job);
       for (const size_t place : job.places) {
         if (bias_of[place] != nullptr) corrections[place] = Correction(*bias_of[place], values, job);
       }
@@ -464,6 +568,22 @@ class Int8Model {
       }
     }
     for (const BiasMeasure& measure : biases_) Correct(measure.bias, corrections[measure.weight]);
+  }
+
+  // Parts of one channel get codes whose sum is the nearest to that of their values: one more here, one less there.
+  static void RoundTogether(const std::vector<float>& values, WeightJob& job) {
+    const std::vector<float> parts = PartsOf(job.group->channels, job.group->copies);
+    std::vector<size_t> before(parts.size(), 0);  // Parts of the same channel that stand before.
+    std::vector<size_t> seen(job.group->channels, 1);
+    for (size_t i = 0; i < job.group->copies.size(); ++i) before[job.group->channels + i] = seen[job.group->copies[i]]++;
+    const std::vector<float> scales = job.weight.Scales();
+    VisitWeight(job.layout, [&](size_t element, size_t output, size_t input) {
+      if (parts[input] <= 1) return;
+      const double value = static_cast<double>(values[element]) / static_cast<double>(scales[output]);
+      const auto sum = [&](size_t count) { return std::nearbyint(static_cast<double>(count) * value); };
+      job.weight.codes[element] =
+          static_cast<int8_t>(std::clamp(sum(before[input] + 1) - sum(before[input]), -127.0, 127.0));
+    });
   }
 
   // A table whose codes are widened before the lookup would be folded to float32 at load, beside quantized layers. So
@@ -533,6 +653,8 @@ class Int8Model {
     if (!groups_.empty())
       notes.push_back(fmt::format("{} activations smoothed with {}", groups_.size(),
                                   alpha_ < 0 ? "the exponent of least error each" : fmt::format("alpha {}", alpha_)));
+    if (!copied_.empty())
+      notes.push_back(fmt::format("outlier channels of {} activations spread over {} copies each", copied_.size(), kCopies));
     if (corrected_ > 0) notes.push_back(fmt::format("{} biases corrected", corrected_));
     if (unseen_ > 0) notes.push_back(fmt::format("{} activations left in float: they held no finite value", unseen_));
     for (const PlaceMeasure& measure : measures_) {
@@ -547,7 +669,9 @@ class Int8Model {
   PlacementOptions options_;
   double alpha_ = 0;
   std::vector<SmoothGroup> groups_;
+  std::vector<std::optional<std::vector<ChannelConstant>>> sources_;  // One a group.
   std::vector<size_t> group_taps_;
+  std::vector<const SmoothGroup*> copied_;
   Placement placement_;
   std::vector<Tap> taps_;
   std::vector<PlaceMeasure> measures_;  // One a place.
@@ -579,6 +703,9 @@ proto::PassInfo OpenvinoInt8Info() {
   *info.add_parameters() = RealParameter("smooth_alpha", -1, -1, 1,
                                          "How much of the activations' spread moves into the weights of transformers: 0 "
                                          "turns it off, below 0 it is chosen for each layer by the expected error.");
+  *info.add_parameters() =
+      BoolParameter("spread_outliers", true,
+                    "Spread channels that are far larger than the others over copies, where smoothing is chosen by the error.");
   *info.add_parameters() =
       TextParameter("attention", "scores", {"none", "scores", "all"},
                     "Which products of two activations of a transformer are quantized: queries with keys, or values too.");

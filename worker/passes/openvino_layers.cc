@@ -98,6 +98,14 @@ std::vector<float> FloatsOf(const op::v0::Constant& constant) {
   return constant.cast_vector<float>();
 }
 
+FloatView::FloatView(const op::v0::Constant& constant) : size_(ov::shape_size(constant.get_shape())) {
+  if (constant.get_element_type() == ov::element::f32) {
+    in_place_ = constant.get_data_ptr<float>();
+  } else {
+    copied_ = constant.cast_vector<float>();
+  }
+}
+
 Int8Weight QuantizeWeight(const std::vector<float>& values, const WeightLayout& layout) {
   std::vector<float> magnitudes(layout.Outputs(), 0.0F);
   VisitWeight(layout, [&](size_t element, size_t output, size_t) {

@@ -52,6 +52,18 @@ void VisitWeight(const WeightLayout& layout, const Visit& visit) {
 
 // The values of a constant of any float type.
 std::vector<float> FloatsOf(const ov::op::v0::Constant& constant);
+// The same without a copy where they are float32. The constant must outlive it.
+class FloatView {
+ public:
+  explicit FloatView(const ov::op::v0::Constant& constant);
+  const float* data() const { return copied_.empty() ? in_place_ : copied_.data(); }
+  size_t size() const { return size_; }
+
+ private:
+  const float* in_place_ = nullptr;
+  std::vector<float> copied_;
+  size_t size_ = 0;
+};
 
 // Symmetric int8 codes and what undoes them: Constant(i8) -> Convert -> Multiply(scales).
 struct Int8Weight {

@@ -60,24 +60,24 @@ double MeanRange(const SmoothingInput& input, const std::vector<float>& scales, 
   return input.samples.empty() ? 0 : sum / static_cast<double>(input.samples.size());
 }
 
-double ExpectedError(const SmoothingInput& input, const std::vector<Weight>& weights, const std::vector<float>& scales,
+double ErrorOf(const SmoothingInput& input, const std::vector<Weight>& weights, const std::vector<float>& scales,
                      Scheme scheme) {
   const double step = MeanRange(input, scales, scheme) / 255;
+  const auto parts = [&](size_t c) { return input.parts.empty() ? 1.0 : static_cast<double>(input.parts[c]); };
+  const auto square = [&](size_t c) { return static_cast<double>(scales[c]) * static_cast<double>(scales[c]); };
   double input_energy = 0;
-  for (size_t c = 0; c < scales.size(); ++c)
-    input_energy += input.mean_squares[c] / (static_cast<double>(scales[c]) * static_cast<double>(scales[c]));
+  for (size_t c = 0; c < scales.size(); ++c) input_energy += input.shares[c] / square(c) / parts(c);
   double error = 0;
   for (const Weight& weight : weights) {
     double weight_energy = 0;
-    for (size_t c = 0; c < scales.size(); ++c)
-      weight_energy += weight.square_sums[c] * static_cast<double>(scales[c]) * static_cast<double>(scales[c]);
+    for (size_t c = 0; c < scales.size(); ++c) weight_energy += weight.square_sums[c] * square(c) * parts(c);
     std::vector<float> largest(weight.layout.Outputs(), 0.0F);
     VisitWeight(weight.layout, [&](size_t element, size_t output, size_t channel) {
       largest[output] = std::max(largest[output], std::fabs(weight.values[element]) * scales[channel]);
     });
     double weight_steps = 0;
     for (const float magnitude : largest) weight_steps += static_cast<double>(magnitude) * static_cast<double>(magnitude);
-    error += step * step / 12 * weight_energy + weight_steps / (127.0 * 127.0 * 12) * input_energy;
+    error += step * step / 12 * input.inverse_energy * weight_energy + weight_steps / (127.0 * 127.0 * 12) * input_energy;
   }
   return error;
 }
@@ -97,10 +97,10 @@ std::vector<float> FixedSmoothing(const SmoothingInput& input, const std::vector
 std::vector<float> BestSmoothing(const SmoothingInput& input, const std::vector<WeightPlace>& places, Scheme scheme) {
   const std::vector<Weight> weights = ReduceAll(places);
   std::vector<float> best(input.magnitudes.size(), 1.0F);
-  double least = ExpectedError(input, weights, best, scheme);
+  double least = ErrorOf(input, weights, best, scheme);
   for (const double alpha : kExponents) {
     std::vector<float> scales = ScalesFor(input, weights, alpha);
-    const double error = ExpectedError(input, weights, scales, scheme);
+    const double error = ErrorOf(input, weights, scales, scheme);
     if (error >= least) continue;
     least = error;
     best = std::move(scales);
@@ -108,14 +108,9 @@ std::vector<float> BestSmoothing(const SmoothingInput& input, const std::vector<
   return best;
 }
 
-double ExpectedNoise(const SmoothingInput& input, const std::vector<WeightPlace>& places,
+double ExpectedError(const SmoothingInput& input, const std::vector<WeightPlace>& weights,
                      const std::vector<float>& scales, Scheme scheme) {
-  const std::vector<Weight> weights = ReduceAll(places);
-  double energy = 0;
-  for (const Weight& weight : weights) {
-    for (size_t c = 0; c < scales.size(); ++c) energy += input.mean_squares[c] * weight.square_sums[c];
-  }
-  return energy > 0 ? ExpectedError(input, weights, scales, scheme) / energy : 0;
+  return ErrorOf(input, ReduceAll(weights), scales, scheme);
 }
 
 }  // namespace hone

@@ -17,28 +17,41 @@ namespace {
 // Requests beyond the threads, so that none waits for the calling thread to hand on what is ready.
 constexpr int kSpareRequests = 1;
 
-// Means of finite values and of their squares by channel, in shape [outer, channels, inner].
+// Means of finite values by channel, in shape [outer, channels, inner].
 void ChannelMeans(const float* values, size_t outer, size_t channels, size_t inner, TapSample& sample) {
   std::vector<double>& means = sample.channel_means;
-  std::vector<double>& squares = sample.channel_mean_squares;
   means.assign(channels, 0);
-  squares.assign(channels, 0);
   for (size_t o = 0; o < outer; ++o) {
     for (size_t c = 0; c < channels; ++c) {
       const float* row = values + (o * channels + c) * inner;
       const bool all_finite = sample.channels[c].non_finite == 0;
-      for (size_t i = 0; i < inner; ++i) {
-        const double value = all_finite || std::isfinite(row[i]) ? static_cast<double>(row[i]) : 0.0;
-        means[c] += value;
-        squares[c] += value * value;
-      }
+      for (size_t i = 0; i < inner; ++i)
+        means[c] += all_finite || std::isfinite(row[i]) ? static_cast<double>(row[i]) : 0.0;
     }
   }
   for (size_t c = 0; c < channels; ++c) {
-    if (sample.channels[c].finite == 0) continue;
-    means[c] /= static_cast<double>(sample.channels[c].finite);
-    squares[c] /= static_cast<double>(sample.channels[c].finite);
+    if (sample.channels[c].finite > 0) means[c] /= static_cast<double>(sample.channels[c].finite);
   }
+}
+
+// Rows without energy, or with NaN or infinities, tell nothing.
+void RowShares(const float* values, size_t rows, size_t channels, TapSample& sample) {
+  sample.channel_shares.assign(channels, 0);
+  size_t counted = 0;
+  for (size_t r = 0; r < rows; ++r) {
+    const float* row = values + r * channels;
+    double energy = 0;
+    for (size_t c = 0; c < channels; ++c) energy += static_cast<double>(row[c]) * static_cast<double>(row[c]);
+    if (!(energy > 0) || !std::isfinite(energy)) continue;
+    ++counted;
+    const double inverse = 1 / energy;
+    sample.inverse_energy += inverse;
+    for (size_t c = 0; c < channels; ++c)
+      sample.channel_shares[c] += static_cast<double>(row[c]) * static_cast<double>(row[c]) * inverse;
+  }
+  if (counted == 0) return;
+  sample.inverse_energy /= static_cast<double>(counted);
+  for (double& share : sample.channel_shares) share /= static_cast<double>(counted);
 }
 
 TapSample Reduce(const ov::Tensor& tensor, const std::optional<int64_t>& axis) {
@@ -58,6 +71,7 @@ TapSample Reduce(const ov::Tensor& tensor, const std::optional<int64_t>& axis) {
   sample.channels.resize(shape[at]);
   kernels::ChannelRanges(values, outer, shape[at], inner, sample.channels.data());
   ChannelMeans(values, outer, shape[at], inner, sample);
+  if (inner == 1) RowShares(values, outer, shape[at], sample);
   for (const auto& channel : sample.channels) sample.range.Merge(channel);
   return sample;
 }

@@ -27,8 +27,11 @@ struct Tap {
 struct TapSample {
   kernels::FloatRange range;
   std::vector<kernels::FloatRange> channels;
-  std::vector<double> channel_means;  // Of finite values; 0 where there were none. Of their squares:
-  std::vector<double> channel_mean_squares;
+  std::vector<double> channel_means;  // Of finite values; 0 where there were none.
+  // Where the channels are the last dimension: means over its rows of what share of the row's energy (sum of squares) a
+  // channel has, and of what 1 is of that energy.
+  std::vector<double> channel_shares;
+  double inverse_energy = 0;
 };
 
 // Signature of the model's inputs, to open data for it. kRejected where an input cannot be fed.

@@ -12,11 +12,11 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <cmath>
 #include <openvino/openvino.hpp>
 #include <openvino/opsets/opset13.hpp>
 #include <optional>
 
+#include "kernels/range.h"
 #include "worker/passes/openvino_codes.h"
 #include "worker/passes/openvino_graph.h"
 #include "worker/passes/openvino_layers.h"
@@ -57,17 +57,38 @@ struct Job {
   const ModeRow* mode = nullptr;
   size_t group = 0;  // Of columns; all of them: no groups.
   EncodedWeights codes;
+  double noise = 0;  // Of the codes, where it decides.
 };
 
-std::vector<float> RowsOf(const Job& job) {
-  std::vector<float> values = FloatsOf(*job.constant);
-  if (!job.product || job.product->reduction_axis == 1) return values;
-  std::vector<float> turned(values.size());
-  for (size_t k = 0; k < job.columns; ++k) {
-    for (size_t n = 0; n < job.rows; ++n) turned[n * job.columns + k] = values[k * job.rows + n];
+// Tile of a matrix that is turned at once, so that reads and writes both stay in the cache.
+constexpr size_t kTile = 32;
+
+std::vector<float> Turned(const float* values, size_t rows, size_t columns) {
+  std::vector<float> turned(rows * columns);
+  for (size_t row = 0; row < rows; row += kTile) {
+    for (size_t column = 0; column < columns; column += kTile) {
+      const size_t row_end = std::min(row + kTile, rows);
+      const size_t column_end = std::min(column + kTile, columns);
+      for (size_t r = row; r < row_end; ++r) {
+        for (size_t c = column; c < column_end; ++c) turned[c * rows + r] = values[r * columns + c];
+      }
+    }
   }
   return turned;
 }
+
+// What one output sums over, row after row.
+class Rows {
+ public:
+  explicit Rows(const Job& job) : view_(*job.constant) {
+    if (job.product && job.product->reduction_axis == 0) turned_ = Turned(view_.data(), job.columns, job.rows);
+  }
+  const float* data() const { return turned_.empty() ? view_.data() : turned_.data(); }
+
+ private:
+  FloatView view_;
+  std::vector<float> turned_;
+};
 
 // The largest power of two that is no longer than wished and divides the columns; nullopt where groups would be too
 // short.
@@ -157,15 +178,19 @@ class WeightCompressor {
       job.columns = shape[1];
     }
     if (job.rows == 0 || job.columns < kSmallestGroup) return "the weight is too small";
-    const std::vector<float> values = FloatsOf(*job.constant);
-    const bool finite = std::all_of(values.begin(), values.end(), [](float value) { return std::isfinite(value); });
+    const FloatView values(*job.constant);
+    const bool finite = kernels::Range(values.data(), values.size()).non_finite == 0;
     return finite ? "" : "the weight holds NaN or infinities";
   }
 
-  void EncodeJobs(const std::vector<Job*>& jobs) const {
+  enum class Noise { ignored, measured };
+
+  void EncodeJobs(const std::vector<Job*>& jobs, Noise measure) const {
     ParallelFor(context_.threads, jobs.size(), [&](size_t i) {
       Job& job = *jobs[i];
-      job.codes = EncodeWeights(RowsOf(job), job.group, job.mode->format);
+      const Rows rows(job);
+      job.codes = EncodeWeights(rows.data(), job.rows * job.columns, job.group, job.mode->format);
+      if (measure == Noise::measured) job.noise = EncodingNoise(rows.data(), job.group, job.mode->format, job.codes);
     });
   }
 
@@ -181,14 +206,11 @@ class WeightCompressor {
       candidates.push_back(&job);
       total += static_cast<double>(job.rows * job.columns);
     }
-    EncodeJobs(all);
     const double ratio = context_.Real("ratio");
+    EncodeJobs(all, ratio < 1 ? Noise::measured : Noise::ignored);
     if (ratio >= 1) return;
-    const auto cost = [](const Job* job) {
-      return job->codes.squared_sum > 0 ? job->codes.squared_error / job->codes.squared_sum : 0.0;
-    };
     std::stable_sort(candidates.begin(), candidates.end(),
-                     [&](const Job* a, const Job* b) { return cost(a) < cost(b); });
+                     [](const Job* a, const Job* b) { return a->noise < b->noise; });
     double narrow = 0;
     std::vector<Job*> widened;
     for (Job* job : candidates) {
@@ -197,7 +219,7 @@ class WeightCompressor {
       SetMode(*job, Backup());
       widened.push_back(job);
     }
-    EncodeJobs(widened);
+    EncodeJobs(widened, Noise::ignored);
   }
 
   static void Replace(Job& job) {
@@ -217,15 +239,9 @@ class WeightCompressor {
   void Tell() {
     tally_.Tell(context_.notes);
     std::map<std::string, int> modes;
-    double error = 0, sum = 0;
-    for (const Job& job : jobs_) {
+    for (const Job& job : jobs_)
       ++modes[job.group == job.columns ? job.mode->name : fmt::format("{} in groups of {}", job.mode->name, job.group)];
-      error += job.codes.squared_error;
-      sum += job.codes.squared_sum;
-    }
     for (const auto& [mode, count] : modes) context_.notes.push_back(fmt::format("{} weights as {}", count, mode));
-    if (error > 0 && sum > 0)
-      context_.notes.push_back(fmt::format("signal to noise of the weights {:.1f} dB", 10 * std::log10(sum / error)));
   }
 
   OpenvinoModel& read_;
