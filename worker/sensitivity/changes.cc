@@ -111,6 +111,7 @@ class Comparison {
       change.built = Cone(built_, built_index_, built_constants_, change.outputs);
       change.quantized =
           std::any_of(change.built.begin(), change.built.end(), [&](int m) { return HoldsCodes(built_.node(m)); });
+      if (IsAbsorbed(node, change)) change.absorbed = n;
       TRY(CheckLocal(node, change));
       changes.push_back(std::move(change));
     }
@@ -174,6 +175,13 @@ class Comparison {
                 fmt::format("the pass changes {} without quantizing it, so its layers mean nothing one at a time",
                             Printable(NodeText(node), 200)),
                 "Leave out what moves scales between layers (smoothing, equalization).");
+  }
+
+  // Where the codes of an activation begin at zero, quantizing clips as a Relu does, and passes leave the Relu out.
+  bool IsAbsorbed(const onnx::NodeProto& node, const Change& change) const {
+    if (node.op_type() != "Relu" && node.op_type() != "Clip") return false;
+    return std::none_of(change.built.begin(), change.built.end(),
+                        [&](int m) { return built_.node(m).op_type() == node.op_type(); });
   }
 
   // A constant added to a product.

@@ -31,7 +31,10 @@ struct Change {
   std::vector<std::string> outputs;  // Values that both models have, given by this place.
   std::vector<int> original;  // Nodes of the original that compute them, in its order; the last gives the outputs.
   std::vector<int> built;     // Nodes of the built model, in its order.
-  bool quantized = false;     // The built nodes hold codes of fewer bits.
+  // An activation of the original (Relu, Clip) that the built model leaves to the codes' range behind this place; -1:
+  // none. The built nodes alone give what comes before it.
+  int absorbed = -1;
+  bool quantized = false;  // The built nodes hold codes of fewer bits.
 };
 
 // The places, in the original's order. Values are the same where both models call them the same and agree on the type;

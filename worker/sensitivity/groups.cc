@@ -28,19 +28,20 @@ bool IsNumber(std::string_view word) {
          std::all_of(word.begin(), word.end(), [](unsigned char c) { return std::isdigit(c) != 0; });
 }
 
-// The node of a change that computes: the last of its original nodes.
-const onnx::NodeProto& Heart(const onnx::ModelProto& model, const Change& change) {
-  return model.graph().node(change.original.back());
+bool ReadsWeight(const onnx::NodeProto& node, const Constants& constants) {
+  return std::any_of(node.input().begin(), node.input().end(), [&](const std::string& input) {
+    const auto* tensor = constants.Find(input);
+    return tensor != nullptr && tensor->dims_size() >= 2;
+  });
 }
 
-bool ReadsWeight(const onnx::ModelProto& model, const Constants& constants, const Change& change) {
-  for (const int n : change.original) {
-    for (const auto& input : model.graph().node(n).input()) {
-      const auto* tensor = constants.Find(input);
-      if (tensor != nullptr && tensor->dims_size() >= 2) return true;
-    }
+// The node that a change is named for: the last of its original nodes with a weight (a Relu behind it may have gone
+// into it), else the last.
+const onnx::NodeProto& Heart(const onnx::ModelProto& model, const Constants& constants, const Change& change) {
+  for (auto n = change.original.rbegin(); n != change.original.rend(); ++n) {
+    if (ReadsWeight(model.graph().node(*n), constants)) return model.graph().node(*n);
   }
-  return false;
+  return model.graph().node(change.original.back());
 }
 
 // The change that each change goes with: itself, or the first one that reads what it only moves.
@@ -55,7 +56,8 @@ std::vector<size_t> Leaders(const onnx::ModelProto& model, const std::vector<Cha
   std::vector<size_t> leaders(changes.size());
   for (size_t c = changes.size(); c-- > 0;) {
     leaders[c] = c;
-    if (!MovesData(Heart(model, changes[c]).op_type()) || ReadsWeight(model, constants, changes[c])) continue;
+    const onnx::NodeProto& heart = Heart(model, constants, changes[c]);
+    if (!MovesData(heart.op_type()) || ReadsWeight(heart, constants)) continue;
     for (const auto& output : changes[c].outputs) {
       for (const size_t reader : readers[output]) {
         if (reader > c && leaders[c] == c) leaders[c] = leaders[reader];
@@ -84,10 +86,11 @@ std::vector<ChangeGroup> Gather(const onnx::ModelProto& model, const std::vector
 
 std::vector<ChangeGroup> ByNode(const onnx::ModelProto& model, const std::vector<Change>& changes) {
   const std::vector<size_t> leaders = Leaders(model, changes);
+  const Constants constants(model.graph());
   std::vector<std::string> keys(changes.size());
   std::map<std::string, int> seen;
   for (size_t c = 0; c < changes.size(); ++c) {
-    std::string name = NameOf(Heart(model, changes[c]));
+    std::string name = NameOf(Heart(model, constants, changes[c]));
     // Names need not differ in a valid model.
     if (seen[name]++ > 0) name = fmt::format("{} ({})", name, changes[c].outputs.front());
     keys[c] = std::move(name);
@@ -99,9 +102,10 @@ std::vector<ChangeGroup> ByNode(const onnx::ModelProto& model, const std::vector
 
 std::vector<ChangeGroup> ByBlock(const onnx::ModelProto& model, const std::vector<Change>& changes) {
   const std::vector<size_t> leaders = Leaders(model, changes);
+  const Constants constants(model.graph());
   std::vector<std::string> keys(changes.size());
   for (size_t c = 0; c < changes.size(); ++c) {
-    const std::string name = NameOf(Heart(model, changes[leaders[c]]));
+    const std::string name = NameOf(Heart(model, constants, changes[leaders[c]]));
     keys[c] = BlockOf(name);
     if (keys[c].empty()) keys[c] = name;
   }

@@ -122,6 +122,15 @@ class Switcher {
     return branch;
   }
 
+  // Puts an activation behind the branch's only output.
+  void Activate(const onnx::NodeProto& activation, onnx::GraphProto& branch) {
+    onnx::NodeProto& node = *branch.add_node();
+    node = activation;
+    node.set_input(0, branch.output(0).name());
+    node.set_output(0, names_.FreshName(branch.output(0).name() + "/activated"));
+    branch.mutable_output(0)->set_name(node.output(0));
+  }
+
   onnx::NodeProto MakeIf(const std::string& condition, const Change& change) {
     onnx::NodeProto node;
     node.set_op_type("If");
@@ -134,7 +143,9 @@ class Switcher {
       attribute->set_type(onnx::AttributeProto::GRAPH);
       *attribute->mutable_g() = std::move(branch);
     };
-    add("then_branch", Branch(built_.graph(), change.built, change.outputs, theirs_, true, "hone_then"));
+    onnx::GraphProto then = Branch(built_.graph(), change.built, change.outputs, theirs_, true, "hone_then");
+    if (change.absorbed >= 0) Activate(original_.graph().node(change.absorbed), then);
+    add("then_branch", std::move(then));
     add("else_branch", Branch(original_.graph(), change.original, change.outputs, ours_, false, "hone_else"));
     return node;
   }
