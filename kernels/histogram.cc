@@ -70,6 +70,25 @@ void CountBlocks(const float* values, size_t count, const BinSpan& span, uint16_
   }
 }
 
+// Adds the tables, `stride` counters apart, to the result.
+void AddTables(const uint16_t* tables, size_t stride, size_t bins, uint64_t* counts) {
+  const hn::ScalableTag<uint64_t> d;
+  const hn::Rebind<uint32_t, decltype(d)> d32;
+  const hn::Rebind<uint16_t, decltype(d)> d16;
+  const size_t lanes = hn::Lanes(d);
+  const auto table = [&](size_t index, size_t bin) HWY_ATTR {
+    return hn::PromoteTo(d32, hn::LoadU(d16, tables + index * stride + bin));
+  };
+  size_t bin = 0;
+  for (; bin + lanes <= bins; bin += lanes) {
+    const auto sum = hn::Add(hn::Add(table(0, bin), table(1, bin)), hn::Add(table(2, bin), table(3, bin)));
+    hn::StoreU(hn::Add(hn::LoadU(d, counts + bin), hn::PromoteTo(d, sum)), d, counts + bin);
+  }
+  for (; bin < bins; ++bin) {
+    for (size_t index = 0; index < kBinTables; ++index) counts[bin] += tables[index * stride + bin];
+  }
+}
+
 }  // namespace hone::kernels::HWY_NAMESPACE
 HWY_AFTER_NAMESPACE();
 
@@ -77,6 +96,7 @@ HWY_AFTER_NAMESPACE();
 namespace hone::kernels {
 
 HWY_EXPORT(CountBlocks);
+HWY_EXPORT(AddTables);
 
 void CountBins(const float* values, size_t count, const BinSpan& span, uint64_t* counts) {
   const size_t stride = size_t{span.count} + 1;
@@ -85,11 +105,7 @@ void CountBins(const float* values, size_t count, const BinSpan& span, uint64_t*
     const size_t size = std::min(count / kBinBlock * kBinBlock, kBinFlush);
     tables.assign(kBinTables * stride, 0);
     HWY_DYNAMIC_DISPATCH(CountBlocks)(values, size, span, tables.data());
-    const uint16_t* table = tables.data();
-    for (size_t bin = 0; bin < span.count; ++bin) {
-      counts[bin] +=
-          static_cast<uint32_t>(table[bin]) + table[stride + bin] + table[2 * stride + bin] + table[3 * stride + bin];
-    }
+    HWY_DYNAMIC_DISPATCH(AddTables)(tables.data(), stride, span.count, counts);
     values += size;
     count -= size;
   }
