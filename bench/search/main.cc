@@ -17,12 +17,11 @@ namespace hone {
 namespace {
 
 constexpr uint64_t kProblems = 24;
-const std::vector<uint64_t> kBudgets = {20, 50, 100, 200};
-
 struct SuiteOptions {
-  std::vector<std::string> strategies = {"random", "nsga2", "optuna", "tpe", "local", "auto"};
+  std::vector<std::string> strategies = {"random", "nsga2", "optuna", "tpe", "local", "auto", "auto+table"};
   std::vector<size_t> parallel = {1, 8};
   uint64_t seeds = 1;
+  std::vector<uint64_t> budgets = {20, 50, 100, 200};
 };
 
 double Quantile(std::vector<double> values, double share) {
@@ -33,25 +32,25 @@ double Quantile(std::vector<double> values, double share) {
   return values[low] + (at - static_cast<double>(low)) * (values[high] - values[low]);
 }
 
-void PrintHead(const std::string& title) {
+void PrintHead(const std::string& title, const std::vector<uint64_t>& budgets) {
   fmt::print("\n### {}\n\nTrue regret in %, median / 75 % quantile.\n\n| strategy | workers |", title);
-  for (const uint64_t budget : kBudgets) fmt::print(" n={} |", budget);
+  for (const uint64_t budget : budgets) fmt::print(" n={} |", budget);
   fmt::print(" repeats | ms an ask |\n|---|---|");
-  for (size_t i = 0; i < kBudgets.size(); ++i) fmt::print("---|");
+  for (size_t i = 0; i < budgets.size(); ++i) fmt::print("---|");
   fmt::print("---|---|\n");
 }
 
 void RunGroup(const std::string& title, const std::vector<std::unique_ptr<Problem>>& problems, const SuiteOptions& options) {
-  PrintHead(title);
+  PrintHead(title, options.budgets);
   for (const size_t parallel : options.parallel) {
     for (const std::string& strategy : options.strategies) {
-      std::vector<std::vector<double>> regrets(kBudgets.size());
+      std::vector<std::vector<double>> regrets(options.budgets.size());
       uint64_t duplicates = 0, asked = 0;
       double ms = 0;
       for (size_t p = 0; p < problems.size(); ++p) {
         for (uint64_t seed = 0; seed < options.seeds; ++seed) {
-          const Outcome outcome = RunStrategy(*problems[p], {strategy, kBudgets, parallel, 1000 * seed + p});
-          for (size_t i = 0; i < kBudgets.size(); ++i) regrets[i].push_back(100 * outcome.regret[i]);
+          const Outcome outcome = RunStrategy(*problems[p], {strategy, options.budgets, parallel, 1000 * seed + p});
+          for (size_t i = 0; i < options.budgets.size(); ++i) regrets[i].push_back(100 * outcome.regret[i]);
           duplicates += outcome.duplicates;
           asked += outcome.asked;
           ms += outcome.ask_ms;
@@ -106,6 +105,8 @@ int Tables(const std::string& folder, const SuiteOptions& options) {
     const double gain = (*table)->fallback() / (*table)->optimum();
     problems.push_back(std::move(*table));
     SuiteOptions one = options;
+    // Their recipes have no groups of layers.
+    std::erase(one.strategies, "auto+table");
     one.seeds = std::max<uint64_t>(24, options.seeds);
     RunGroup(fmt::format("{}: {} candidates, the best {:.2f} times as fast as the original, {} seeds", name, size, gain, one.seeds), problems, one);
   }
@@ -131,6 +132,7 @@ int main(int argc, char** argv) {
     one->add_option("--strategies", options.strategies)->delimiter(',');
     one->add_option("--parallel", options.parallel)->delimiter(',');
     one->add_option("--seeds", options.seeds);
+    one->add_option("--budgets", options.budgets)->delimiter(',');
   }
   CLI11_PARSE(app, argc, argv);
   if (*replay) return hone::Replay(path);

@@ -3,7 +3,7 @@
 
     make_table.py HONE_BIN_FOLDER NAME [--models FOLDER] [--out bench/search/tables]
 
-NAME is text_angle, mlp or attention; its recipe lies in the tables' folder. Needs onnx and numpy (ops/setup's peers). Everything is timed, whatever its
+NAME is text_angle, digits or attention; its recipe lies in the tables' folder. Needs onnx and numpy (ops/setup's peers). Everything is timed, whatever its
 accuracy, so that any bound can be asked of the table. Writes NAME.csv (candidate, accuracy_drop, size_bytes, latency samples in ms) and NAME.catalogue.
 """
 import argparse
@@ -27,26 +27,6 @@ def weights(rng, name, *shape):
     # A few large channels, as trained networks have them.
     values[:, rng.integers(shape[-1], size=max(1, shape[-1] // 64))] *= 6
     return numpy_helper.from_array(values.astype(np.float32), name)
-
-
-def mlp(folder, rng):
-    import onnx
-    from onnx import TensorProto, helper
-
-    sizes = [256, 1024, 1024, 512, 32]
-    nodes, initializers, last = [], [], "x"
-    for i, (inner, outer) in enumerate(zip(sizes, sizes[1:])):
-        initializers.append(weights(rng, f"w{i}", inner, outer))
-        nodes.append(helper.make_node("MatMul", [last, f"w{i}"], [f"h{i}"]))
-        last = f"h{i}"
-        if i + 2 < len(sizes):
-            nodes.append(helper.make_node("Relu", [last], [f"r{i}"]))
-            last = f"r{i}"
-    graph = helper.make_graph(nodes, "mlp", [helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, sizes[0]])],
-                              [helper.make_tensor_value_info(last, TensorProto.FLOAT, [1, sizes[-1]])], initializers)
-    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), folder / "mlp.onnx")
-    np.savez(folder / "mlp.npz", x=rng.normal(size=(48, sizes[0])).astype(np.float32))
-    return folder / "mlp.onnx", folder / "mlp.npz"
 
 
 def attention(folder, rng):
@@ -97,14 +77,16 @@ def rows_of(database):
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("bin", type=pathlib.Path)
-    parser.add_argument("name", choices=["text_angle", "mlp", "attention"])
+    parser.add_argument("name", choices=["text_angle", "digits", "attention"])
     parser.add_argument("--models", type=pathlib.Path, default=pathlib.Path.home() / ".cache/hone/deps/bench-models")
     parser.add_argument("--out", type=pathlib.Path, default=pathlib.Path(__file__).parent / "tables")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
         folder = pathlib.Path(scratch)
-        made = {"mlp": mlp, "attention": attention}.get(options.name)
-        model, data = made(folder, np.random.default_rng(1)) if made else (options.models / "text_angle.onnx", options.models / "text_angle.npz")
+        if options.name == "attention":
+            model, data = attention(folder, np.random.default_rng(1))
+        else:
+            model, data = options.models / f"{options.name}.onnx", options.models / f"{options.name}.npz"
         recipe = folder / "recipe.yaml"
         ranges = f"data: {{calibration: {{path: {data}, samples: 16}}, evaluation: {{path: {data}, from: 16, samples: 32}}}}\n"
         recipe.write_text((options.out / f"{options.name}.yaml").read_text() + ranges)

@@ -8,6 +8,7 @@
 
 #include "common/base/result.h"
 #include "coordinator/search/coded.h"
+#include "coordinator/search/sampler.h"
 #include "coordinator/search/space.h"
 
 namespace hone {
@@ -33,6 +34,8 @@ class Problem {
   virtual double ObservedDrop(const Point& point) const = 0;
   // One timing, by chance from `seed`.
   virtual double MeasuredLatency(const Point& point, uint64_t seed) const = 0;
+  // What a sensitivity table would say; empty where the problem has no groups of layers.
+  virtual std::vector<GroupHint> Sensitivity() const { return {}; }
 
  protected:
   void SetSpace(const Space& space) {

@@ -105,15 +105,18 @@ void Tell(const Problem& problem, Measured& measured, uint64_t seed, Observation
 }
 
 void RunSampler(const Problem& problem, const RunPlan& plan, const std::vector<uint64_t>& budgets, Outcome& outcome) {
-  auto sampler = *MakeSampler(plan.strategy);
-  const uint64_t budget = budgets.back();
+  const bool races = plan.strategy.starts_with("auto"), has_table = plan.strategy == "auto+table";
+  auto sampler = *MakeSampler(has_table ? "auto" : plan.strategy);
+  const std::vector<GroupHint> hints = has_table ? problem.Sensitivity() : std::vector<GroupHint>{};
+  uint64_t paid = 0;
+  for (const GroupHint& hint : hints) paid = std::max(paid, hint.choice);
+  const uint64_t budget = budgets.back() - paid;
   std::vector<Observation> observations;
   std::vector<Measured> all;
   std::unordered_set<Point, PointHash> seen;
   size_t told = 0;
-  const bool races = plan.strategy == "auto";
   while (observations.size() < budget) {
-    const StudyView view{&problem.space(), &observations, plan.seed, 1, budget, races};
+    const StudyView view{&problem.space(), &observations, plan.seed, 1, budget, races, &hints};
     const double begin = Now();
     auto asked = sampler->Ask(view, observations.size() + 1);
     outcome.ask_ms += Now() - begin;
@@ -213,7 +216,7 @@ void RunOptuna(const Problem& problem, const RunPlan& plan, Outcome& outcome) {
 
 Outcome RunStrategy(const Problem& problem, const RunPlan& plan) {
   Outcome outcome;
-  const bool looks_ahead = plan.strategy == "auto";
+  const bool looks_ahead = plan.strategy.starts_with("auto");
   if (plan.strategy == "optuna") {
     RunOptuna(problem, plan, outcome);
   } else if (!looks_ahead) {

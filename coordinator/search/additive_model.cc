@@ -13,6 +13,7 @@ constexpr size_t kMostFeatures = 240;
 // An effect that a backend adds to a dimension's common one is smaller.
 constexpr double kInteractionScale = 0.5;
 constexpr double kInterceptScale = 10;
+constexpr double kSummaryScale = 5;
 constexpr uint32_t kMostOneHot = 16;
 constexpr double kPriors[] = {0.1, 0.3, 1.0};
 constexpr double kNoises[] = {0.01, 0.05, 0.2};
@@ -41,12 +42,27 @@ void Describe(const Coordinate& coordinate, double value, Add&& add) {
 
 }  // namespace
 
-Features::Features(const CodedSpace& space) : space_(space) {
+Features::Features(const CodedSpace& space, std::vector<GroupHint> hints) : space_(space), hints_(std::move(hints)) {
   AddFeature(kInterceptScale);
   for (size_t d = 0; d < space.size(); ++d) {
     first_.push_back(scale_.size());
     for (size_t f = 0; f < FeaturesOf(space[d]); ++f) AddFeature(1);
+    if (!space[d].group || space[d].IsFixed()) continue;
+    ++groups_;
+    levels_ = std::max(levels_, FeaturesOf(space[d]));
   }
+  summary_ = scale_.size();
+  for (size_t level = 0; level < levels_; ++level) AddFeature(kSummaryScale);
+  std::vector<double> most_loss(space.size(), 0), most_gain(space.size(), 0);
+  for (const GroupHint& hint : hints_) {
+    if (hint.dimension >= space.size() || !std::isfinite(hint.loss) || !std::isfinite(hint.gain)) continue;
+    most_loss[hint.dimension] = std::max(most_loss[hint.dimension], std::fabs(hint.loss));
+    most_gain[hint.dimension] = std::max(most_gain[hint.dimension], std::fabs(hint.gain));
+  }
+  for (const double loss : most_loss) losses_ += loss;
+  for (const double gain : most_gain) gains_ += gain;
+  if (losses_ > 0) AddFeature(kSummaryScale);
+  if (gains_ > 0) AddFeature(kSummaryScale);
   main_ = scale_.size();
   const SpacePlan& plan = *space.space().plan();
   backend_ = plan.backend_dimension;
@@ -63,12 +79,35 @@ Features::Sparse Features::Of(const Point& point) const {
   for (size_t d = 0; d < space_.size(); ++d) {
     Describe(space_[d], point[d], [&](size_t f, double value) { sparse.emplace_back(first_[d] + f, value); });
   }
+  AddSummary(point, sparse);
   const auto other = static_cast<size_t>(point[backend_]);
   if (interactions_ > 0 && other > 0) {
     const size_t first = interactions_ + (other - 1) * (main_ - 1), count = sparse.size();
     for (size_t i = 1; i < count; ++i) sparse.emplace_back(first + sparse[i].first - 1, sparse[i].second);
   }
   return sparse;
+}
+
+void Features::AddSummary(const Point& point, Sparse& sparse) const {
+  if (groups_ == 0) return;
+  const double share = 1 / static_cast<double>(groups_);
+  for (size_t level = 0; level < levels_; ++level) {
+    double count = 0;
+    for (size_t d = 0; d < space_.size(); ++d) {
+      if (space_[d].group && !space_[d].IsFixed() && point[d] != kAbsent && point[d] > static_cast<double>(level)) count += share;
+    }
+    sparse.emplace_back(summary_ + level, count);
+  }
+  double loss = 0, gain = 0;
+  for (const GroupHint& hint : hints_) {
+    const bool told = hint.dimension < point.size() && std::isfinite(hint.loss) && std::isfinite(hint.gain);
+    if (!told || point[hint.dimension] != static_cast<double>(hint.choice)) continue;
+    loss += hint.loss;
+    gain += hint.gain;
+  }
+  size_t feature = summary_ + levels_;
+  if (losses_ > 0) sparse.emplace_back(feature++, loss / losses_);
+  if (gains_ > 0) sparse.emplace_back(feature, gain / gains_);
 }
 
 void AdditiveModel::Fit(const std::vector<Features::Sparse>& rows, const std::vector<double>& targets, const std::vector<double>& precision) {
@@ -104,6 +143,7 @@ void AdditiveModel::Fit(const std::vector<Features::Sparse>& rows, const std::ve
       noise_ = noise;
     }
   }
+  evidence_ = best - static_cast<double>(rows_) * std::log(unit_);
   Solve(prior_, noise_);
   Invert();
 }

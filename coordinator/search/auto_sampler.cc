@@ -1,12 +1,12 @@
 // What to try next follows from how many trials there are, so that a restarted search goes on as it would have:
 //
 //   1. the space's presets: every option on every backend, and all layer groups alike;
-//   2. probes: where layer groups have precisions of their own, blocks of them at their cheapest on the most precise form, which tell what each
-//      costs in accuracy and gains in speed. A budget has room for at most a quarter of probes, so blocks grow where groups are many;
+//   2. probes: where layer groups have precisions of their own, and no sensitivity table tells what each costs in accuracy and gains in speed,
+//      blocks of them at their cheapest on the most precise form do. A budget has room for at most a quarter of probes, so blocks grow where groups
+//      are many;
 //   3. if what is left of the space fits into what is left of the budget, all of it;
-//   4. otherwise in turn: the neighbour of the best that a model of everything measured so far finds worthiest (guided.h: it finds the cheapest
-//      form that keeps the constraints and closes in on their bounds as a bisection does), TPE once it has enough to go by, and chance for one
-//      trial in ten;
+//   4. otherwise the neighbour of the best that a model of everything measured so far finds worthiest (guided.h: it finds the cheapest form that keeps
+//      the constraints and closes in on their bounds as a bisection does); from 40 trials on in turn with TPE, and chance for one trial in ten;
 //   5. where the scheduler races the best few again, the last tenth of the budget is left to that.
 #include "coordinator/search/auto_sampler.h"
 
@@ -22,10 +22,10 @@ namespace {
 constexpr uint64_t kTurnSalt = 0x7475726e;
 constexpr uint64_t kGuideSalt = 0x6775696465;
 constexpr uint64_t kTpeSalt = 0x6175746f747065;
-// One trial in so many is chance.
+// Trials before TPE and chance have their turns: the first ones are better spent on what is known to matter.
+constexpr size_t kExploreFrom = 40;
+// From then on one trial in so many is chance.
 constexpr uint64_t kChance = 10;
-// Trials before TPE has its turns.
-constexpr size_t kTpeFrom = 40;
 // Probes have at most this part of the budget that presets leave.
 constexpr uint64_t kProbePart = 4;
 // Presets have at most this part of the budget.
@@ -39,7 +39,7 @@ class AutoSampler : public Sampler {
     const uint64_t done = memory_.rows().size();
     if (view.races && view.budget > 0 && done >= view.budget - RaceReserve(view.budget)) return std::nullopt;
     std::optional<Point> point = UntriedPreset(view);
-    if (!point) point = Probe(view);
+    if (!point && Hints(view).empty()) point = Probe(view);
     if (!point) point = InTurn(view, trial);
     if (!point) point = Untried(memory_, view.seed, trial);
     if (!point) return std::nullopt;
@@ -47,6 +47,11 @@ class AutoSampler : public Sampler {
   }
 
  private:
+  static const std::vector<GroupHint>& Hints(const StudyView& view) {
+    static const std::vector<GroupHint> none;
+    return view.hints == nullptr ? none : *view.hints;
+  }
+
   static size_t PresetsWithin(const StudyView& view) {
     const size_t presets = view.space->Presets().size();
     return view.budget == 0 ? presets : std::min<size_t>(presets, std::max<uint64_t>(1, view.budget / kPresetPart));
@@ -112,14 +117,15 @@ class AutoSampler : public Sampler {
     const uint64_t budget = view.budget - (view.races ? RaceReserve(view.budget) : 0);
     const bool all_fits = size && budget > done && *size - std::min<uint64_t>(*size, memory_.taken()) <= budget - done;
     const uint64_t turn = MixOf(view.seed, kTurnSalt, trial);
-    if (!all_fits && turn % kChance == 0) return std::nullopt;
-    if (!all_fits && done >= kTpeFrom && trial % 2 == 0) {
+    const bool explores = !all_fits && done >= kExploreFrom;
+    if (explores && turn % kChance == 0) return std::nullopt;
+    if (explores && trial % 2 == 0) {
       Rng rng(SeedOf(view.seed, kTpeSalt, trial));
       if (auto point = tpe_.Propose(memory_, rng)) return point;
     }
     Rng rng(SeedOf(view.seed, kGuideSalt, trial));
     if (done <= Guided::kMost) {
-      if (auto point = guided_.Propose(memory_, rng)) return point;
+      if (auto point = guided_.Propose(memory_, Hints(view), rng)) return point;
     }
     return Mutated(memory_, Parents(memory_), rng);
   }

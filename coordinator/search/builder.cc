@@ -118,7 +118,7 @@ class PlanBuilder {
   }
 
   Result<> CheckSearch() const {
-    const auto sampler = MakeSampler(recipe_.search().sampler());
+    const auto sampler = MakeSampler(recipe_.search());
     if (!sampler) return Fail(LocatedAt(recipe_.search().position(), sampler.error()));
     if (recipe_.search().sampler() != "exhaustive" || !plan_->total.infinite) return {};
     const auto continuous = std::find_if(plan_->dimensions.begin(), plan_->dimensions.end(), IsContinuous);
@@ -191,10 +191,30 @@ class PlanBuilder {
       return LeaveOut(choice.position(), fmt::format("pass '{}' needs calibration data, and the job has none", shown),
                       "Add data.calibration or --calibration, or take the pass out");
     }
+    if (const proto::ParameterInfo* blind = DefaultWithoutData(choice, *option.info); blind != nullptr) {
+      return LeaveOut(choice.position(),
+                      fmt::format("parameter '{}' of pass '{}' is '{}' unless given, which needs calibration data, and the job has none", Printable(blind->name(), 80), shown,
+                                  Printable(ToText(blind->default_value()), 80)),
+                      "Add data.calibration or --calibration, or give the parameter another value");
+    }
     const ParameterOwner owner{fmt::format("pass '{}'", shown), "parameter"};
     TRY_ASSIGN(option.parameters, PlanParameters(choice.parameters(), option.info->parameters(), owner, Rules(), plan_->notes));
     stage.options.push_back(std::move(option));
     return {};
+  }
+
+  // A parameter that the recipe leaves at a default which cannot be had without calibration data; nullptr if there is none.
+  const proto::ParameterInfo* DefaultWithoutData(const proto::PassChoice& choice, const proto::PassInfo& pass) const {
+    if (inputs_.has_calibration) return nullptr;
+    for (const proto::ParameterInfo& info : pass.parameters()) {
+      const auto is_default = [&](const proto::Value& value) { return Equal(value, info.default_value()); };
+      const auto is_given = [&](const proto::Domain& domain) { return domain.name() == info.name(); };
+      if (std::any_of(info.needs_calibration().begin(), info.needs_calibration().end(), is_default) &&
+          std::none_of(choice.parameters().begin(), choice.parameters().end(), is_given)) {
+        return &info;
+      }
+    }
+    return nullptr;
   }
 
   ParameterRules Rules() const { return {recipe_.skip_unavailable(), inputs_.has_calibration}; }

@@ -72,9 +72,33 @@ std::vector<double> Scalarized(const std::vector<const TrialRow*>& rows, Rng& rn
 
 }  // namespace
 
-bool Guided::Learn(const StudyMemory& memory, Rng& rng) {
-  if (features_ == nullptr || plan_generation_ != memory.space_generation()) {
-    features_ = std::make_unique<Features>(memory.space());
+// Of one objective its values or, where the model explains them better, their logarithms. Gives the targets.
+std::vector<double> Guided::LearnObjective(const std::vector<const TrialRow*>& timed, const std::vector<Features::Sparse>& rows, Rng& rng) {
+  const std::vector<double> alike(rows.size(), 1);
+  if (timed.front()->values.size() > 1) {
+    std::vector<double> targets = Scalarized(timed, rng);
+    objective_.emplace(*features_).Fit(rows, targets, alike);
+    return targets;
+  }
+  std::vector<double> values, logs;
+  double stretch = 0;
+  for (const TrialRow* row : timed) {
+    values.push_back(row->values[0]);
+    logs.push_back(std::log(std::max(row->values[0], 1e-300)));
+    stretch += logs.back();
+  }
+  objective_.emplace(*features_).Fit(rows, values, alike);
+  if (*std::min_element(values.begin(), values.end()) <= 0) return values;
+  AdditiveModel logarithmic(*features_);
+  logarithmic.Fit(rows, logs, alike);
+  if (logarithmic.evidence() - stretch <= objective_->evidence()) return values;
+  objective_.emplace(logarithmic);
+  return logs;
+}
+
+bool Guided::Learn(const StudyMemory& memory, const std::vector<GroupHint>& hints, Rng& rng) {
+  if (features_ == nullptr || plan_generation_ != memory.space_generation() || features_->hints() != hints) {
+    features_ = std::make_unique<Features>(memory.space(), hints);
     plan_generation_ = memory.space_generation();
   }
   std::vector<const TrialRow*> timed, ended, running;
@@ -101,17 +125,9 @@ bool Guided::Learn(const StudyMemory& memory, Rng& rng) {
   objective_.reset();
   incumbent_.reset();
   if (!timed.empty()) {
-    std::vector<double> targets;
-    logarithmic_ = false;
-    if (timed.front()->values.size() == 1) {
-      logarithmic_ = std::all_of(timed.begin(), timed.end(), [](const TrialRow* row) { return row->values[0] > 0; });
-      for (const TrialRow* row : timed) targets.push_back(logarithmic_ ? std::log(row->values[0]) : row->values[0]);
-    } else {
-      targets = Scalarized(timed, rng);
-    }
     std::vector<Features::Sparse> rows;
     for (const TrialRow* row : timed) rows.push_back(features_->Of(row->point));
-    objective_.emplace(*features_).Fit(rows, targets, std::vector<double>(rows.size(), 1));
+    const std::vector<double> targets = LearnObjective(timed, rows, rng);
     for (size_t i = 0; i < rows.size(); ++i) {
       // Between what was measured once, with chance in it, and what the model makes of all.
       const double expected = 0.5 * (objective_->At(rows[i]).mean + targets[i]);
@@ -204,8 +220,8 @@ Point Guided::Climb(const StudyMemory& memory, Point start, Rng& rng) {
   return start;
 }
 
-std::optional<Point> Guided::Propose(const StudyMemory& memory, Rng& rng) {
-  if (!Learn(memory, rng)) return std::nullopt;
+std::optional<Point> Guided::Propose(const StudyMemory& memory, const std::vector<GroupHint>& hints, Rng& rng) {
+  if (!Learn(memory, hints, rng)) return std::nullopt;
   best_.reset();
   const std::vector<const TrialRow*> best = BestFirst(memory.rows(), kStarts);
   for (size_t i = 0; i < std::min(kStarts, best.size()); ++i) Climb(memory, best[i]->point, rng);

@@ -17,10 +17,11 @@ class Guided {
   static constexpr size_t kMost = 300;
 
   // nullopt where there is too little to go by.
-  std::optional<Point> Propose(const StudyMemory& memory, Rng& rng);
+  std::optional<Point> Propose(const StudyMemory& memory, const std::vector<GroupHint>& hints, Rng& rng);
 
  private:
-  bool Learn(const StudyMemory& memory, Rng& rng);
+  bool Learn(const StudyMemory& memory, const std::vector<GroupHint>& hints, Rng& rng);
+  std::vector<double> LearnObjective(const std::vector<const TrialRow*>& timed, const std::vector<Features::Sparse>& rows, Rng& rng);
   double Worth(const Point& point) const;
   Point Climb(const StudyMemory& memory, Point start, Rng& rng);
   void Consider(const StudyMemory& memory, const Point& point, double worth);
@@ -29,7 +30,6 @@ class Guided {
   uint64_t plan_generation_ = 0;
   std::optional<AdditiveModel> objective_, failure_;
   std::vector<AdditiveModel> constraints_;
-  bool logarithmic_ = false;
   std::optional<double> incumbent_;          // What the model says of the best feasible trial.
   std::optional<Point> best_;
   double best_worth_ = 0;

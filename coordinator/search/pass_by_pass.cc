@@ -50,6 +50,8 @@ class PassByPass : public Sampler {
     inner.space = &restricted;
     inner.observations = &observations;
     inner.lineage = 0;
+    // They name dimensions of the whole space.
+    inner.hints = nullptr;
     TRY_ASSIGN(const auto proposal, inner_->Ask(inner, trial));
     if (!proposal) return std::nullopt;
     return space.FromCandidate(restricted.ToCandidate(*proposal));

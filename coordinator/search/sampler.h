@@ -26,6 +26,16 @@ struct Observation {
   std::vector<double> constraints = {};
 };
 
+// What a sensitivity table says of one group of layers: what it loses and gains where it alone has a cheaper choice. Only proportions matter:
+// the search learns from its trials how much of either a whole candidate shows.
+struct GroupHint {
+  size_t dimension = 0;           // A dimension with `group`.
+  uint64_t choice = 0;            // Index among its choices, 1 and up.
+  double loss = 0;                // Of accuracy, in any unit that is the same for all.
+  double gain = 0;                // Of the first objective (time saved), in any unit that is the same for all.
+  bool operator==(const GroupHint&) const = default;
+};
+
 struct StudyView {
   const Space* space = nullptr;
   const std::vector<Observation>* observations = nullptr;   // By trial number; running and waiting trials included.
@@ -36,6 +46,8 @@ struct StudyView {
   uint64_t budget = 0;            // Trials that the study may have in all; 0: not bounded.
   // The scheduler spends what a sampler leaves of the budget on measuring the best few again (see RaceReserve).
   bool races = false;
+  // Of the study's sensitivity table; nullptr where there is none. The same at every ask.
+  const std::vector<GroupHint>* hints = nullptr;
 };
 
 // Trials' worth of measuring that the last part of a budget keeps for racing the best few: a tenth, at least 1 from 10 trials on.

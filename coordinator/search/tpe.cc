@@ -26,6 +26,8 @@ constexpr size_t kFlatWeights = 25;
 constexpr size_t kMaxDraws = 400;
 constexpr double kNarrowest = 0.5;   // Of a kernel, in cells.
 constexpr double kNegligible = 1e-15;
+// Dimensions between two looks whether a component still matters.
+constexpr size_t kLookEvery = 3;
 // Keeps the product over fifty dimensions a normal number.
 constexpr double kLeastFactor = 1e-6;
 
@@ -171,20 +173,20 @@ void Tpe::FindWidths(const CodedSpace& space, Side& side) const {
 }
 
 // exp(-j^2 / 2w^2) by products: its ratio from step to step is a power of the first.
-void Tpe::KernelAt(const Side& side, size_t dimension, uint32_t cell, uint32_t cells, std::vector<double>& kernel) const {
+double Tpe::KernelAt(const Side& side, size_t dimension, uint32_t cell, uint32_t cells) {
   const double width = side.width[first_cell_[dimension] + cell];
   const double q = std::exp(-0.5 / (width * width)), q2 = q * q;
-  kernel.assign(cells, 0);
-  kernel[cell] = 1;
+  kernel_.assign(cells, 0);
+  kernel_[cell] = 1;
   double sum = 1, value = 1, ratio = q;
   const uint32_t reach = std::max(cell, cells - 1 - cell);
   for (uint32_t j = 1; j <= reach && value > kNegligible; ++j) {
     value *= ratio;
     ratio *= q2;
-    if (cell >= j) sum += kernel[cell - j] = value;
-    if (cell + j < cells) sum += kernel[cell + j] = value;
+    if (cell >= j) sum += kernel_[cell - j] = value;
+    if (cell + j < cells) sum += kernel_[cell + j] = value;
   }
-  for (double& one : kernel) one /= sum;
+  return sum;
 }
 
 double Tpe::DrawValue(const Coordinate& coordinate, size_t dimension, const TrialRow& row, Rng& rng) {
@@ -195,8 +197,7 @@ double Tpe::DrawValue(const Coordinate& coordinate, size_t dimension, const Tria
     if (rng.Uniform() * (1 + cells * prior) < 1) return coordinate.points <= cells ? row.point[dimension] : coordinate.ValueIn(row.cells[dimension], rng);
     return coordinate.Any(rng);
   }
-  KernelAt(below_, dimension, row.cells[dimension], cells, kernel_);
-  double left = rng.Uniform();
+  double left = KernelAt(below_, dimension, row.cells[dimension], cells) * rng.Uniform();
   uint32_t cell = 0;
   while (cell + 1 < cells && left >= kernel_[cell]) left -= kernel_[cell++];
   return coordinate.ValueIn(cell, rng);
@@ -236,11 +237,11 @@ void Tpe::FillFactors(const CodedSpace& space, const Side& side, size_t dimensio
   for (uint32_t cell = 0; cell <= cells; ++cell) {
     const bool kernel = cell < cells && !coordinate.categorical;
     if (kernel && side.width[first_cell_[dimension] + cell] == 0) continue;
-    if (kernel) KernelAt(side, dimension, cell, cells, kernel_);
+    const double scale = kernel ? 1 / KernelAt(side, dimension, cell, cells) : 1;
     for (size_t c = 0; c < points_.size(); ++c) {
       const uint32_t at = cells_[c][dimension];
       if (at == cells) continue;
-      factors[cell * kCandidates + c] = cell == cells ? uniform : kernel ? std::max(kernel_[at], kLeastFactor) : at == cell ? hit : miss;
+      factors[cell * kCandidates + c] = cell == cells ? uniform : kernel ? std::max(kernel_[at] * scale, kLeastFactor) : at == cell ? hit : miss;
     }
   }
 }
@@ -248,20 +249,31 @@ void Tpe::FillFactors(const CodedSpace& space, const Side& side, size_t dimensio
 std::vector<double> Tpe::LogDensities(const CodedSpace& space, const Side& side) {
   factors_.resize(first_cell_.back() * kCandidates);
   for (size_t d = 0; d < space.size(); ++d) FillFactors(space, side, d);
-  std::array<double, kCandidates> sums{};
+  // Those with many values first: they tell soonest that a component has no part in any candidate.
   std::vector<size_t> dimensions;
   for (size_t d = 0; d < space.size(); ++d) {
     if (!space[d].IsFixed()) dimensions.push_back(d);
   }
-  for (size_t k = 0; k <= side.rows.size(); ++k) {
-    std::array<double, kCandidates> products;
-    products.fill(side.weights[k]);
-    for (const size_t d : dimensions) {
+  std::stable_sort(dimensions.begin(), dimensions.end(), [&](size_t a, size_t b) { return space[a].cells > space[b].cells; });
+  std::array<double, kCandidates> sums{}, products;
+  // The prior comes first: no density is smaller than its part.
+  for (size_t i = 0; i <= side.rows.size(); ++i) {
+    const TrialRow* row = i == 0 ? nullptr : side.rows[i - 1];
+    products.fill(row == nullptr ? side.weights.back() : side.weights[i - 1]);
+    bool matters = true;
+    for (size_t at = 0; at < dimensions.size() && matters; ++at) {
+      const size_t d = dimensions[at];
       // The prior has no cell of its own, as a trial that lacks the dimension.
-      const size_t cell = k < side.rows.size() ? side.rows[k]->cells[d] : space[d].cells;
+      const size_t cell = row == nullptr ? space[d].cells : row->cells[d];
       const double* factors = factors_.data() + (first_cell_[d] + cell) * kCandidates;
       for (size_t c = 0; c < kCandidates; ++c) products[c] *= factors[c];
+      if (at % kLookEvery != kLookEvery - 1 || row == nullptr) continue;
+      // No factor is above 1.
+      int small = 0;
+      for (size_t c = 0; c < kCandidates; ++c) small += products[c] < kNegligible * sums[c] ? 1 : 0;
+      matters = small < static_cast<int>(points_.size());
     }
+    if (!matters) continue;
     for (size_t c = 0; c < kCandidates; ++c) sums[c] += products[c];
   }
   std::vector<double> logs;

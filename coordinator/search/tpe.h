@@ -35,7 +35,8 @@ class Tpe {
   double DrawValue(const Coordinate& coordinate, size_t dimension, const TrialRow& row, Rng& rng);
   std::vector<double> LogDensities(const CodedSpace& space, const Side& side);
   void FillFactors(const CodedSpace& space, const Side& side, size_t dimension);
-  void KernelAt(const Side& side, size_t dimension, uint32_t cell, uint32_t cells, std::vector<double>& kernel) const;
+  // Leaves the kernel in kernel_; gives the sum of its entries.
+  double KernelAt(const Side& side, size_t dimension, uint32_t cell, uint32_t cells);
 
   Side below_, above_;
   std::vector<size_t> first_cell_;                 // Of each dimension in Side::width and factors_.

@@ -183,17 +183,28 @@ class Side {
     return values;
   }
 
-  double LogDensity(const std::vector<std::vector<double>>& values, size_t candidate) const {
-    std::vector<double> terms(weights_.size());
-    for (size_t k = 0; k < weights_.size(); ++k) {
-      for (size_t d = 0; d < space_.size(); ++d) terms[k] += LogKernel(d, k, values[d][candidate]);
-      terms[k] += std::log(weights_[k]);
+  // By candidate.
+  std::vector<double> LogDensities(const std::vector<std::vector<double>>& values) const {
+    std::vector<std::vector<double>> terms(kCandidates, std::vector<double>(weights_.size(), 0));
+    for (size_t d = 0; d < space_.size(); ++d) {
+      // Candidates share values of categories and steps.
+      std::map<double, std::vector<double>> kernels;
+      for (size_t c = 0; c < kCandidates; ++c) {
+        std::vector<double>& kernel = kernels[values[d][c]];
+        for (size_t k = kernel.size(); k < weights_.size(); ++k) kernel.push_back(LogKernel(d, k, values[d][c]));
+        for (size_t k = 0; k < weights_.size(); ++k) terms[c][k] += kernel[k];
+      }
     }
-    double most = *std::max_element(terms.begin(), terms.end());
-    if (most == -kInfinity) most = 0;
-    double sum = 0;
-    for (const double term : terms) sum += std::exp(term - most);
-    return std::log(sum) + most;
+    std::vector<double> logs;
+    for (std::vector<double>& term : terms) {
+      for (size_t k = 0; k < weights_.size(); ++k) term[k] += std::log(weights_[k]);
+      double most = *std::max_element(term.begin(), term.end());
+      if (most == -kInfinity) most = 0;
+      double sum = 0;
+      for (const double one : term) sum += std::exp(one - most);
+      logs.push_back(std::log(sum) + most);
+    }
+    return logs;
   }
 
  private:
@@ -382,7 +393,8 @@ OptunaTpe::Draw OptunaTpe::DrawFrom(const Space& space) {
   const Side good(below, space, objectives_ > 1), bad(above, space, false);
   const auto values = good.Sample([this] { return Uniform(tpe_); });
   Draw draw;
-  for (size_t c = 0; c < kCandidates; ++c) draw.scores.push_back(good.LogDensity(values, c) - bad.LogDensity(values, c));
+  const std::vector<double> of_good = good.LogDensities(values), of_bad = bad.LogDensities(values);
+  for (size_t c = 0; c < kCandidates; ++c) draw.scores.push_back(of_good[c] - of_bad[c]);
   draw.best = static_cast<size_t>(std::max_element(draw.scores.begin(), draw.scores.end()) - draw.scores.begin());
   for (size_t d = 0; d < space.size(); ++d) draw.candidates[space[d].name] = values[d];
   return draw;

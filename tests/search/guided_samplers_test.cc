@@ -222,6 +222,38 @@ TEST(AutoSamplerTest, ProbesBlocksOfGroupsAfterThePresets) {
   EXPECT_THAT(cheap, ::testing::ElementsAre(1, 1, 1, 1, 1, 1, 1, 1));
 }
 
+TEST(AutoSamplerTest, ASensitivityTableTakesTheProbesPlace) {
+  const Space space = *GroupSpace("passes: [{mixed: {precision: {groups: 8, choices: [fp32, fp16, int8]}}}]\nbackends: {onnxruntime: }");
+  const CodedSpace coded(space);
+  // Odd groups cost accuracy and gain nothing; the table says so.
+  std::vector<GroupHint> hints;
+  for (size_t g = 0; g < 8; ++g) {
+    for (uint64_t level : {1, 2}) hints.push_back({1 + g, level, g % 2 == 1 ? 1.0 * static_cast<double>(level) : 0.01, g % 2 == 1 ? 0.001 : 0.1 * static_cast<double>(level)});
+  }
+  std::vector<Observation> observations;
+  for (uint64_t trial = 1; trial <= 16; ++trial) {
+    const auto asked = (*MakeSampler("auto"))->Ask({&space, &observations, 3, 0, 40, false, &hints}, trial);
+    ASSERT_TRUE(asked && *asked);
+    Observation observation;
+    observation.trial = trial;
+    observation.assignment = **asked;
+    const Point point = *coded.Encode(**asked);
+    double loss = 0, gain = 0;
+    for (size_t g = 0; g < 8; ++g) {
+      loss += g % 2 == 1 ? point[1 + g] : 0;
+      gain += g % 2 == 1 ? 0 : 0.1 * point[1 + g];
+    }
+    observation.constraints = {loss - 0.5};
+    observation.state = loss > 0.5 ? proto::TRIAL_INFEASIBLE : proto::TRIAL_COMPLETE;
+    observation.violation = std::max(0.0, loss - 0.5);
+    if (loss <= 0.5) observation.values = {1 - gain};
+    observations.push_back(std::move(observation));
+  }
+  double best = 1;
+  for (const Observation& one : observations) best = one.values.empty() ? best : std::min(best, one.values[0]);
+  EXPECT_LE(best, 0.31);
+}
+
 TEST(GroupSpaceTest, AParameterForGroupsIsOneDimensionAGroup) {
   const auto space = GroupSpace("passes: [{mixed: {precision: {groups: 3, choices: [fp32, int8]}}}]\nbackends: {onnxruntime: }");
   ASSERT_TRUE(space) << space.error().message;

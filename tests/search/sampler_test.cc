@@ -153,7 +153,9 @@ TEST_P(SamplerContract, InfiniteSpacesNeverRepeatOrAreRefused) {
   const std::vector<std::string> texts = Propose(*sampler, space, 1, 3, 200);
   EXPECT_EQ(texts.size(), 200u);
   EXPECT_EQ(std::set<std::string>(texts.begin(), texts.end()).size(), 200u);
-  if (IsBlind()) EXPECT_EQ(Propose(*Make(), space, 1, 0, 200), texts);
+  if (IsBlind()) {
+    EXPECT_EQ(Propose(*Make(), space, 1, 0, 200), texts);
+  }
 }
 
 INSTANTIATE_TEST_SUITE_P(All, SamplerContract, ::testing::ValuesIn([] {
