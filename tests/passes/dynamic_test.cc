@@ -9,7 +9,7 @@ class DynamicTest : public PassTest {};
 TEST_F(DynamicTest, FusedAttentionIsQuantizedAndStaysClose) {
   const fs::path model = Save(Encoder());
   WriteEncoderData(Path("data.npz"), 6);
-  const auto fused = Apply(model, "fuse_transformer");
+  const auto fused = Apply(model, "fuse_transformer", {{"attention", BoolValue(true)}});
   ASSERT_TRUE(fused) << fused.error().message;
   const auto wanted = Outputs(LocalFile(model, "onnx"), "onnxruntime", Path("data.npz"));
   for (const bool per_channel : {false, true}) {
@@ -93,7 +93,7 @@ TEST_F(DynamicTest, LstmBytesEqualOnnxRuntimes) {
     }
   }
   for (const bool per_channel : {false, true}) {
-    const auto fused = Apply(Save(Encoder(), "encoder.onnx"), "fuse_transformer");
+    const auto fused = Apply(Save(Encoder(), "encoder.onnx"), "fuse_transformer", {{"attention", BoolValue(true)}});
     ASSERT_TRUE(fused) << fused.error().message;
     const auto built =
         Apply(fused->file, "dynamic_int8", {{"per_channel", BoolValue(per_channel)}, {"embeddings", BoolValue(false)}});

@@ -11,7 +11,7 @@ class FuseTest : public PassTest {
     const fs::path model = Save(Encoder(options));
     const fs::path data = Path("data.npz");
     WriteEncoderData(data, 4, options.mask, options.free_shapes ? 1 : 2);
-    const auto built = Apply(model, "fuse_transformer");
+    const auto built = Apply(model, "fuse_transformer", {{"attention", BoolValue(true)}});
     ASSERT_TRUE(built) << built.error().message;
     EXPECT_EQ(built->Count("Attention"), attentions);
     EXPECT_EQ(built->Count("SkipLayerNormalization"), skips);
@@ -64,7 +64,7 @@ TEST_F(FuseTest, AWeakPenaltyIsNoMask) {
 TEST_F(FuseTest, AttentionWhoseProbabilitiesAreAnOutputIsLeft) {
   ModelBuilder b = Encoder();
   b.Output("layer.0/soft", {-1, 4, -1, -1});
-  const auto built = Apply(Save(b), "fuse_transformer");
+  const auto built = Apply(Save(b), "fuse_transformer", {{"attention", BoolValue(true)}});
   ASSERT_TRUE(built) << built.error().message;
   EXPECT_EQ(built->Count("Attention"), 1);
 }
@@ -74,7 +74,7 @@ TEST_F(FuseTest, AResidualSumThatIsReadElsewhereIsGivenByTheFusedNode) {
   b.Output("layer.0/attention_norm_sum", {-1, -1, 16});
   const fs::path model = Save(b);
   WriteEncoderData(Path("data.npz"), 2);
-  const auto built = Apply(model, "fuse_transformer");
+  const auto built = Apply(model, "fuse_transformer", {{"attention", BoolValue(true)}});
   ASSERT_TRUE(built) << built.error().message;
   EXPECT_EQ(built->Count("SkipLayerNormalization"), 4);
   const auto wanted = Outputs(LocalFile(model, "onnx"), "onnxruntime", Path("data.npz"));
@@ -83,8 +83,15 @@ TEST_F(FuseTest, AResidualSumThatIsReadElsewhereIsGivenByTheFusedNode) {
   for (size_t i = 0; i < wanted->size(); ++i) ASSERT_NEAR((*wanted)[i], (*got)[i], 2e-4) << i;
 }
 
+TEST_F(FuseTest, AttentionIsLeftUnlessAskedFor) {
+  const auto built = Apply(Save(Encoder()), "fuse_transformer");
+  ASSERT_TRUE(built) << built.error().message;
+  EXPECT_EQ(built->Count("Attention"), 0);
+  EXPECT_EQ(built->Count("Softmax"), 2);
+}
+
 TEST_F(FuseTest, AModelWithoutAttentionIsLeftAsItIs) {
-  const auto built = Apply(Save(Mlp()), "fuse_transformer");
+  const auto built = Apply(Save(Mlp()), "fuse_transformer", {{"attention", BoolValue(true)}});
   ASSERT_TRUE(built) << built.error().message;
   EXPECT_EQ(built->Count("Gemm"), 2);
   EXPECT_TRUE(built->HasNote("0 Attention"));
