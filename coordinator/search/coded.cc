@@ -24,6 +24,7 @@ Coordinate CoordinateOf(const std::vector<Dimension>& dimensions, size_t d) {
   coordinate.low = dimension.low;
   coordinate.high = dimension.high;
   coordinate.log = dimension.log;
+  if (dimension.log && dimension.low > 0) coordinate.log_range = std::log(dimension.high / dimension.low);
   coordinate.cells = coordinate.continuous ? kMaxCells
                                            : static_cast<uint32_t>(std::min<uint64_t>(coordinate.points, coordinate.categorical ? kMaxChoiceCells : kMaxCells));
   for (const Dimension::Condition& condition : dimension.conditions) {
@@ -50,7 +51,7 @@ size_t PointHash::operator()(const Point& point) const {
 
 double Coordinate::Scaled(double value) const {
   if (!continuous) return points <= 1 ? 0.5 : value / static_cast<double>(points - 1);
-  return log ? std::log(value / low) / std::log(high / low) : (value - low) / (high - low);
+  return log ? std::log(value / low) / log_range : (value - low) / (high - low);
 }
 
 uint32_t Coordinate::CellOf(double value) const {

@@ -29,6 +29,7 @@ struct Coordinate {
   uint64_t points = 1;              // 1 for a continuous range.
   double low = 0, high = 0;         // Of a continuous range.
   bool log = false;
+  double log_range = 0;             // log(high / low) where log.
   double preferred = 0;
   struct Condition {
     size_t dimension;

@@ -11,6 +11,7 @@ namespace {
 constexpr double kLargest = 1e100;
 
 void TakeOutcome(const Observation& observation, TrialRow& row) {
+  row.state = observation.state;
   row.violation = 0;
   row.values.clear();
   row.constraints = observation.constraints;
@@ -39,6 +40,12 @@ void TakeOutcome(const Observation& observation, TrialRow& row) {
   row.violation = row.standing == Standing::kInfeasible ? std::max(observation.violation, 0.0) : std::numeric_limits<double>::infinity();
 }
 
+// Whether the row has what the observation says: of a feasible trial all of it, others are cheap to take again.
+bool IsTold(const Observation& observation, const TrialRow& row) {
+  return observation.state == row.state && row.standing == Standing::kFeasible && observation.violation <= 0 && observation.values == row.values &&
+         observation.constraints == row.constraints;
+}
+
 }  // namespace
 
 void StudyMemory::See(const StudyView& view) {
@@ -52,7 +59,9 @@ void StudyMemory::See(const StudyView& view) {
       break;
     }
   }
-  for (size_t i = 0; i < rows_.size(); ++i) TakeOutcome(observations[i], rows_[i]);
+  for (size_t i = 0; i < rows_.size(); ++i) {
+    if (!IsTold(observations[i], rows_[i])) TakeOutcome(observations[i], rows_[i]);
+  }
   for (size_t i = rows_.size(); i < observations.size(); ++i) {
     rows_.push_back(RowOf(observations[i]));
     if (!rows_.back().point.empty()) ++taken_[space_->Canonical(rows_.back().point)];

@@ -26,6 +26,7 @@ struct TrialRow {
   Point point;                  // Empty where it is no candidate of the space; the baseline, for one.
   std::vector<uint16_t> cells;  // By dimension; Coordinate::cells where absent.
   Standing standing = Standing::kRunning;
+  proto::TrialState state = proto::TRIAL_WAITING;   // That the standing was read from.
   std::vector<double> values;
   double violation = 0;
   std::vector<double> constraints;

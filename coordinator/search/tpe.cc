@@ -173,20 +173,20 @@ void Tpe::FindWidths(const CodedSpace& space, Side& side) const {
 }
 
 // exp(-j^2 / 2w^2) by products: its ratio from step to step is a power of the first.
-double Tpe::KernelAt(const Side& side, size_t dimension, uint32_t cell, uint32_t cells) {
-  const double width = side.width[first_cell_[dimension] + cell];
+void Tpe::Shape(double width, uint32_t cells) {
+  if (bell_.width == width && bell_.at.size() == cells) return;
   const double q = std::exp(-0.5 / (width * width)), q2 = q * q;
-  kernel_.assign(cells, 0);
-  kernel_[cell] = 1;
-  double sum = 1, value = 1, ratio = q;
-  const uint32_t reach = std::max(cell, cells - 1 - cell);
-  for (uint32_t j = 1; j <= reach && value > kNegligible; ++j) {
-    value *= ratio;
+  bell_.width = width;
+  bell_.at.assign(cells, 0);
+  bell_.sum.assign(cells, 0);
+  double value = 1, ratio = q, sum = 0;
+  for (uint32_t j = 0; j < cells; ++j) {
+    sum += value;
+    bell_.at[j] = value;
+    bell_.sum[j] = sum;
+    value = value > kNegligible ? value * ratio : 0;
     ratio *= q2;
-    if (cell >= j) sum += kernel_[cell - j] = value;
-    if (cell + j < cells) sum += kernel_[cell + j] = value;
   }
-  return sum;
 }
 
 double Tpe::DrawValue(const Coordinate& coordinate, size_t dimension, const TrialRow& row, Rng& rng) {
@@ -197,9 +197,12 @@ double Tpe::DrawValue(const Coordinate& coordinate, size_t dimension, const Tria
     if (rng.Uniform() * (1 + cells * prior) < 1) return coordinate.points <= cells ? row.point[dimension] : coordinate.ValueIn(row.cells[dimension], rng);
     return coordinate.Any(rng);
   }
-  double left = KernelAt(below_, dimension, row.cells[dimension], cells) * rng.Uniform();
+  const uint32_t middle = row.cells[dimension];
+  Shape(below_.width[first_cell_[dimension] + middle], cells);
+  double left = bell_.Whole(middle, cells) * rng.Uniform();
   uint32_t cell = 0;
-  while (cell + 1 < cells && left >= kernel_[cell]) left -= kernel_[cell++];
+  const auto at = [&](uint32_t one) { return bell_.at[one > middle ? one - middle : middle - one]; };
+  while (cell + 1 < cells && left >= at(cell)) left -= at(cell++);
   return coordinate.ValueIn(cell, rng);
 }
 
@@ -235,13 +238,19 @@ void Tpe::FillFactors(const CodedSpace& space, const Side& side, size_t dimensio
   const double uniform = 1.0 / cells, prior = 1 / (static_cast<double>(side.rows.size()) + 1);
   const double miss = prior / (1 + cells * prior), hit = (1 + prior) / (1 + cells * prior);
   for (uint32_t cell = 0; cell <= cells; ++cell) {
+    double* of_cell = factors + cell * kCandidates;
     const bool kernel = cell < cells && !coordinate.categorical;
     if (kernel && side.width[first_cell_[dimension] + cell] == 0) continue;
-    const double scale = kernel ? 1 / KernelAt(side, dimension, cell, cells) : 1;
+    if (kernel) Shape(side.width[first_cell_[dimension] + cell], cells);
+    const double scale = kernel ? 1 / bell_.Whole(cell, cells) : 1;
     for (size_t c = 0; c < points_.size(); ++c) {
       const uint32_t at = cells_[c][dimension];
       if (at == cells) continue;
-      factors[cell * kCandidates + c] = cell == cells ? uniform : kernel ? std::max(kernel_[at] * scale, kLeastFactor) : at == cell ? hit : miss;
+      if (kernel) {
+        of_cell[c] = std::max(bell_.at[at > cell ? at - cell : cell - at] * scale, kLeastFactor);
+      } else {
+        of_cell[c] = cell == cells ? uniform : at == cell ? hit : miss;
+      }
     }
   }
 }

@@ -35,15 +35,21 @@ class Tpe {
   double DrawValue(const Coordinate& coordinate, size_t dimension, const TrialRow& row, Rng& rng);
   std::vector<double> LogDensities(const CodedSpace& space, const Side& side);
   void FillFactors(const CodedSpace& space, const Side& side, size_t dimension);
-  // Leaves the kernel in kernel_; gives the sum of its entries.
-  double KernelAt(const Side& side, size_t dimension, uint32_t cell, uint32_t cells);
+  // Makes bell_ that of a width, over so many cells.
+  void Shape(double width, uint32_t cells);
 
   Side below_, above_;
   std::vector<size_t> first_cell_;                 // Of each dimension in Side::width and factors_.
   std::vector<Point> points_;                      // Candidates.
   std::vector<std::vector<uint32_t>> cells_;       // Of the candidates; Coordinate::cells where absent.
   std::vector<double> factors_;                    // By dimension, component's cell and candidate.
-  std::vector<double> kernel_;
+  // A kernel by distance from its middle, and its sums from the middle on; neighbours often have the same.
+  struct Bell {
+    double width = 0;
+    std::vector<double> at, sum;
+    double Whole(uint32_t cell, uint32_t cells) const { return sum[cell] + sum[cells - 1 - cell] - at[0]; }
+  };
+  Bell bell_;
 };
 
 // Trials that ended, best first: feasible ones by layers (of one objective by value), then infeasible ones by violation, then failed ones. Equal
