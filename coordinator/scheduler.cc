@@ -178,6 +178,9 @@ proto::MeasureWork Scheduler::MeasureWorkOf(const ActiveJob& job, const ActiveSt
   for (const proto::PassStep& step : trial.record.candidate.pipeline()) {
     const proto::PassInfo* pass = FindPass(study.record.catalogue, step.pass());
     if (pass == nullptr || pass->precisions().empty()) continue;
+    // Asked for embedding tables alone, a pass leaves every product as it was.
+    const proto::Value* only = Find(step.parameters(), "op_types");
+    if (only != nullptr && only->text() == "Gather") continue;
     proto::Claim& claim = *work.add_claims();
     claim.set_pass(step.pass());
     *claim.mutable_precisions() = pass->precisions();

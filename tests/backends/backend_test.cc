@@ -440,7 +440,7 @@ TEST(OnnxRuntimeTest, EverySettingIsTaken) {
   for (const auto& info : backend.settings()) {
     std::vector<proto::Value> values(info.choices().begin(), info.choices().end());
     if (info.type() == proto::ParameterInfo::BOOLEAN) values = {BoolValue(true), BoolValue(false)};
-    if (values.empty()) values = {IntValue(2)};
+    if (values.empty()) values = {info.type() == proto::ParameterInfo::REAL ? RealValue(0.5) : IntValue(2)};
     for (const proto::Value& value : values) {
       LoadOptions options;
       Set(options, info.name(), value);
@@ -525,7 +525,7 @@ TEST(OpenVinoTest, EverySettingIsTaken) {
     if (info.name() == "cache") continue;
     std::vector<proto::Value> values(info.choices().begin(), info.choices().end());
     if (info.type() == proto::ParameterInfo::BOOLEAN) values = {BoolValue(true), BoolValue(false)};
-    if (values.empty()) values = {IntValue(2)};
+    if (values.empty()) values = {info.type() == proto::ParameterInfo::REAL ? RealValue(0.5) : IntValue(2)};
     for (const proto::Value& value : values) {
       // This one is for several devices.
       if (ToText(value) == "cumulative_throughput") continue;

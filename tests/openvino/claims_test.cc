@@ -52,6 +52,7 @@ TEST(ClaimsTest, AnInt8PassWhoseProductsAllRunInFloatFailsWithThePrecisionsFound
   const Verdict verdict = Check({"int8"}, Executed({{"FullyConnected", "f32", "brgemm_avx512_f32", 6},
                                                     {"MatMul", "bf16", "", 2},
                                                     {"Eltwise", "u8", "", 3},
+                                                    {"Convert", "u8", "ref_I8", 48},
                                                     {"FakeQuantize", "u8", "", 4}}));
   EXPECT_THAT(verdict.failure, HasSubstr("pass 'pass' claims int8"));
   EXPECT_THAT(verdict.failure, HasSubstr("8 products run in f32, bf16"));
@@ -95,7 +96,13 @@ TEST(ClaimsTest, WeightsWidenedAtEveryInferenceAreNotedUnlessActivationsAreQuant
   EXPECT_THAT(around.failure, HasSubstr("executes none of it"));
 }
 
-TEST(ClaimsTest, TablesCountWhereTheirRowsAreNarrow) {
+TEST(ClaimsTest, NarrowTablesBesideFloatProductsKeepNoClaim) {
+  const Verdict verdict =
+      Check({"int8"}, Executed({{"FullyConnected", "f32", "", 36}, {"Gather", "u8", "ref_any_I8 weights u8", 2}}));
+  EXPECT_THAT(verdict.failure, HasSubstr("36 products run in f32"));
+}
+
+TEST(ClaimsTest, TablesCountWhereTheirRowsAreNarrowAndThereIsNothingElse) {
   EXPECT_EQ(Check({"int8"}, Executed({{"Gather", "u8", "ref_any_I8 weights u8", 1}, {"Eltwise", "f32"}})).failure, "");
   EXPECT_EQ(Check({"int8"}, Executed({{"GatherBlockQuantized", "u4", "cpu", 1}})).failure, "");
   EXPECT_NE(Check({"int8"}, Executed({{"EmbedLayerNormalization", "f32", "cpu", 1}, {"MatMul", "f32", "cpu", 1}})).failure, "");

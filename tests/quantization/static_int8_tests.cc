@@ -185,6 +185,27 @@ TEST_F(OutlierData, RangesOfSmoothedValuesFollowFromTheChannels) {
   EXPECT_NEAR(ScaleOf(*again, "n") / ScaleOf(*built, "n"), 1, 0.02);
 }
 
+// Channels that never fire have no outliers; the others' factors are what they would be without them.
+TEST_F(OutlierData, ChannelsThatAreAlwaysZeroDoNotRuinSmoothing) {
+  ModelBuilder b(17, 11);
+  b.Input("x", {4, 16}).Output("y", {4, 8}).Output("s", {4, 16});
+  std::vector<float> keep(16, 1);
+  for (const size_t dead : {0, 2, 5, 9, 11, 15}) keep[dead] = 0;
+  keep[7] = 40;
+  b.Constant("keep", {16}, keep).Weight("w", {16, 8}, 0.3f);
+  b.Node("Mul", {"x", "keep"}, {"n"});
+  b.Node("Relu", {"n"}, {"s"});
+  b.Node("MatMul", {"s", "w"}, {"y"});
+  const fs::path model = Save(b);
+  for (const char* layout : {"onnxruntime", "openvino"}) {
+    const auto built = Apply(model, "static_int8",
+                             {{"layout", TextValue(layout)}, {"per_channel", BoolValue(true)}, {"smooth_alpha", RealValue(0.5)}}, data);
+    ASSERT_TRUE(built) << built.error().message;
+    EXPECT_TRUE(built->HasNote("1 inputs of products smoothed")) << layout;
+    EXPECT_GT(Sqnr(model, *built, "onnxruntime", data), 15) << layout;
+  }
+}
+
 TEST_F(OutlierData, SmoothingALinearPairWorksWithSharedAndTransposedWeights) {
   ModelBuilder b(17, 11);
   b.Input("x", {4, 16}).Output("y", {4, 16}).Output("z", {4, 16});

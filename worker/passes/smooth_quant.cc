@@ -93,14 +93,18 @@ class Smoother {
   }
 
   static std::vector<float> Factors(const ChannelStatistics& channels, const std::vector<float>& rows, double alpha) {
-    std::vector<double> factors;
+    // A channel that is always zero, or that no weight reads, has nothing to smooth: its factor is 1, and it must not pull
+    // down the others' lowest.
+    std::vector<std::optional<double>> factors;
+    std::vector<double> sorted;
     for (size_t i = 0; i < rows.size(); ++i) {
-      const double activation =
-          std::max<double>(std::max(std::fabs(channels.low[i]), std::fabs(channels.high[i])), kSmallestMagnitude);
-      const double weight = std::max<double>(rows[i], kSmallestMagnitude);
-      factors.push_back(std::pow(activation, alpha) / std::pow(weight, 1 - alpha));
+      const double activation = std::max(std::fabs(channels.low[i]), std::fabs(channels.high[i]));
+      factors.emplace_back();
+      if (activation < kSmallestMagnitude || rows[i] < kSmallestMagnitude) continue;
+      factors.back() = std::pow(activation, alpha) / std::pow(static_cast<double>(rows[i]), 1 - alpha);
+      sorted.push_back(*factors.back());
     }
-    std::vector<double> sorted = factors;
+    if (sorted.empty()) return std::vector<float>(rows.size(), 1.0f);
     std::sort(sorted.begin(), sorted.end());
     const double place = kLowestShare * static_cast<double>(sorted.size() - 1);
     const size_t below = static_cast<size_t>(place);
@@ -108,8 +112,8 @@ class Smoother {
     const double between = sorted[below] + (place - std::floor(place)) * (above - sorted[below]);
     const double lowest = std::min(kLargestFactor, between);
     std::vector<float> clipped;
-    for (const double factor : factors)
-      clipped.push_back(static_cast<float>(std::clamp(factor, lowest, kLargestFactor)));
+    for (const auto& factor : factors)
+      clipped.push_back(factor ? static_cast<float>(std::clamp(*factor, lowest, kLargestFactor)) : 1.0f);
     return clipped;
   }
 
