@@ -194,17 +194,17 @@ class Measurement {
     TRY(Lock(&MachineLock::Shared));
     TRY(Timed(load_ms_, [&] { return candidate.Load(task_.inputs()); }));
     TRY_ASSIGN(*result_.mutable_execution(), candidate.instance().Execution());
-    TRY(KeepsClaims());
+    CheckExecution();
     TRY(OpenData());
     AddMetric(*result_.mutable_metrics(), "size_bytes", static_cast<double>(BundleBytes(task_.candidate().model().bundle())), 1);
     AddMetric(*result_.mutable_metrics(), "load_ms", candidate.load_ms(), 1);
-    if (task_.has_accuracy()) {
+    if (task_.has_accuracy() && !result_.infeasible()) {
       const uint64_t load_before_ms = load_ms_;
       TRY(Timed(accuracy_ms_, [&] { return EvaluateAccuracy(); }));
       // The baseline may have been loaded meanwhile; that is told as loading alone.
       accuracy_ms_ -= std::min(accuracy_ms_, load_ms_ - load_before_ms);
     }
-    CheckConstraints();
+    if (!result_.infeasible()) CheckConstraints();
     if (!result_.infeasible()) {
       if (task_.time()) TRY(Performance());
       if (task_.baseline_execution() && baseline_ != nullptr) {
@@ -239,12 +239,15 @@ class Measurement {
     });
   }
 
-  // Before anything is measured: a candidate that does not run as claimed is not worth it.
-  Result<> KeepsClaims() {
+  // Before anything is measured: a candidate that does not run as its passes claim is not worth it. That is found once and
+  // holds on this machine, so it is a finding about the candidate and no failure of the work.
+  void CheckExecution() {
     std::vector<std::string> notes;
-    TRY(CheckClaims(task_.claims(), result_.execution(), notes));
+    const Result<> kept = CheckClaims(task_.claims(), result_.execution(), notes);
     for (const auto& note : notes) result_.add_notes(note);
-    return {};
+    if (kept) return;
+    result_.set_infeasible(true);
+    result_.set_infeasible_reason(kept.error().message);
   }
 
   Result<> OpenData() {
