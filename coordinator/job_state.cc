@@ -97,8 +97,7 @@ Result<ActiveJob> LoadJob(Store& store, uint64_t id, int64_t now_ms) {
     inputs.tags = study.record.tags;
     TRY_ASSIGN(Space space, Space::Build(job.record.recipe, study.record.catalogue, inputs));
     study.space.emplace(std::move(space));
-    const std::string& sampler = job.record.recipe.search().sampler();
-    TRY_ASSIGN(study.sampler, MakeSampler(sampler.empty() ? "auto" : sampler));
+    TRY_ASSIGN(study.sampler, MakeSampler(job.record.recipe.search()));
     TRY(LoadTrials(store, job, study));
   }
   return job;

@@ -36,11 +36,15 @@ Result<bool> Scheduler::TakeMeasured(ActiveJob& job, ActiveStudy& study, ActiveT
   std::set<std::string> fingerprints;
   for (const Worker* worker : fleet_.Matching(study.record.tags)) fingerprints.insert(worker->record.catalogue.fingerprint().digest());
   TRY_ASSIGN(const auto known, store_.FindMeasured(MeasureKey(job, study, trial)));
-  const uint32_t least = trial.kind == AttemptKind::kFinal ? PairsOf(job, trial) : 0;
-  const auto found = std::find_if(known.begin(), known.end(), [&](const Store::Remembered& one) {
-    const bool enough = one.state == proto::TRIAL_INFEASIBLE ? trial.kind != AttemptKind::kFinal : one.pairs >= least;
+  const bool is_final = trial.kind == AttemptKind::kFinal;
+  const uint32_t least = is_final ? PairsOf(job, trial) : 0;
+  const auto fits = [&](const Store::Remembered& one) {
+    const bool enough = one.state == proto::TRIAL_INFEASIBLE ? !is_final : one.pairs >= least;
     return enough && !one.fingerprint.empty() && fingerprints.contains(one.fingerprint);
-  });
+  };
+  // First looks are compared with first looks, so that the same job chooses the same finalists.
+  auto found = std::find_if(known.begin(), known.end(), [&](const auto& one) { return fits(one) && one.is_final == is_final; });
+  if (found == known.end()) found = std::find_if(known.begin(), known.end(), fits);
   if (found == known.end()) return false;
   TRY_ASSIGN(const AttemptMetrics metrics, store_.Metrics(found->attempt));
   const Measured measured = MeasuredOf(metrics);

@@ -72,13 +72,14 @@ class Store {
   // Attempts and what they measured.
   Result<AttemptRecord> OpenAttempt(AttemptRecord attempt, int64_t unix_ms);  // Fills id and token.
   Result<> CloseAttempt(uint64_t attempt, const AttemptEnd& end, int64_t unix_ms);
-  // Measurements under a key that are the results of trials, the latest first.
+  // Measurements of complete and infeasible trials under a key, first looks and final ones, the latest first.
   struct Remembered {
     uint64_t attempt = 0;
     TrialKey trial;
     std::string worker;
     std::string fingerprint;
     uint32_t pairs = 0;
+    bool is_final = false;
     proto::TrialState state = proto::TRIAL_COMPLETE;
     std::string reason;
   };

@@ -107,9 +107,11 @@ Result<> Store::CloseAttempt(uint64_t attempt, const AttemptEnd& end, int64_t un
 Result<std::vector<Store::Remembered>> Store::FindMeasured(const std::string& measure_key) {
   std::vector<Remembered> found;
   std::vector<std::string> states;
-  TRY(database_.Each("SELECT a.attempt, a.job, a.study, a.trial, a.worker, t.fingerprint, t.pairs, t.state, t.reason FROM attempts a "
-                     "JOIN trials t ON t.job = a.job AND t.study = a.study AND t.trial = a.trial AND t.result = a.attempt "
-                     "WHERE a.measure_key = ? AND a.measure_key <> '' AND a.outcome = 'done' AND t.state IN ('complete', 'infeasible') "
+  TRY(database_.Each("SELECT a.attempt, a.job, a.study, a.trial, a.worker, t.fingerprint, coalesce(m.samples, 0), t.state, t.reason, a.kind "
+                     "FROM attempts a JOIN trials t ON t.job = a.job AND t.study = a.study AND t.trial = a.trial "
+                     "LEFT JOIN metrics m ON m.attempt = a.attempt AND m.subject = 'paired' AND m.name = 'speedup' "
+                     "WHERE a.measure_key = ? AND a.measure_key <> '' AND a.outcome = 'done' "
+                     "AND (t.state = 'complete' OR (t.state = 'infeasible' AND t.result = a.attempt)) "
                      "ORDER BY a.attempt DESC LIMIT 100",
                      [&](const Row& row) {
                        Remembered& one = found.emplace_back();
@@ -120,6 +122,7 @@ Result<std::vector<Store::Remembered>> Store::FindMeasured(const std::string& me
                        one.pairs = static_cast<uint32_t>(row.Int(6));
                        states.push_back(row.Text(7));
                        one.reason = row.Text(8);
+                       one.is_final = row.Text(9) == NameOf(AttemptKind::kFinal);
                      },
                      measure_key));
   for (size_t i = 0; i < found.size(); ++i) {

@@ -71,8 +71,7 @@ Result<std::vector<StudyPlan>> PlanStudies(const proto::Recipe& recipe, const Pl
   if (targets.size() > options.targets) {
     return FailAt(targets.back().position(), fmt::format("{} targets; at most {} are taken", targets.size(), options.targets));
   }
-  const std::string& sampler = recipe.search().sampler();
-  if (const auto made = MakeSampler(sampler.empty() ? "auto" : sampler); !made) {
+  if (const auto made = MakeSampler(recipe.search()); !made) {
     return FailAt(recipe.search().position(), made.error().message, made.error().remedy);
   }
   std::vector<StudyPlan> plans;
