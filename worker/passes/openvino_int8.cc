@@ -712,8 +712,7 @@ proto::PassInfo OpenvinoInt8Info() {
   *info.add_parameters() = BoolParameter("embeddings", true, "Quantize the weights of embedding tables.");
   *info.add_parameters() =
       BoolParameter("bias_correction", true, "Put the mean error of quantized weights right in the biases.");
-  *info.add_parameters() = TextParameter(
-      "exclude", "", {}, "Nodes to leave alone: regular expressions for whole node names, separated by commas.");
+  *info.add_parameters() = ExcludeParameter();
   return info;
 }
 

@@ -272,8 +272,7 @@ proto::PassInfo OpenvinoWeightsInfo() {
       BoolParameter("all_layers", false, "Take embedding tables and the last product to 4 bits too.");
   *info.add_parameters() = TextParameter("backup", "int8_asym", {"int8_asym", "int8_sym"},
                                          "Codes of the weights that do not go to 4 bits.");
-  *info.add_parameters() = TextParameter(
-      "exclude", "", {}, "Nodes to leave alone: regular expressions for whole node names, separated by commas.");
+  *info.add_parameters() = ExcludeParameter();
   return info;
 }
 
