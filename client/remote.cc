@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cstdlib>
 
 #include "common/base/strings.h"
@@ -61,6 +62,13 @@ Result<JobReference> ParseJobReference(const std::string& text) {
   }
   reference.trial = static_cast<uint64_t>(*number);
   return reference;
+}
+
+Result<proto::TrialSummary> FindTrial(Client& client, uint64_t job, uint32_t study, uint64_t number) {
+  TRY_ASSIGN(const std::vector<proto::TrialSummary> trials, client.Trials(job, study));
+  const auto trial = std::find_if(trials.begin(), trials.end(), [&](const proto::TrialSummary& one) { return one.trial() == number; });
+  if (trial != trials.end()) return *trial;
+  return Fail(ErrorCode::kNotFound, fmt::format("job {} has no trial {}", job, number), fmt::format("see `hone trials {}`", job));
 }
 
 }  // namespace hone

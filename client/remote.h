@@ -23,6 +23,8 @@ struct JobReference {
   std::optional<uint64_t> trial;   // Absent: the best.
 };
 Result<JobReference> ParseJobReference(const std::string& text);
+// A trial of one study; kNotFound.
+Result<proto::TrialSummary> FindTrial(Client& client, uint64_t job, uint32_t study, uint64_t trial);
 // "42" alone. kUsage.
 Result<uint64_t> ParseJob(const std::string& text);
 

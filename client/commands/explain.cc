@@ -1,7 +1,6 @@
 // hone explain, compare: why a result is what it is.
 #include <fmt/format.h>
 
-#include <algorithm>
 #include <memory>
 
 #include "client/command.h"
@@ -24,7 +23,7 @@ Result<int> ExplainJob(const ExplainOptions& options, Console& console) {
   return PrintExplanations(client, number, console);
 }
 
-Result<proto::TrialSummary> FindTrial(Client& client, const std::string& name, uint64_t target) {
+Result<proto::TrialSummary> Named(Client& client, const std::string& name, uint64_t target) {
   TRY_ASSIGN(const JobReference reference, ParseJobReference(name));
   TRY_ASSIGN(const proto::JobSummary job, client.Job(reference.job));
   if (target > static_cast<uint64_t>(job.studies_size())) {
@@ -35,17 +34,13 @@ Result<proto::TrialSummary> FindTrial(Client& client, const std::string& name, u
     if (study.has_best()) return study.best();
     return Fail(ErrorCode::kNotFound, fmt::format("job {} has no best candidate", reference.job), fmt::format("see `hone trials {}`", reference.job));
   }
-  TRY_ASSIGN(const std::vector<proto::TrialSummary> trials, client.Trials(reference.job, study.study()));
-  const auto trial = std::find_if(trials.begin(), trials.end(), [&](const auto& one) { return one.trial() == *reference.trial; });
-  if (trial != trials.end()) return *trial;
-  return Fail(ErrorCode::kNotFound, fmt::format("job {} has no trial {}", reference.job, *reference.trial),
-              fmt::format("see `hone trials {}`", reference.job));
+  return FindTrial(client, reference.job, study.study(), *reference.trial);
 }
 
 Result<int> CompareTrials(const ExplainOptions& options, Console& console) {
   TRY_ASSIGN(Client client, ConnectTo(options.coordinator));
-  TRY_ASSIGN(const proto::TrialSummary a, FindTrial(client, options.a, options.target.value_or(1)));
-  TRY_ASSIGN(const proto::TrialSummary b, FindTrial(client, options.b, options.target.value_or(1)));
+  TRY_ASSIGN(const proto::TrialSummary a, Named(client, options.a, options.target.value_or(1)));
+  TRY_ASSIGN(const proto::TrialSummary b, Named(client, options.b, options.target.value_or(1)));
   TRY(console.json ? console.PrintJson(ComparisonJson(a, b)) : console.Print(ComparisonText(options.a, a, options.b, b)));
   return 0;
 }

@@ -37,23 +37,19 @@ Result<int> GetBests(Client& client, const GetOptions& options, const proto::Job
 
 Result<int> GetTrial(Client& client, const GetOptions& options, uint64_t job, uint64_t number, Console& console) {
   const auto study = static_cast<uint32_t>(options.target.value_or(1) - 1);
-  TRY_ASSIGN(const std::vector<proto::TrialSummary> trials, client.Trials(job, study));
-  const auto trial = std::find_if(trials.begin(), trials.end(), [&](const proto::TrialSummary& t) { return t.trial() == number; });
-  if (trial == trials.end()) {
-    return Fail(ErrorCode::kNotFound, fmt::format("job {} has no trial {}", job, number), fmt::format("see `hone trials {}`", job));
-  }
-  if (trial->model().files_size() == 0) {
-    return Fail(ErrorCode::kNotFound, fmt::format("trial {}/{} is {} and has no model", job, number, StateName(trial->state())), trial->reason());
+  TRY_ASSIGN(const proto::TrialSummary trial, FindTrial(client, job, study, number));
+  if (trial.model().files_size() == 0) {
+    return Fail(ErrorCode::kNotFound, fmt::format("trial {}/{} is {} and has no model", job, number, StateName(trial.state())), trial.reason());
   }
   TRY_ASSIGN(NewFolder output, NewFolder::Make(options.output));
-  TRY_ASSIGN(const WrittenModel written, WriteModel(client, trial->model(), options.output));
+  TRY_ASSIGN(const WrittenModel written, WriteModel(client, trial.model(), options.output));
   Json document = {{"schema", "hone.trial/1"}, {"job", std::to_string(job)}};
-  document.update(TrialJson(*trial));
+  document.update(TrialJson(trial));
   document["path"] = written.path;
   document["files"] = written.files;
   TRY(WriteResultFile(options.output, document));
   output.Keep();
-  TRY(console.json ? console.PrintJson(document) : console.Print(TrialsText({*trial}, console.table_width()) + written.path + "\n"));
+  TRY(console.json ? console.PrintJson(document) : console.Print(TrialsText({trial}, console.table_width()) + written.path + "\n"));
   return 0;
 }
 
