@@ -56,6 +56,8 @@ struct JobRecord {
   int64_t created_unix_ms = 0;
   int64_t finished_unix_ms = 0;
   int64_t elapsed_ms = 0;                    // While a coordinator was up.
+  std::string owner;                         // The name of the key that submitted it; "" without keys.
+  int32_t priority = 0;                      // Work of a higher one goes first.
 };
 
 struct StudyRecord {

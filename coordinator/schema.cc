@@ -213,6 +213,14 @@ ALTER TABLE studies ADD COLUMN warm TEXT NOT NULL DEFAULT '[]';
 ALTER TABLE studies ADD COLUMN ended_by TEXT NOT NULL DEFAULT '';
 CREATE INDEX jobs_of_model ON jobs (model_id);
 )sql"},
+    // Whose job it is and what goes first; up to which event the record was thinned out; failed trials that were taken up again.
+    {3, R"sql(
+ALTER TABLE jobs ADD COLUMN owner TEXT NOT NULL DEFAULT '';
+ALTER TABLE jobs ADD COLUMN priority INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE attempts ADD COLUMN forgiven INTEGER NOT NULL DEFAULT 0;
+CREATE INDEX attempts_open ON attempts (attempt) WHERE outcome = 'open';
+INSERT INTO counters VALUES ('events_dropped', 0);
+)sql"},
 };
 
 Result<int64_t> Pragma(Database& database, const std::string& name) {

@@ -67,10 +67,10 @@ Result<std::vector<TrialRecord>> ParseAll(std::vector<TrialRow> rows) {
 
 Result<uint64_t> Store::InsertJob(const JobRecord& job) {
   const std::optional<std::string> request = job.request.empty() ? std::nullopt : std::optional<std::string>(job.request);
-  TRY(database_.Run("INSERT INTO jobs (name, request, state, recipe, model, model_id, calibration, evaluation, created_unix_ms) "
-                    "VALUES (?,?,?,?,?,?,?,?,?)",
+  TRY(database_.Run("INSERT INTO jobs (name, request, state, recipe, model, model_id, calibration, evaluation, created_unix_ms, owner, priority) "
+                    "VALUES (?,?,?,?,?,?,?,?,?,?,?)",
                     job.name, request, NameOf(job.state), ToJson(job.recipe), ToJson(job.model), BundleId(job.model),
-                    JsonOf(job.calibration), JsonOf(job.evaluation), job.created_unix_ms));
+                    JsonOf(job.calibration), JsonOf(job.evaluation), job.created_unix_ms, job.owner, job.priority));
   return static_cast<uint64_t>(database_.LastId());
 }
 
@@ -80,7 +80,7 @@ Result<std::optional<JobRecord>> Store::FindJob(uint64_t id) {
   std::optional<std::string> calibration, evaluation;
   TRY(database_.Each(
       "SELECT job, name, coalesce(request, ''), state, recipe, model, calibration, evaluation, error, created_unix_ms, finished_unix_ms, "
-      "elapsed_ms FROM jobs WHERE job = ?",
+      "elapsed_ms, owner, priority FROM jobs WHERE job = ?",
       [&](const Row& row) {
         JobRecord& job = found.emplace();
         job.id = row.Unsigned(0);
@@ -95,6 +95,8 @@ Result<std::optional<JobRecord>> Store::FindJob(uint64_t id) {
         job.created_unix_ms = row.Int(9);
         job.finished_unix_ms = row.Int(10);
         job.elapsed_ms = row.Int(11);
+        job.owner = row.Text(12);
+        job.priority = static_cast<int32_t>(row.Int(13));
       },
       id));
   if (!found) return found;
