@@ -109,8 +109,7 @@ Result<> Scheduler::Search(ActiveJob& job, ActiveStudy& study) {
       return {};
     }
     TRY_ASSIGN(auto warm, WarmProposal(study));
-    const StudyView view{&*study.space, &study.observations, study.record.seed};
-    auto asked = warm ? Result<std::optional<Assignment>>(std::move(warm)) : study.sampler->Ask(view, study.observations.size() + 1);
+    auto asked = warm ? Result<std::optional<Assignment>>(std::move(warm)) : study.sampler->Ask(study.View(), study.observations.size() + 1);
     if (!asked) {
       study.record.error = "the sampler gave up: " + asked.error().message;
       TRY(store_.UpdateStudy(study.record));
@@ -129,7 +128,7 @@ Result<> Scheduler::Search(ActiveJob& job, ActiveStudy& study) {
 
 std::string Scheduler::SpentBy(const ActiveJob& job, const ActiveStudy& study) const {
   const proto::Search& search = job.record.recipe.search();
-  if (study.record.budget != 0 && study.observations.size() >= study.record.budget) return "trials";
+  if (study.record.budget != 0 && study.observations.size() >= study.record.budget - study.reserve) return "trials";
   if (search.time_ms() != 0 && job.ElapsedMs(clock_.SteadyMs()) >= static_cast<int64_t>(search.time_ms())) return "time";
   if (search.machine_time_ms() != 0 && study.machine_ms >= search.machine_time_ms()) return "machine_time";
   const auto reaches = [&](const auto& entry) {
@@ -267,33 +266,61 @@ Result<> Scheduler::EnterFinalists(ActiveJob& job, ActiveStudy& study) {
 }
 
 // The best few by what the first look said. One whose second measurement fails is replaced by the next, at most as often as there are
-// finalists.
+// finalists. Where the search left a part of its budget to it, the race goes on (NextRacers).
 Result<> Scheduler::ChooseFinalists(ActiveJob& job, ActiveStudy& study) {
   const proto::Measure& measure = job.record.recipe.measure();
   const size_t finalists = measure.finalists() != 0 ? measure.finalists() : options_.finalists;
+  while (true) {
+    size_t chosen = 0, failed = 0;
+    for (const auto& [trial, state] : study.finals) {
+      chosen += state == FinalState::kWanted || state == FinalState::kDone ? 1 : 0;
+      failed += state == FinalState::kFailed ? 1 : 0;
+    }
+    for (const uint64_t number : Ranked(job.objectives, study.Contenders(), study.BaselineMeasured())) {
+      if (chosen >= finalists || chosen + failed >= 2 * finalists) break;
+      if (study.finals.at(number) != FinalState::kNone) continue;
+      TRY(MeasureAgain(job, study, number));
+      ++chosen;
+    }
+    if (!study.active.empty() || chosen < finalists || chosen + failed >= finalists + study.reserve) return {};
+    const auto racers = NextRacers(job, study, finalists + study.reserve - chosen - failed);
+    if (racers.empty()) return {};
+    for (const uint64_t number : racers) TRY(MeasureAgain(job, study, number));
+  }
+}
+
+// Those that the first look leaves a chance to be better than the best so far: the interval of what it saw reaches beyond that. The likeliest first,
+// one for each worker, so that the next ones have a higher bar to pass.
+std::vector<uint64_t> Scheduler::NextRacers(const ActiveJob& job, const ActiveStudy& study, size_t most) const {
+  const Measured* baseline = study.BaselineMeasured();
+  const std::vector<Contender> contenders = study.Contenders();
+  const proto::Objective& objective = job.objectives.front();
+  const auto best = Best(job.objectives, contenders, baseline);
+  const auto bar = best ? ObjectiveValue(objective, study.measured.at(*best), baseline) : std::nullopt;
+  std::vector<uint64_t> racers;
+  for (const uint64_t number : Ranked(job.objectives, contenders, baseline)) {
+    if (!bar || racers.size() >= std::min(most, std::max<size_t>(1, Slots(study)))) break;
+    const auto least = OptimisticValue(objective, study.measured.at(number), baseline);
+    if (study.finals.at(number) == FinalState::kNone && least && *least < *bar) racers.push_back(number);
+  }
+  return racers;
+}
+
+Result<> Scheduler::MeasureAgain(ActiveJob& job, ActiveStudy& study, uint64_t number) {
+  const proto::Measure& measure = job.record.recipe.measure();
   const uint32_t pairs = measure.final_pairs() != 0 ? measure.final_pairs() : options_.final_pairs;
-  size_t chosen = 0, failed = 0;
-  for (const auto& [trial, state] : study.finals) {
-    chosen += state == FinalState::kWanted || state == FinalState::kDone ? 1 : 0;
-    failed += state == FinalState::kFailed ? 1 : 0;
-  }
-  for (const uint64_t number : Ranked(job.objectives, study.Contenders(), study.BaselineMeasured())) {
-    if (chosen >= finalists || chosen + failed >= 2 * finalists) return {};
-    if (study.finals.at(number) != FinalState::kNone) continue;
-    TRY_ASSIGN(auto record, store_.FindTrial({job.record.id, study.record.study, number}));
-    CHECK_THAT(record.has_value());
-    // The first look may have had as many pairs already.
-    record->final_state = record->pairs >= pairs ? FinalState::kDone : FinalState::kWanted;
-    TRY(store_.UpdateTrial(*record));
-    study.finals[number] = record->final_state;
-    ++chosen;
-    if (record->final_state == FinalState::kDone) continue;
-    ActiveTrial trial;
-    trial.kind = AttemptKind::kFinal;
-    trial.record = std::move(*record);
-    ActiveTrial& active = study.active.emplace(number, std::move(trial)).first->second;
-    TRY(TakeMeasured(job, study, active));
-  }
+  TRY_ASSIGN(auto record, store_.FindTrial({job.record.id, study.record.study, number}));
+  CHECK_THAT(record.has_value());
+  // The first look may have had as many pairs already.
+  record->final_state = record->pairs >= pairs ? FinalState::kDone : FinalState::kWanted;
+  TRY(store_.UpdateTrial(*record));
+  study.finals[number] = record->final_state;
+  if (record->final_state == FinalState::kDone) return {};
+  ActiveTrial trial;
+  trial.kind = AttemptKind::kFinal;
+  trial.record = std::move(*record);
+  ActiveTrial& active = study.active.emplace(number, std::move(trial)).first->second;
+  TRY(TakeMeasured(job, study, active));
   return {};
 }
 

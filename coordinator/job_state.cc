@@ -62,6 +62,18 @@ bool AttemptHistory::GivenUp(const CoordinatorOptions& options, size_t workers) 
   return different >= options.blamed_workers || blamed.size() >= limit || unblamed >= options.unblamed_attempts;
 }
 
+StudyView ActiveStudy::View() const {
+  StudyView view;
+  view.space = &*space;
+  view.observations = &observations;
+  view.seed = record.seed;
+  // The job has at most CoordinatorOptions::targets studies; 0 would say nothing.
+  view.lineage = (record.job << 16) + record.study + 1;
+  view.budget = record.budget;
+  view.races = reserve > 0;
+  return view;
+}
+
 const Measured* ActiveStudy::BaselineMeasured() const {
   const auto found = measured.find(0);
   return found == measured.end() ? nullptr : &found->second;
@@ -98,6 +110,7 @@ Result<ActiveJob> LoadJob(Store& store, uint64_t id, int64_t now_ms) {
     TRY_ASSIGN(Space space, Space::Build(job.record.recipe, study.record.catalogue, inputs));
     study.space.emplace(std::move(space));
     TRY_ASSIGN(study.sampler, MakeSampler(job.record.recipe.search()));
+    study.reserve = ReserveOf(job.record.recipe.search(), study.record);
     TRY(LoadTrials(store, job, study));
   }
   return job;
@@ -110,17 +123,28 @@ Observation ObservationOf(const ActiveJob& job, const ActiveStudy& study, const 
   if (auto assignment = study.space->FromCandidate(trial.candidate)) observation.assignment = std::move(*assignment);
   const auto found = study.measured.find(trial.key.trial);
   const bool is_measured = found != study.measured.end();
+  const bool has_figures = trial.state == proto::TRIAL_COMPLETE || trial.state == proto::TRIAL_INFEASIBLE;
+  if (is_measured && has_figures) observation.constraints = Excesses(job.record.recipe, found->second);
   if (trial.state == proto::TRIAL_COMPLETE && is_measured) {
     auto values = ObjectiveValues(job.objectives, found->second, study.BaselineMeasured());
     if (values) observation.values = std::move(*values);
   } else if (trial.state == proto::TRIAL_INFEASIBLE) {
-    const double violation = is_measured ? Violation(job.record.recipe, found->second) : 0;
-    // A worker may call a candidate infeasible for a reason that is no metric's excess.
-    observation.violation = violation > 0 ? violation : 1;
+    observation.violation = is_measured ? Violation(job.record.recipe, found->second) : 0;
+    // A worker may call a candidate infeasible for a reason that is no metric's excess; its figures would say that all is well.
+    if (!(observation.violation > 0)) {
+      observation.violation = 1;
+      observation.constraints.clear();
+    }
   } else if (trial.state == proto::TRIAL_FAILED || trial.state == proto::TRIAL_PRUNED) {
     observation.violation = std::numeric_limits<double>::infinity();
   }
   return observation;
+}
+
+uint64_t ReserveOf(const proto::Search& search, const StudyRecord& study) {
+  const bool is_auto = (search.sampler().empty() || search.sampler() == "auto") && search.order() != "pass_by_pass";
+  const bool holds_all = study.candidates != 0 && study.candidates <= study.budget;
+  return is_auto && !holds_all ? RaceReserve(study.budget) : 0;
 }
 
 const proto::PassInfo* FindPass(const proto::Catalogue& catalogue, const std::string& name) {

@@ -65,10 +65,13 @@ struct ActiveStudy {
   std::optional<proto::TrialState> baseline;
   std::string baseline_reason;
   uint64_t machine_ms = 0;                    // What workers spent on trials from 1 on.
+  uint64_t reserve = 0;                       // Trials of the budget that are left to racing the best few (RaceReserve).
   bool nothing_left = false;                  // The sampler has nothing to propose.
   std::optional<int64_t> stalled_since_ms;    // No live worker can do what is waiting.
   bool stall_told = false;
 
+  // What its sampler sees; holds pointers into the study.
+  StudyView View() const;
   const Measured* BaselineMeasured() const;
   std::vector<Contender> Contenders() const;  // Complete trials whose final measurement did not fail.
 };
@@ -95,6 +98,9 @@ Observation ObservationOf(const ActiveJob& job, const ActiveStudy& study, const 
 const proto::PassInfo* FindPass(const proto::Catalogue& catalogue, const std::string& name);
 // The backend that baselines run on; nullptr if the catalogue has none.
 const proto::BackendInfo* ReferenceBackend(const proto::Catalogue& catalogue);
+
+// Trials of the study's budget that the search leaves to racing the best few: those of auto, but none where the budget holds the whole space.
+uint64_t ReserveOf(const proto::Search& search, const StudyRecord& study);
 
 // The seed of study number `study` of a job (splitmix64 of both).
 uint64_t StudySeed(uint64_t job_seed, uint32_t study);

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 
 #include "common/base/strings.h"
 
@@ -15,7 +16,10 @@ constexpr const char* kLatency = "latency_ms_p50";
 Measured Collect(const std::vector<proto::Metric>& metrics, const std::optional<proto::Metric>& speedup) {
   Measured measured;
   for (const auto& metric : metrics) measured.metrics[metric.name()] = metric.value();
-  if (speedup) measured.speedup = speedup->value();
+  if (speedup) {
+    measured.speedup = speedup->value();
+    if (speedup->has_high()) measured.most_speedup = speedup->high();
+  }
   return measured;
 }
 
@@ -71,6 +75,13 @@ std::optional<double> ObjectiveValue(const proto::Objective& objective, const Me
   return objective.maximize() ? -*value : *value;
 }
 
+std::optional<double> OptimisticValue(const proto::Objective& objective, const Measured& trial, const Measured* baseline) {
+  Measured lucky = trial;
+  if (trial.most_speedup) lucky.speedup = trial.most_speedup;
+  const auto value = ObjectiveValue(objective, trial, baseline), best = ObjectiveValue(objective, lucky, baseline);
+  return value && best ? std::optional(std::min(*value, *best)) : value;
+}
+
 Result<std::vector<double>> ObjectiveValues(const std::vector<proto::Objective>& objectives, const Measured& trial,
                                             const Measured* baseline) {
   std::vector<double> values;
@@ -104,14 +115,21 @@ bool Reaches(const google::protobuf::RepeatedPtrField<proto::Constraint>& goal, 
   });
 }
 
-double Violation(const proto::Recipe& recipe, const Measured& trial) {
-  double sum = 0;
+std::vector<double> Excesses(const proto::Recipe& recipe, const Measured& trial) {
+  std::vector<double> excesses;
   for (const auto& constraint : recipe.constraints()) {
     const auto value = MetricOf(trial, constraint.metric());
-    if (!value) continue;
-    if (constraint.has_maximum() && *value > constraint.maximum()) sum += Excess(*value - constraint.maximum(), constraint.maximum());
-    if (constraint.has_minimum() && *value < constraint.minimum()) sum += Excess(constraint.minimum() - *value, constraint.minimum());
+    double excess = value ? -std::numeric_limits<double>::infinity() : std::numeric_limits<double>::quiet_NaN();
+    if (value && constraint.has_maximum()) excess = std::max(excess, Excess(*value - constraint.maximum(), constraint.maximum()));
+    if (value && constraint.has_minimum()) excess = std::max(excess, Excess(constraint.minimum() - *value, constraint.minimum()));
+    excesses.push_back(excess);
   }
+  return excesses;
+}
+
+double Violation(const proto::Recipe& recipe, const Measured& trial) {
+  double sum = 0;
+  for (const double excess : Excesses(recipe, trial)) sum += excess > 0 ? excess : 0;
   return sum;
 }
 

@@ -21,6 +21,7 @@ namespace hone {
 struct Measured {
   std::map<std::string, double> metrics;
   std::optional<double> speedup;
+  std::optional<double> most_speedup;    // The upper end of its interval.
 };
 Measured MeasuredOf(const AttemptMetrics& metrics);
 Measured MeasuredOf(const Measurement& measurement);
@@ -30,6 +31,8 @@ std::vector<proto::Objective> ObjectivesOf(const proto::Recipe& recipe);
 
 // To be minimized; nullopt where the trial has no such metric. baseline may be null.
 std::optional<double> ObjectiveValue(const proto::Objective& objective, const Measured& trial, const Measured* baseline);
+// The value at the better end of its interval; the value itself where it has none.
+std::optional<double> OptimisticValue(const proto::Objective& objective, const Measured& trial, const Measured* baseline);
 // One an objective; the error names the first that is missing.
 Result<std::vector<double>> ObjectiveValues(const std::vector<proto::Objective>& objectives, const Measured& trial,
                                             const Measured* baseline);
@@ -40,6 +43,10 @@ Result<std::optional<std::string>> BrokenConstraint(const proto::Recipe& recipe,
 bool Reaches(const google::protobuf::RepeatedPtrField<proto::Constraint>& goal, const Measured& trial);
 // Sum over the broken constraints of the excess in units of the bound; 0 where none of the metrics that are there breaks one.
 double Violation(const proto::Recipe& recipe, const Measured& trial);
+
+// One a constraint: how far the metric is beyond its bound, in units of the bound (of 1 where that is 0), negative within; of two bounds the nearer
+// one. NaN where the metric is missing.
+std::vector<double> Excesses(const proto::Recipe& recipe, const Measured& trial);
 
 // A complete trial for picking the best and the front.
 struct Contender {

@@ -94,6 +94,8 @@ class Scheduler {
   std::string SpentBy(const ActiveJob& job, const ActiveStudy& study) const;
   Result<> EnterFinalists(ActiveJob& job, ActiveStudy& study);
   Result<> ChooseFinalists(ActiveJob& job, ActiveStudy& study);
+  std::vector<uint64_t> NextRacers(const ActiveJob& job, const ActiveStudy& study, size_t most) const;
+  Result<> MeasureAgain(ActiveJob& job, ActiveStudy& study, uint64_t number);
   Result<> EndStudy(ActiveJob& job, ActiveStudy& study, const std::string& error);
   Result<> EndJob(ActiveJob& job);
   Result<> CreateTrial(ActiveJob& job, ActiveStudy& study, proto::Candidate candidate);

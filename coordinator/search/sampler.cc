@@ -167,7 +167,7 @@ Result<std::unique_ptr<Sampler>> MakeSampler(const proto::Search& search) {
               "Orders are joint, pass_by_pass");
 }
 
-uint64_t RaceReserve(uint64_t budget) { return budget / 10; }
+uint64_t RaceReserve(uint64_t budget) { return budget < 20 ? 0 : budget / 10; }
 
 bool Dominates(const Observation& a, const Observation& b) {
   if (!HasEnded(a) || !HasEnded(b)) return false;

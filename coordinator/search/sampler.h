@@ -50,7 +50,7 @@ struct StudyView {
   const std::vector<GroupHint>* hints = nullptr;
 };
 
-// Trials' worth of measuring that the last part of a budget keeps for racing the best few: a tenth, at least 1 from 10 trials on.
+// Trials' worth of measuring that the last part of a budget keeps for racing the best few: a tenth, from 20 trials on.
 uint64_t RaceReserve(uint64_t budget);
 
 class Sampler {
