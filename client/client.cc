@@ -79,6 +79,7 @@ Result<proto::SubmitJobReply> Client::Submit(const Submission& submission, const
   if (submission.calibration) *submit.mutable_calibration() = ToWire(*submission.calibration);
   if (submission.evaluation) *submit.mutable_evaluation() = ToWire(*submission.evaluation);
   submit.set_name(submission.name);
+  submit.set_priority(submission.priority);
   submit.set_request(submission.request.empty() ? RandomKey() : submission.request);
   return HONE_CALL(frame, kSubmitTimeout, submit_job_reply);
 }
@@ -182,6 +183,25 @@ Result<proto::GetSamplesReply> Client::Samples(uint64_t job, uint32_t study, uin
   get.set_study(study);
   get.set_trial(trial);
   return HONE_CALL(frame, kCallTimeout, get_samples_reply);
+}
+
+Result<proto::GetLogReply> Client::Log(uint64_t job, uint32_t study, uint64_t trial) {
+  proto::Frame frame;
+  proto::GetLog& get = *frame.mutable_get_log();
+  get.set_job(job);
+  get.set_study(study);
+  get.set_trial(trial);
+  return HONE_CALL(frame, kCallTimeout, get_log_reply);
+}
+
+Result<uint32_t> Client::Retry(uint64_t job, std::optional<uint32_t> study, std::optional<uint64_t> trial) {
+  proto::Frame frame;
+  proto::RetryJob& retry = *frame.mutable_retry_job();
+  retry.set_job(job);
+  if (study) retry.set_study(*study);
+  if (trial) retry.set_trial(*trial);
+  TRY_ASSIGN(const proto::RetryJobReply reply, HONE_CALL(frame, kCallTimeout, retry_job_reply));
+  return reply.trials();
 }
 
 #undef HONE_CALL

@@ -28,6 +28,7 @@ class Client {
     std::optional<proto::LocalData> calibration;
     std::optional<proto::LocalData> evaluation;
     std::string name;
+    int32_t priority = 0;     // Higher ones go first.
     std::string request;      // Idempotency key; "" = a fresh one.
   };
   // Uploads what the store lacks and submits.
@@ -46,6 +47,9 @@ class Client {
   Result<> Drain(const std::string& worker, bool undrain);
   Result<proto::CheckRecipeReply> Check(const proto::CheckRecipe& request);
   Result<proto::GetSamplesReply> Samples(uint64_t job, uint32_t study, uint64_t trial);
+  Result<proto::GetLogReply> Log(uint64_t job, uint32_t study, uint64_t trial);
+  // Takes failed trials up again; how many.
+  Result<uint32_t> Retry(uint64_t job, std::optional<uint32_t> study, std::optional<uint64_t> trial);
   // Downloads a bundle into a folder.
   Result<> Fetch(const proto::Bundle& bundle, const std::filesystem::path& folder);
 

@@ -168,6 +168,8 @@ const std::vector<Command>& Commands() {
       {"explain", kService, "JOB", "Why the best is the best: ends, passes, parameters, constraints", "As `hone best JOB --why`.", DefineExplain},
       {"compare", kService, "A B", "Two trials side by side", "A and B are JOB (its best), JOB/TRIAL or JOB/baseline.", DefineCompare},
       {"get", kService, "JOB[/TRIAL] -o DIR", "Download the best models of a job, or a trial's", "", DefineGet},
+      {"logs", kService, "JOB[/TRIAL]", "What the attempts at failed trials left behind, and how to repeat them", "", DefineLogs},
+      {"retry", kService, "JOB[/TRIAL]", "Take failed trials up again", "", DefineRetry},
       {"cancel", kService, "JOB", "Cancel a job", "", DefineCancel},
       {"workers", kService, "", "The workers and what they do", "", DefineWorkers},
       {"drain", kService, "NAME", "Let a worker finish its work and take nothing new", "", DefineDrain},

@@ -53,6 +53,8 @@ Run DefineExplain(Flags& flags);
 Run DefineCompare(Flags& flags);
 Run DefineGet(Flags& flags);
 Run DefineCancel(Flags& flags);
+Run DefineLogs(Flags& flags);
+Run DefineRetry(Flags& flags);
 Run DefineWorkers(Flags& flags);
 Run DefineDrain(Flags& flags);
 Run DefineDoctor(Flags& flags);

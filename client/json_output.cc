@@ -113,6 +113,8 @@ Json JobBody(const proto::JobSummary& job) {
   for (const proto::StudySummary& study : job.studies()) studies.push_back(StudyJson(study, std::nullopt));
   return {{"job", std::to_string(job.job())},
           {"name", TextOrNull(job.name())},
+          {"owner", TextOrNull(job.owner())},
+          {"priority", job.priority()},
           {"state", StateName(job.state())},
           {"error", TextOrNull(job.error())},
           {"created", TimeJson(job.created_unix_ms())},

@@ -67,10 +67,12 @@ const std::vector<Coordinator::HandlerRow>& Coordinator::Handlers() {
       {F::kListTrials, &Coordinator::HandleListTrials, false},
       {F::kWatchEvents, &Coordinator::HandleWatchEvents, false},
       {F::kCancelJob, &Coordinator::HandleCancelJob, true},
+      {F::kRetryJob, &Coordinator::HandleRetryJob, true},
       {F::kListWorkers, &Coordinator::HandleListWorkers, false},
       {F::kDrainWorker, &Coordinator::HandleDrainWorker, false},
       {F::kGetCatalogue, &Coordinator::HandleGetCatalogue, false},
       {F::kGetSamples, &Coordinator::HandleGetSamples, false},
+      {F::kGetLog, &Coordinator::HandleGetLog, false},
   };
   return rows;
 }
@@ -185,6 +187,7 @@ void Coordinator::Housekeep() {
 Result<> Coordinator::DoWhatIsDue() {
   TRY(NoteVerified());
   TRY(NoticeSilence());
+  TRY(store_.DropOldEvents(options_.kept_events));
   counters_.lost_leases += scheduler_.leases().Due(clock_.SteadyMs()).size();
   TRY(scheduler_.ExpireDue());
   TRY(scheduler_.Advance());

@@ -134,12 +134,14 @@ class Coordinator {
   Result<Answer> HandleSubmitJob(const Request& request, proto::Frame* reply);
   Result<Answer> HandleCheckRecipe(const Request& request, proto::Frame* reply);
   Result<Answer> HandleCancelJob(const Request& request, proto::Frame* reply);
+  Result<Answer> HandleRetryJob(const Request& request, proto::Frame* reply);
 
   // query_handlers.cc
   Result<Answer> HandleGetJob(const Request& request, proto::Frame* reply);
   Result<Answer> HandleListJobs(const Request& request, proto::Frame* reply);
   Result<Answer> HandleListTrials(const Request& request, proto::Frame* reply);
   Result<Answer> HandleGetSamples(const Request& request, proto::Frame* reply);
+  Result<Answer> HandleGetLog(const Request& request, proto::Frame* reply);
   Result<Answer> HandleWatchEvents(const Request& request, proto::Frame* reply);
   // Fills the reply; true if it says something new.
   Result<bool> FillWatch(const proto::WatchEvents& watch, proto::WatchEventsReply* reply);

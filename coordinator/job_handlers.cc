@@ -14,6 +14,7 @@ namespace {
 
 constexpr size_t kMaxTextBytes = 256;
 constexpr uint32_t kWarmCandidates = 5;
+constexpr int32_t kHighestPriority = 100;
 constexpr size_t kMaxRecipeBytes = 1 << 20;
 // A lease carries the model twice and one data set as lists of files; it must fit a frame with room for the rest.
 constexpr size_t kMaxLeaseBytes = kMaxFrameBytes - (2 << 20);
@@ -102,6 +103,7 @@ Result<Coordinator::Answer> Coordinator::HandleSubmitJob(const Request& request,
   job.model = submit.model();
   if (submit.has_calibration()) job.calibration = submit.calibration();
   if (submit.has_evaluation()) job.evaluation = submit.evaluation();
+  job.priority = std::clamp(submit.priority(), -kHighestPriority, kHighestPriority);
   job.created_unix_ms = clock_.UnixMs();
   TRY(store_.NoteBundle(job.model, job.created_unix_ms));
   if (job.calibration) TRY(store_.NoteBundle(job.calibration->bundle(), job.created_unix_ms));
@@ -147,6 +149,24 @@ Result<Coordinator::Answer> Coordinator::HandleCancelJob(const Request& request,
   const std::string reason = cancel.reason().empty() ? "on request" : Printable(cancel.reason(), kMaxTextBytes);
   TRY_ASSIGN(const bool was_running, scheduler_.Cancel(cancel.job(), reason));
   reply->mutable_cancel_job_reply()->set_was_running(was_running);
+  return Answer::kNow;
+}
+
+Result<Coordinator::Answer> Coordinator::HandleRetryJob(const Request& request, proto::Frame* reply) {
+  const proto::RetryJob& retry = request.frame.retry_job();
+  TRY_ASSIGN(const auto job, store_.FindJob(retry.job()));
+  if (!job) return Fail(ErrorCode::kNotFound, fmt::format("there is no job {}", retry.job()), "`hone jobs` lists them.");
+  const auto study = retry.has_study() ? std::optional<uint32_t>(retry.study()) : std::nullopt;
+  const auto trial = retry.has_trial() ? std::optional<uint64_t>(std::min<uint64_t>(retry.trial(), INT64_MAX)) : std::nullopt;
+  TRY_ASSIGN(const uint64_t trials, store_.RetryFailed(job->id, study, trial));
+  if (trials == 0) {
+    return Fail(ErrorCode::kNotFound, fmt::format("job {} has no failed trial{}", job->id, trial ? fmt::format(" {}", *trial) : ""),
+                fmt::format("`hone trials {}` shows what became of each.", job->id));
+  }
+  TRY(store_.AppendEvent({job->id, retry.study(), retry.trial()}, "job.retried",
+                         fmt::format("job {}: {} failed trials are tried again", job->id, trials), clock_.UnixMs()));
+  TRY(scheduler_.Load());
+  reply->mutable_retry_job_reply()->set_trials(static_cast<uint32_t>(trials));
   return Answer::kNow;
 }
 

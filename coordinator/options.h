@@ -31,6 +31,8 @@ struct CoordinatorOptions {
   uint32_t page_jobs = 100;
   uint32_t page_events = 1000;
   uint32_t stall_ms = 15'000;                        // No worker for a study for this long is told as an event.
+  uint64_t kept_events = 1'000'000;                  // Older ones are dropped; who asks for them is told of the gap.
+  uint32_t log_attempts = 20;                        // Of one GetLog reply, the newest.
   uint32_t elapsed_save_ms = 5'000;                  // A job's clock is saved this often.
   uint32_t seen_save_ms = 10'000;                    // A worker's last sign of life is saved this often.
   uint32_t failed_round_ms = 1'000;                  // Pause before scheduling again after the database refused a write.

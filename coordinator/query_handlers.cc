@@ -5,6 +5,7 @@
 #include <cstdint>
 
 #include "coordinator/coordinator.h"
+#include "coordinator/report_text.h"
 #include "coordinator/summaries.h"
 
 namespace hone {
@@ -80,6 +81,18 @@ Result<Coordinator::Answer> Coordinator::HandleGetSamples(const Request& request
   return Answer::kNow;
 }
 
+Result<Coordinator::Answer> Coordinator::HandleGetLog(const Request& request, proto::Frame* reply) {
+  const proto::GetLog& get = request.frame.get_log();
+  TRY_ASSIGN(const JobRecord job, RequireJob(store_, get.job()));
+  TRY_ASSIGN(const auto trial, store_.FindTrial({job.id, get.study(), Bounded(get.trial())}));
+  if (!trial) return Fail(ErrorCode::kNotFound, fmt::format("job {} has no trial {} in study {}", job.id, get.trial(), get.study()));
+  TRY_ASSIGN(auto attempts, store_.AttemptLog(trial->key, options_.log_attempts));
+  proto::GetLogReply& answer = *reply->mutable_get_log_reply();
+  for (auto& attempt : attempts) *answer.add_attempts() = std::move(attempt);
+  answer.set_command(CommandText(job, *trial));
+  return Answer::kNow;
+}
+
 Result<bool> Coordinator::FillWatch(const proto::WatchEvents& watch, proto::WatchEventsReply* reply) {
   proto::JobState state = proto::JOB_STATE_UNSPECIFIED;
   if (watch.job() != 0) {
@@ -89,6 +102,8 @@ Result<bool> Coordinator::FillWatch(const proto::WatchEvents& watch, proto::Watc
   const uint32_t limit = watch.limit() == 0 ? options_.page_events : std::min(watch.limit(), options_.page_events);
   TRY_ASSIGN(auto events, store_.Events(Bounded(watch.job()), Bounded(watch.after()), limit));
   TRY_ASSIGN(const uint64_t last, store_.LastEvent(Bounded(watch.job())));
+  TRY_ASSIGN(const uint64_t dropped, store_.EventsDropped());
+  if (dropped > watch.after()) reply->set_gap(dropped - watch.after());
   for (auto& event : events) *reply->add_events() = std::move(event);
   reply->set_state(state);
   reply->set_last(last);

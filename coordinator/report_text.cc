@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include "common/base/strings.h"
+#include "common/recipe/value.h"
 
 namespace hone {
 
@@ -32,6 +33,37 @@ std::string ResultText(const proto::Recipe& recipe, const Measured& measured) {
     parts.push_back(fmt::format("{} {:.4g}", name, value));
   }
   return parts.empty() ? "no metrics" : Join(parts, ", ");
+}
+
+std::string CommandText(const JobRecord& job, const TrialRecord& trial) {
+  const std::string folder = fmt::format("job{}-trial{}", job.id, trial.key.trial);
+  std::string shapes;
+  for (const auto& input : job.recipe.inputs()) {
+    std::vector<std::string> dims;
+    for (const int64_t dim : input.dims()) dims.push_back(fmt::format("{}", dim));
+    shapes += " --input " + ShellWord(fmt::format("{}={}", input.name(), Join(dims, ",")));
+  }
+  std::string command = fmt::format("hone get {}/baseline -o {}", job.id, folder);
+  std::string model = folder + "/" + job.model.main();
+  if (trial.candidate.pipeline_size() > 0) {
+    command += " && hone apply " + ShellWord(model) + shapes;
+    for (const proto::PassStep& step : trial.candidate.pipeline()) {
+      std::vector<std::string> parameters;
+      for (const auto& parameter : step.parameters()) parameters.push_back(parameter.name() + "=" + ToText(parameter.value()));
+      command += " --pass " + ShellWord(parameters.empty() ? step.pass() : step.pass() + ":" + Join(parameters, ","));
+    }
+    if (job.calibration) command += " --calibration DATA";
+    if (job.recipe.search().seed() != 0) command += fmt::format(" --seed {}", job.recipe.search().seed());
+    model = folder + "/candidate/";
+    command += " -o " + model;
+  }
+  command += " && hone benchmark " + ShellWord(model) + shapes;
+  if (job.evaluation) command += " --data DATA";
+  command += " --backend " + ShellWord(trial.candidate.backend());
+  for (const auto& setting : trial.candidate.settings()) {
+    command += " --set " + ShellWord(setting.name() + "=" + ToText(setting.value()));
+  }
+  return command;
 }
 
 }  // namespace hone

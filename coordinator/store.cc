@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 #include <google/protobuf/util/json_util.h>
 
+#include <algorithm>
 #include <nlohmann/json.hpp>
 
 #include "coordinator/schema.h"
@@ -166,6 +167,22 @@ Result<std::vector<proto::Event>> Store::Events(uint64_t job, uint64_t after, ui
                        add, job, after, limit));
   }
   return events;
+}
+
+Result<> Store::DropOldEvents(uint64_t keep) {
+  constexpr uint64_t kEventsPerCall = 5000;
+  TRY_ASSIGN(const uint64_t last, LastEvent(0));
+  TRY_ASSIGN(const uint64_t dropped, EventsDropped());
+  if (last <= dropped + keep) return {};
+  const uint64_t until = std::min(last - keep, dropped + kEventsPerCall);
+  TRY(database_.Run("DELETE FROM events WHERE sequence <= ?", until));
+  return database_.Run("UPDATE counters SET value = ? WHERE name = 'events_dropped'", until);
+}
+
+Result<uint64_t> Store::EventsDropped() {
+  uint64_t dropped = 0;
+  TRY(database_.Each("SELECT value FROM counters WHERE name = 'events_dropped'", [&](const Row& row) { dropped = row.Unsigned(0); }));
+  return dropped;
 }
 
 Result<uint64_t> Store::LastEvent(uint64_t job) {

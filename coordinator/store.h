@@ -48,6 +48,9 @@ class Store {
   Result<std::vector<uint64_t>> RunningJobIds();
   Result<> EndJob(uint64_t job, proto::JobState state, const std::string& error, int64_t unix_ms, int64_t elapsed_ms);
   Result<> SaveElapsed(uint64_t job, int64_t elapsed_ms);
+  // Takes the failed trials of a job up again, those of one study or one trial where given: they wait, their studies search, the job runs, and
+  // what was blamed on them is forgiven. Returns how many; 0 changes nothing.
+  Result<uint64_t> RetryFailed(uint64_t job, std::optional<uint32_t> study, std::optional<uint64_t> trial);
   Result<> InsertStudy(const StudyRecord& study);
   Result<> UpdateStudy(const StudyRecord& study);    // Phase, counters, best, error.
   Result<std::vector<StudyRecord>> Studies(uint64_t job);
@@ -98,6 +101,8 @@ class Store {
     Outcome outcome;
     bool first = false;
   };
+  // Of a trial, its builds included, the oldest first; the newest `limit`.
+  Result<std::vector<proto::GetLogReply::Attempt>> AttemptLog(const TrialKey& trial, uint32_t limit);
   // Counts a report that came when the attempt was closed. nullopt: there is no such attempt, or it is open.
   Result<std::optional<LateReport>> CountLateReport(uint64_t attempt);
   Result<> InsertMeasurement(uint64_t attempt, const TrialKey& trial, const Measurement& measurement, int64_t unix_ms);
@@ -121,6 +126,9 @@ class Store {
   // After `after`, in order; job 0: of all jobs and the fleet.
   Result<std::vector<proto::Event>> Events(uint64_t job, uint64_t after, uint32_t limit);
   Result<uint64_t> LastEvent(uint64_t job);
+  // Drops all but the newest `keep` events, some thousands a call. EventsDropped: the newest sequence that was dropped.
+  Result<> DropOldEvents(uint64_t keep);
+  Result<uint64_t> EventsDropped();
 
  private:
   explicit Store(Database database) : database_(std::move(database)) {}

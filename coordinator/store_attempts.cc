@@ -1,6 +1,7 @@
 // Builds, attempts and what attempts measured, in the database.
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cstring>
 
 #include "common/artifact/bundle.h"
@@ -154,7 +155,7 @@ Result<std::vector<AttemptRecord>> Store::OpenAttempts() {
 
 Result<std::vector<Store::Ended>> Store::EndedMeasures(const TrialKey& trial, AttemptKind kind) {
   std::vector<std::pair<std::string, std::string>> rows;
-  TRY(database_.Each("SELECT worker, outcome FROM attempts WHERE job = ? AND study = ? AND trial = ? AND kind = ? AND outcome <> 'open' "
+  TRY(database_.Each("SELECT worker, outcome FROM attempts WHERE job = ? AND study = ? AND trial = ? AND kind = ? AND outcome <> 'open' AND forgiven = 0 "
                      "ORDER BY attempt",
                      [&](const Row& row) { rows.emplace_back(row.Text(0), row.Text(1)); }, trial.job, trial.study, trial.trial,
                      NameOf(kind)));
@@ -168,7 +169,7 @@ Result<std::vector<Store::Ended>> Store::EndedMeasures(const TrialKey& trial, At
 
 Result<std::vector<Store::Ended>> Store::EndedBuilds(const std::string& build, uint64_t job) {
   std::vector<std::pair<std::string, std::string>> rows;
-  TRY(database_.Each("SELECT worker, outcome FROM attempts WHERE build = ? AND job = ? AND kind = 'build' AND outcome <> 'open' "
+  TRY(database_.Each("SELECT worker, outcome FROM attempts WHERE build = ? AND job = ? AND kind = 'build' AND outcome <> 'open' AND forgiven = 0 "
                      "ORDER BY attempt",
                      [&](const Row& row) { rows.emplace_back(row.Text(0), row.Text(1)); }, build, job));
   std::vector<Ended> ended;
@@ -177,6 +178,33 @@ Result<std::vector<Store::Ended>> Store::EndedBuilds(const std::string& build, u
     ended.push_back({std::move(worker), outcome});
   }
   return ended;
+}
+
+Result<std::vector<proto::GetLogReply::Attempt>> Store::AttemptLog(const TrialKey& trial, uint32_t limit) {
+  std::vector<proto::GetLogReply::Attempt> log;
+  TRY(database_.Each("SELECT a.attempt, a.kind, a.worker, a.outcome, a.error, a.signal, a.exit_status, a.output_tail, a.wall_ms, "
+                     "a.peak_memory_bytes, a.started_unix_ms, a.late_reports, coalesce(b.pass, '') "
+                     "FROM attempts a LEFT JOIN builds b ON a.kind = 'build' AND b.build = a.build "
+                     "WHERE a.job = ? AND a.study = ? AND a.trial = ? ORDER BY a.attempt DESC LIMIT ?",
+                     [&](const Row& row) {
+                       proto::GetLogReply::Attempt& attempt = log.emplace_back();
+                       attempt.set_attempt(row.Unsigned(0));
+                       attempt.set_kind(row.Text(1));
+                       attempt.set_worker(row.Text(2));
+                       attempt.set_outcome(row.Text(3));
+                       attempt.set_error(row.Text(4));
+                       attempt.set_signal(static_cast<int32_t>(row.Int(5)));
+                       attempt.set_exit_status(static_cast<int32_t>(row.Int(6)));
+                       attempt.set_output_tail(row.Text(7));
+                       attempt.set_wall_ms(row.Unsigned(8));
+                       attempt.set_peak_memory_bytes(row.Unsigned(9));
+                       attempt.set_started_unix_ms(row.Unsigned(10));
+                       attempt.set_late_reports(static_cast<uint32_t>(row.Int(11)));
+                       attempt.set_pass(row.Text(12));
+                     },
+                     trial.job, trial.study, trial.trial, limit));
+  std::reverse(log.begin(), log.end());
+  return log;
 }
 
 Result<std::optional<Store::LateReport>> Store::CountLateReport(uint64_t attempt) {

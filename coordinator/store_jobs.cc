@@ -132,6 +132,24 @@ Result<> Store::EndJob(uint64_t job, proto::JobState state, const std::string& e
                        error, unix_ms, elapsed_ms, job);
 }
 
+Result<uint64_t> Store::RetryFailed(uint64_t job, std::optional<uint32_t> study, std::optional<uint64_t> trial) {
+  const int64_t before = database_.TotalChanges();
+  TRY(database_.Run("UPDATE trials SET state='waiting', reason='', ended_unix_ms=0 WHERE job = ?1 AND state = 'failed' "
+                    "AND (?2 IS NULL OR study = ?2) AND (?3 IS NULL OR trial = ?3)",
+                    job, study, trial));
+  const auto trials = static_cast<uint64_t>(database_.TotalChanges() - before);
+  if (trials == 0) return trials;
+  TRY(database_.Run("UPDATE attempts SET forgiven = 1 WHERE job = ?1 AND outcome <> 'open' AND (?2 IS NULL OR study = ?2) AND "
+                    "(kind = 'build' OR ?3 IS NULL OR trial = ?3)",
+                    job, study, trial));
+  TRY(database_.Run("DELETE FROM builds WHERE state = 'failed' AND job = ?", job));
+  TRY(database_.Run("UPDATE studies SET phase='searching', ended_by='', error='' WHERE job = ?1 AND EXISTS "
+                    "(SELECT 1 FROM trials t WHERE t.job = ?1 AND t.study = studies.study AND t.state = 'waiting')",
+                    job));
+  TRY(database_.Run("UPDATE jobs SET state='running', error='', finished_unix_ms=0 WHERE job = ?", job));
+  return trials;
+}
+
 Result<> Store::SaveElapsed(uint64_t job, int64_t elapsed_ms) {
   return database_.Run("UPDATE jobs SET elapsed_ms=? WHERE job=?", elapsed_ms, job);
 }

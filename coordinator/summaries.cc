@@ -110,6 +110,8 @@ Result<proto::JobSummary> SummarizeJob(Store& store, const Scheduler& scheduler,
   summary.set_created_unix_ms(static_cast<uint64_t>(job.created_unix_ms));
   summary.set_finished_unix_ms(static_cast<uint64_t>(job.finished_unix_ms));
   summary.set_model_id(BundleId(job.model));
+  summary.set_owner(job.owner);
+  summary.set_priority(job.priority);
   TRY_ASSIGN(const uint64_t last, store.LastEvent(job.id));
   summary.set_last_event(last);
   const auto objectives = ObjectivesOf(job.recipe);

@@ -1,6 +1,7 @@
 // hone submit and check: recipes on their way to a fleet.
 #include <fmt/format.h>
 
+#include <charconv>
 #include <chrono>
 #include <cstdlib>
 #include <memory>
@@ -23,6 +24,7 @@ struct SubmitOptions {
   JobOptions job;
   std::string coordinator;
   std::string request;
+  int32_t priority = 0;
   bool wait = false;
 };
 
@@ -62,6 +64,15 @@ Result<proto::SubmitJobReply> Upload(Client& client, const Client::Submission& s
   return reply;
 }
 
+constexpr int32_t kHighestPriority = 100;
+
+Result<> ParsePriority(const std::string& text, int32_t& priority) {
+  const char* const end = text.data() + text.size();
+  const auto parsed = std::from_chars(text.data(), end, priority);
+  if (parsed.ec == std::errc() && parsed.ptr == end && std::abs(priority) <= kHighestPriority) return {};
+  return Fail(ErrorCode::kUsage, fmt::format("--priority: '{}' is no whole number from -{} to {}", Printable(text), kHighestPriority, kHighestPriority));
+}
+
 Result<int> Submit(const SubmitOptions& options, Console& console) {
   std::optional<Client> client;
   TRY_ASSIGN(JobRequest request, PrepareJob(options.job, [&]() -> Result<proto::Catalogue> {
@@ -70,6 +81,7 @@ Result<int> Submit(const SubmitOptions& options, Console& console) {
   }));
   for (const std::string& note : request.notes) console.Note("hone: " + note);
   request.submission.request = options.request;
+  request.submission.priority = options.priority;
   TRY_ASSIGN(const proto::SubmitJobReply reply, Upload(*client, request.submission, console));
   for (const std::string& note : reply.notes()) console.Note("hone: " + note);
 
@@ -159,6 +171,10 @@ Run DefineSubmit(Flags& flags) {
   auto options = std::make_shared<SubmitOptions>();
   AddJobFlags(flags, options->job);
   flags.Text("--request", "KEY", "the same key gives the same job: a repeated submit makes no second one", options->request);
+  flags.Add({"--priority", Flags::Kind::value, "N",
+             "-100 ... 100 (default 0): work of higher ones goes first", [options](const std::string& text) {
+               return ParsePriority(text, options->priority);
+             }});
   flags.Toggle("--wait", "wait for the end; exits as `wait`", options->wait);
   AddCoordinatorFlag(flags, options->coordinator);
   return [options](Console& console) { return Submit(*options, console); };

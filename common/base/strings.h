@@ -46,4 +46,7 @@ std::string ToUtf8(std::string_view text);
 // than max_bytes is cut and ends in "...".
 std::string Printable(std::string_view text, size_t max_bytes = 4096);
 
+// As one word of a POSIX shell: quoted where it must be.
+std::string ShellWord(std::string_view text);
+
 }  // namespace hone
