@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <limits>
+#include <utility>
 
 #include "common/artifact/bundle.h"
 #include "common/base/strings.h"
@@ -17,6 +18,8 @@ namespace {
 
 // Trials whose builds are known to fail end as soon as they are made; the loop must come back to its messages in between.
 constexpr int kTrialsPerAdvance = 64;
+// Limits of time, stalls and saved clocks are looked at this often.
+constexpr int64_t kAdvanceAllMs = 250;
 
 // Ended trials since the first objective was last improved upon, in the order of their numbers.
 uint64_t TrialsWithoutImprovement(const std::vector<Observation>& observations) {
@@ -37,17 +40,40 @@ std::string StudyText(const StudyRecord& study) { return fmt::format("study {} [
 }  // namespace
 
 Result<> Scheduler::Advance() {
-  more_ = false;
   for (const auto& [id, why] : broken_) {
     const std::string error = "cannot be continued by this version: " + why;
     TRY(store_.EndJob(id, proto::JOB_FAILED, error, clock_.UnixMs(), 0));
     TRY(Event({id, 0, 0}, "job.failed", fmt::format("job {} {}", id, error)));
   }
   broken_.clear();
-  std::vector<uint64_t> ids;
-  for (const auto& [id, job] : jobs_) ids.push_back(id);
-  for (const uint64_t id : ids) TRY(AdvanceJob(jobs_.at(id)));
+  const int64_t now = clock_.SteadyMs();
+  if (fleet_seen_ != fleet_.generation() || now - advanced_all_ms_ >= kAdvanceAllMs) {
+    fleet_seen_ = fleet_.generation();
+    advanced_all_ms_ = now;
+    for (const auto& [id, job] : jobs_) touched_.insert(id);
+  }
+  // What is touched meanwhile is for the next round.
+  for (const uint64_t id : std::exchange(touched_, {})) {
+    if (ActiveJob* job = FindJob(id); job != nullptr) TRY(AdvanceJob(*job));
+  }
   return CloseOrphans();
+}
+
+void Scheduler::CountPending(ActiveJob& job) {
+  size_t pending = 0;
+  for (const auto& [number, study] : job.studies) {
+    for (const auto& [trial_number, trial] : study.active) pending += IsPending(trial) ? 1 : 0;
+  }
+  pending_ += pending - job.pending;
+  job.pending = pending;
+}
+
+bool Scheduler::MayPropose(const ActiveJob& job, const ActiveStudy& study) const {
+  const size_t slots = Slots(study);
+  if (study.active.size() >= (slots <= 1 ? slots : 2 * slots)) return false;
+  // Look-ahead is for the fleet as a whole: thousands of jobs shall not each hold proposals for all workers.
+  if (pending_ - job.pending < 2 * slots) return true;
+  return std::none_of(study.active.begin(), study.active.end(), [&](const auto& entry) { return IsPending(entry.second); });
 }
 
 // Attempts that were open when the coordinator started and whose trial has no use for them any more.
@@ -75,6 +101,7 @@ Result<> Scheduler::AdvanceJob(ActiveJob& job) {
     if (study.record.phase != StudyPhase::kDone) TRY(AdvanceStudy(job, study));
     done = done && study.record.phase == StudyPhase::kDone;
   }
+  CountPending(job);
   return done ? EndJob(job) : Result<>{};
 }
 
@@ -99,13 +126,11 @@ Result<> Scheduler::AdvanceStudy(ActiveJob& job, ActiveStudy& study) {
 }
 
 Result<> Scheduler::Search(ActiveJob& job, ActiveStudy& study) {
-  const size_t slots = Slots(study);
-  const size_t most = slots <= 1 ? slots : 2 * slots;
   int created = 0;
   std::string spent = SpentBy(job, study);
-  while (spent.empty() && study.active.size() < most) {
+  while (spent.empty() && MayPropose(job, study)) {
     if (++created > kTrialsPerAdvance) {
-      more_ = true;
+      touched_.insert(job.record.id);
       return {};
     }
     TRY_ASSIGN(auto warm, WarmProposal(study));
@@ -362,20 +387,23 @@ Result<> Scheduler::EndJob(ActiveJob& job) {
   TRY(store_.EndJob(id, state, error, clock_.UnixMs(), job.ElapsedMs(clock_.SteadyMs())));
   const std::string why = error.empty() ? std::string() : ": " + error;
   TRY(Event({id, 0, 0}, fmt::format("job.{}", NameOf(state)), fmt::format("job {} {}{}", id, NameOf(state), why)));
+  pending_ -= job.pending;
   jobs_.erase(id);
   return {};
 }
 
 Result<> Scheduler::NoticeStall(ActiveJob& job, ActiveStudy& study) {
-  bool can_work = study.active.empty() && Slots(study) > 0;
-  std::string what = "its trials";
-  for (const auto& [number, trial] : study.active) {
-    const auto build = builds_.find(trial.build);
-    const bool leased = trial.lease != 0 || (build != builds_.end() && build->second.lease != 0);
-    const Piece piece = build != builds_.end() ? BuildPiece(build->second) : MeasurePiece(job, study, trial);
-    can_work = can_work || leased || LiveFor(piece.need) > 0;
-    what = fmt::format("{} of trial {}", Phase(trial.record.key), number);
-  }
+  const auto is_leased = [&](const auto& entry) {
+    const auto build = builds_.find(entry.second.build);
+    return entry.second.lease != 0 || (build != builds_.end() && build->second.lease != 0);
+  };
+  const auto has_worker = [&](const auto& entry) {
+    const auto build = builds_.find(entry.second.build);
+    return LiveFor((build != builds_.end() ? BuildPiece(build->second) : MeasurePiece(job, study, entry.second)).need) > 0;
+  };
+  const auto& active = study.active;
+  const bool can_work = active.empty() ? Slots(study) > 0
+                                       : std::any_of(active.begin(), active.end(), is_leased) || std::any_of(active.begin(), active.end(), has_worker);
   if (can_work) {
     study.stalled_since_ms.reset();
     study.stall_told = false;
@@ -385,6 +413,11 @@ Result<> Scheduler::NoticeStall(ActiveJob& job, ActiveStudy& study) {
   if (!study.stalled_since_ms) study.stalled_since_ms = now;
   if (study.stall_told || now - *study.stalled_since_ms < options_.stall_ms) return {};
   study.stall_told = true;
+  std::string what = "its trials";
+  if (!study.active.empty()) {
+    const auto& [number, trial] = *study.active.rbegin();
+    what = fmt::format("{} of trial {}", Phase(trial.record.key), number);
+  }
   const auto live = fleet_.Live();
   return Event({job.record.id, study.record.study, 0}, "study.waiting",
                fmt::format("{} waits: no live worker can do {} ({})", StudyText(study.record), what,
@@ -392,9 +425,11 @@ Result<> Scheduler::NoticeStall(ActiveJob& job, ActiveStudy& study) {
 }
 
 size_t Scheduler::Slots(const ActiveStudy& study) const {
-  size_t slots = 0;
-  for (const Worker* worker : fleet_.Matching(study.record.tags)) slots += worker->TakesWork() ? worker->record.slots : 0;
-  return slots;
+  if (study.slots_seen == fleet_.generation()) return study.slots;
+  study.slots_seen = fleet_.generation();
+  study.slots = 0;
+  for (const Worker* worker : fleet_.Matching(study.record.tags)) study.slots += worker->TakesWork() ? worker->record.slots : 0;
+  return study.slots;
 }
 
 }  // namespace hone

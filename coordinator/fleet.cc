@@ -73,6 +73,7 @@ Result<Fleet::Welcome> Fleet::Hello(WorkerRecord record, int64_t now_ms) {
   worker.seen_ms = now_ms;
   worker.saved_unix_ms = worker.record.last_seen_unix_ms;
   sessions_[worker.record.session] = worker.record.name;
+  ++generation_;
   return welcome;
 }
 
@@ -87,9 +88,20 @@ Worker* Fleet::FindSession(const std::string& session) {
 }
 
 void Fleet::Heard(Worker& worker, int64_t now_ms, int64_t unix_ms) {
+  if (!worker.live) ++generation_;
   worker.live = true;
   worker.seen_ms = now_ms;
   worker.record.last_seen_unix_ms = unix_ms;
+}
+
+void Fleet::SetStopping(Worker& worker, bool stopping) {
+  if (worker.stopping != stopping) ++generation_;
+  worker.stopping = stopping;
+}
+
+void Fleet::SetDraining(Worker& worker, bool draining) {
+  if (worker.record.draining != draining) ++generation_;
+  worker.record.draining = draining;
 }
 
 std::vector<Worker*> Fleet::TakeSilent(int64_t now_ms, int64_t lease_ms) {
@@ -97,6 +109,7 @@ std::vector<Worker*> Fleet::TakeSilent(int64_t now_ms, int64_t lease_ms) {
   for (auto& [name, worker] : workers_) {
     if (!worker.live || worker.seen_ms + lease_ms > now_ms) continue;
     worker.live = false;
+    ++generation_;
     silent.push_back(&worker);
   }
   return silent;

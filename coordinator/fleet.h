@@ -56,6 +56,10 @@ class Fleet {
   // Only of sessions that said hello to this process.
   Worker* FindSession(const std::string& session);
   void Heard(Worker& worker, int64_t now_ms, int64_t unix_ms);
+  void SetStopping(Worker& worker, bool stopping);
+  void SetDraining(Worker& worker, bool draining);
+  // Changes whenever the set of workers that take work, or what one of them offers, may have changed.
+  uint64_t generation() const { return generation_; }
   // Those live ones that were silent for lease_ms; they are no longer live.
   std::vector<Worker*> TakeSilent(int64_t now_ms, int64_t lease_ms);
   // When the next live worker may fall silent.
@@ -70,6 +74,7 @@ class Fleet {
  private:
   std::map<std::string, Worker> workers_;          // By name.
   std::map<std::string, std::string> sessions_;    // Session -> name.
+  uint64_t generation_ = 1;
 };
 
 // Passes by name (the highest version), backends by name (devices and formats of all), tags, the fingerprint where there is one worker.

@@ -67,6 +67,8 @@ struct ActiveStudy {
   uint64_t machine_ms = 0;                    // What workers spent on trials from 1 on.
   uint64_t reserve = 0;                       // Trials of the budget that are left to racing the best few (RaceReserve).
   bool nothing_left = false;                  // The sampler has nothing to propose.
+  mutable size_t slots = 0;                   // A cache: of matching workers, when the fleet's generation was slots_seen.
+  mutable uint64_t slots_seen = 0;
   std::optional<int64_t> stalled_since_ms;    // No live worker can do what is waiting.
   bool stall_told = false;
 
@@ -83,6 +85,7 @@ struct ActiveJob {
   std::map<uint32_t, ActiveStudy> studies;
   int64_t resumed_ms = 0;                     // Steady clock when record.elapsed_ms was read.
   int64_t saved_ms = 0;                       // Steady clock when it was saved last.
+  size_t pending = 0;                         // Trials that waited for a worker when it was last advanced.
 
   int64_t ElapsedMs(int64_t now_ms) const { return record.elapsed_ms + (now_ms - resumed_ms); }
 };

@@ -116,6 +116,7 @@ Result<> Scheduler::EndLease(const AttemptRecord& attempt, Outcome outcome, cons
   end.wait_ms = std::min(measured.wait_ms(), kMaxWallMs);
   TRY(store_.CloseAttempt(attempt.id, end, clock_.UnixMs()));
   leases_.Close(attempt.id);
+  touched_.insert(attempt.trial.job);
   return attempt.kind == AttemptKind::kBuild ? EndBuild(attempt, outcome, report) : EndMeasure(attempt, outcome, report);
 }
 
@@ -154,6 +155,7 @@ Result<> Scheduler::FinishBuild(BuildRecord& build, const AttemptRecord& attempt
   build.ended_unix_ms = clock_.UnixMs();
   TRY(store_.SaveBuild(build));
   TRY(store_.NoteBundle(build.output, clock_.UnixMs()));
+  NoteHolder(BundleId(build.output), attempt.worker);
   if (ActiveJob* job = FindJob(attempt.trial.job); job != nullptr) {
     StudyRecord& study = job->studies.at(attempt.trial.study).record;
     ++study.builds_run;
@@ -186,6 +188,7 @@ Result<> Scheduler::ReleaseWaiting(const std::string& key) {
   builds_.erase(active);
   for (const TrialKey& one : waiting) {
     ActiveTrial& trial = *FindTrial(one);
+    touched_.insert(one.job);
     trial.build.clear();
     TRY(SetTrialState(trial, proto::TRIAL_WAITING));
   }

@@ -20,6 +20,9 @@ Result<> Scheduler::Load() {
   const int64_t now = clock_.SteadyMs();
   for (const auto& [id, job] : jobs_) elapsed[id] = job.ElapsedMs(now);
   jobs_.clear();
+  touched_.clear();
+  pending_ = 0;
+  fleet_seen_ = 0;
   builds_.clear();
   leases_.Clear();
   orphans_.clear();
@@ -54,6 +57,7 @@ Result<> Scheduler::AddJob(uint64_t id) {
   auto loaded = LoadJob(store_, id, clock_.SteadyMs());
   if (loaded) {
     jobs_.insert_or_assign(id, std::move(*loaded));
+    touched_.insert(id);
     return {};
   }
   if (loaded.error().code != ErrorCode::kRejected) return Fail(std::move(loaded.error()));
@@ -77,6 +81,7 @@ Result<bool> Scheduler::Cancel(uint64_t id, const std::string& reason) {
     std::erase_if(build.waiting, [&](const TrialKey& key) { return key.job == id; });
     if (!build.waiting.empty() || build.requester.job != id) {
       if (!build.waiting.empty() && build.requester.job == id) build.requester = *build.waiting.begin();
+      for (const TrialKey& key : build.waiting) touched_.insert(key.job);
       ++it;
       continue;
     }
@@ -108,6 +113,7 @@ Result<bool> Scheduler::Cancel(uint64_t id, const std::string& reason) {
   }
   TRY(store_.EndJob(id, proto::JOB_CANCELLED, reason, clock_.UnixMs(), job->ElapsedMs(clock_.SteadyMs())));
   TRY(Event({id, 0, 0}, "job.cancelled", fmt::format("job {} cancelled: {}", id, reason)));
+  pending_ -= job->pending;
   jobs_.erase(id);
   return true;
 }

@@ -9,6 +9,8 @@
 #include <functional>
 #include <map>
 #include <optional>
+#include <queue>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -46,7 +48,7 @@ class Scheduler {
   // Leases whose deadline has passed.
   Result<> ExpireDue();
 
-  // Moves every study as far as it goes without a worker.
+  // Moves the studies that something happened to as far as they go without a worker; from time to time, and when the fleet changed, all.
   Result<> Advance();
 
   // Hands out what waits. Each grant is an open attempt in the database.
@@ -61,7 +63,7 @@ class Scheduler {
   Result<std::vector<Grant>> Assign(std::vector<Idle> idle);
 
   // Whether Advance left something for the next call.
-  bool more() const { return more_; }
+  bool more() const { return !touched_.empty(); }
 
   // The message for an open lease; the same each time.
   Result<proto::Lease> LeaseMessage(uint64_t lease) const;
@@ -82,9 +84,18 @@ class Scheduler {
     std::string build;
     Need need;
     std::vector<std::string> preferred_tags;
+    std::string input;               // The id of the model that it starts from.
     const AttemptHistory* history = nullptr;
-    uint64_t turn = 0;               // Pieces of one job take turns with those of others.
   };
+  // Whose piece is next: the smallest in this order.
+  struct Turn {
+    int64_t urgency = 0;             // Minus the job's priority.
+    uint64_t of_owner = 0;           // Leases that the owner's jobs have.
+    uint64_t of_job = 0;             // Leases that the job has.
+    uint64_t job = 0;
+    auto operator<=>(const Turn&) const = default;
+  };
+  using Turns = std::priority_queue<Turn, std::vector<Turn>, std::greater<>>;
 
   // advance.cc
   Result<> AdvanceJob(ActiveJob& job);
@@ -112,9 +123,16 @@ class Scheduler {
   Result<> CloseOrphans();
   Result<> NoticeStall(ActiveJob& job, ActiveStudy& study);
   size_t Slots(const ActiveStudy& study) const;
+  // Whether the study may have another trial: none of its own waits for a worker, or few of all jobs do.
+  bool MayPropose(const ActiveJob& job, const ActiveStudy& study) const;
+  void CountPending(ActiveJob& job);
 
   // assignment.cc
-  std::vector<Piece> Pending() const;
+  bool IsPending(const ActiveTrial& trial) const;
+  bool HasPending(const ActiveJob& job) const;
+  std::vector<Piece> PendingOf(const ActiveJob& job, std::set<std::string>& builds) const;
+  Result<std::optional<Grant>> AssignOne(std::vector<Piece>& pieces, std::vector<Idle>& idle);
+  void NoteHolder(const std::string& model_id, const std::string& worker);
   Piece MeasurePiece(const ActiveJob& job, const ActiveStudy& study, const ActiveTrial& trial) const;
   Piece BuildPiece(const ActiveBuild& build) const;
   const Worker* Choose(const Piece& piece, const std::vector<Idle>& idle) const;
@@ -173,7 +191,11 @@ class Scheduler {
   LeaseTable leases_;
   std::vector<uint64_t> orphans_;        // Open attempts that nobody waits for.
   std::vector<std::pair<uint64_t, std::string>> broken_;   // Jobs that this version cannot continue, and why.
-  bool more_ = false;
+  std::map<std::string, std::vector<std::string>> holders_;   // Model -> workers that have it, the latest last. Not in the database.
+  std::set<uint64_t> touched_;           // Jobs to advance.
+  int64_t advanced_all_ms_ = 0;          // Steady clock.
+  uint64_t fleet_seen_ = 0;              // The fleet's generation when all were advanced.
+  size_t pending_ = 0;                   // Trials of all jobs that wait for a worker, as of each job's last advance.
 };
 
 }  // namespace hone

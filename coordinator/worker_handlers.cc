@@ -79,7 +79,7 @@ Result<Coordinator::Answer> Coordinator::HandleSynchronize(const Request& reques
   Worker* worker = fleet_.FindSession(message.session());
   if (worker != nullptr) {
     fleet_.Heard(*worker, clock_.SteadyMs(), clock_.UnixMs());
-    worker->stopping = message.stopping();
+    fleet_.SetStopping(*worker, message.stopping());
     peers_[request.peer] = message.session();
   }
   scheduler_.leases().Extend(message.session(), LeaseDeadline());
@@ -167,7 +167,7 @@ Result<Coordinator::Answer> Coordinator::HandleDrainWorker(const Request& reques
                 names.empty() ? "No worker was ever connected." : fmt::format("Known workers: {}.", Join(names, ", ")));
   }
   TRY(store_.SaveDraining(drain.name(), !drain.undrain()));
-  worker->record.draining = !drain.undrain();
+  fleet_.SetDraining(*worker, !drain.undrain());
   reply->mutable_drain_worker_reply();
   return Answer::kNow;
 }
