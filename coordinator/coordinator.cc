@@ -18,14 +18,19 @@ constexpr size_t kLeaseBytes = kMaxFrameBytes - (1 << 20);
 
 // Errors that a handler finds before it changes anything.
 bool IsRefusal(ErrorCode code) {
-  return code == ErrorCode::kRejected || code == ErrorCode::kNotFound || code == ErrorCode::kConflict || code == ErrorCode::kUsage;
+  return code == ErrorCode::kDenied || code == ErrorCode::kRejected || code == ErrorCode::kNotFound || code == ErrorCode::kConflict || code == ErrorCode::kUsage;
 }
 
 }  // namespace
 
 Result<std::unique_ptr<Coordinator>> Coordinator::Open(const CoordinatorOptions& options, const Clock& clock) {
   TRY(MakeFolder(options.data));
-  TRY_ASSIGN(Store store, Store::Open(options.data / "hone.db", options.quick_check_bytes));
+  auto opened = Store::Open(options.data / "hone.db", options.quick_check_bytes);
+  if (!opened && opened.error().code == ErrorCode::kExhausted && Ballast::GiveUp(options.data)) {
+    opened = Store::Open(options.data / "hone.db", options.quick_check_bytes);
+  }
+  if (!opened) return Fail(std::move(opened.error()));
+  Store store = std::move(*opened);
   const std::filesystem::path folder = options.data / "artifacts";
   TRY(MakeFolder(folder));
   TRY_ASSIGN(FileStore artifacts, FileStore::Open(folder));
@@ -44,6 +49,7 @@ Result<std::unique_ptr<Coordinator>> Coordinator::Open(const CoordinatorOptions&
 Coordinator::Coordinator(const CoordinatorOptions& options, const Clock& clock, Store store, FileStore artifacts, Uploads uploads)
     : options_(options),
       clock_(clock),
+      ballast_(options.data, options.reserve_bytes),
       store_(std::move(store)),
       artifacts_(std::move(artifacts)),
       uploads_(std::move(uploads)),
@@ -53,26 +59,30 @@ Coordinator::Coordinator(const CoordinatorOptions& options, const Clock& clock, 
 
 const std::vector<Coordinator::HandlerRow>& Coordinator::Handlers() {
   using F = proto::Frame;
+  const std::vector<Role> anybody = {Role::client, Role::worker, Role::admin};
+  const std::vector<Role> clients = {Role::client, Role::admin};
+  const std::vector<Role> workers = {Role::worker};
+  const std::vector<Role> admins = {Role::admin};
   static const std::vector<HandlerRow> rows = {
-      {F::kPing, &Coordinator::HandlePing, false},
-      {F::kFindMissing, &Coordinator::HandleFindMissing, false},
-      {F::kPutChunk, &Coordinator::HandlePutChunk, false},
-      {F::kGetChunk, &Coordinator::HandleGetChunk, false},
-      {F::kWorkerHello, &Coordinator::HandleWorkerHello, true},
-      {F::kSynchronize, &Coordinator::HandleSynchronize, true},
-      {F::kSubmitJob, &Coordinator::HandleSubmitJob, true},
-      {F::kCheckRecipe, &Coordinator::HandleCheckRecipe, false},
-      {F::kGetJob, &Coordinator::HandleGetJob, false},
-      {F::kListJobs, &Coordinator::HandleListJobs, false},
-      {F::kListTrials, &Coordinator::HandleListTrials, false},
-      {F::kWatchEvents, &Coordinator::HandleWatchEvents, false},
-      {F::kCancelJob, &Coordinator::HandleCancelJob, true},
-      {F::kRetryJob, &Coordinator::HandleRetryJob, true},
-      {F::kListWorkers, &Coordinator::HandleListWorkers, false},
-      {F::kDrainWorker, &Coordinator::HandleDrainWorker, false},
-      {F::kGetCatalogue, &Coordinator::HandleGetCatalogue, false},
-      {F::kGetSamples, &Coordinator::HandleGetSamples, false},
-      {F::kGetLog, &Coordinator::HandleGetLog, false},
+      {F::kPing, &Coordinator::HandlePing, false, anybody},
+      {F::kFindMissing, &Coordinator::HandleFindMissing, false, anybody},
+      {F::kPutChunk, &Coordinator::HandlePutChunk, false, anybody},
+      {F::kGetChunk, &Coordinator::HandleGetChunk, false, anybody},
+      {F::kWorkerHello, &Coordinator::HandleWorkerHello, true, workers},
+      {F::kSynchronize, &Coordinator::HandleSynchronize, true, workers},
+      {F::kSubmitJob, &Coordinator::HandleSubmitJob, true, clients},
+      {F::kCheckRecipe, &Coordinator::HandleCheckRecipe, false, clients},
+      {F::kGetJob, &Coordinator::HandleGetJob, false, clients},
+      {F::kListJobs, &Coordinator::HandleListJobs, false, clients},
+      {F::kListTrials, &Coordinator::HandleListTrials, false, clients},
+      {F::kWatchEvents, &Coordinator::HandleWatchEvents, false, clients},
+      {F::kCancelJob, &Coordinator::HandleCancelJob, true, clients},
+      {F::kRetryJob, &Coordinator::HandleRetryJob, true, clients},
+      {F::kListWorkers, &Coordinator::HandleListWorkers, false, clients},
+      {F::kDrainWorker, &Coordinator::HandleDrainWorker, false, admins},
+      {F::kGetCatalogue, &Coordinator::HandleGetCatalogue, false, clients},
+      {F::kGetSamples, &Coordinator::HandleGetSamples, false, clients},
+      {F::kGetLog, &Coordinator::HandleGetLog, false, clients},
   };
   return rows;
 }
@@ -106,10 +116,9 @@ std::chrono::milliseconds Coordinator::NextRound() const {
   const int64_t now = clock_.SteadyMs();
   if (uploads_.busy() || scheduler_.more()) return std::chrono::milliseconds(0);
   int64_t next = now + std::min<int64_t>(kLongestWaitMs, std::max<uint32_t>(1, options_.lease_ms / 4));
-  for (const auto& [session, parked] : synchronizes_) next = std::min(next, parked.deadline_ms);
+  if (!parked_until_.empty()) next = std::min(next, parked_until_.begin()->first);
   for (const ParkedWatch& parked : watches_) next = std::min(next, parked.deadline_ms);
   if (const auto deadline = scheduler_.leases().NextDeadline()) next = std::min(next, *deadline);
-  if (const auto silence = fleet_.NextSilence(options_.lease_ms)) next = std::min(next, *silence);
   // What is overdue because the database refuses writes waits for the next try.
   next = std::max(next, std::min(retry_ms_, now + kLongestWaitMs));
   return std::chrono::milliseconds(std::max<int64_t>(0, next - now));
@@ -131,7 +140,7 @@ void Coordinator::Handle(const Listener::Incoming& message) {
   const int64_t changes = store_.TotalChanges();
   proto::Frame reply;
   if (const auto saved = store_.Savepoint(); !saved) return ReplyError(message.peer, message.frame.request(), saved.error());
-  const auto answer = Dispatch({message.peer, message.frame}, &reply);
+  const auto answer = Dispatch({message.peer, message.frame, message.identity}, &reply);
   if (answer) {
     if (const auto released = store_.ReleaseSavepoint(); !released) spdlog::error("{}", released.error().message);
     if (*answer == Answer::kNow) Reply(message.peer, message.frame.request(), std::move(reply));
@@ -140,8 +149,11 @@ void Coordinator::Handle(const Listener::Incoming& message) {
   const bool changed = store_.TotalChanges() != changes;
   if (store_.InTransaction() && !store_.RollbackToSavepoint()) store_.Rollback();
   const HandlerRow* row = FindHandler(message.frame.body_case());
-  if (!IsRefusal(answer.error().code)) spdlog::error("message {}: {}", static_cast<int>(message.frame.body_case()), answer.error().message);
-  if (row != nullptr && row->schedules && (changed || !IsRefusal(answer.error().code))) Recover();
+  // What the reserve refuses is refused before anything is changed.
+  const bool refused = IsRefusal(answer.error().code) || (answer.error().code == ErrorCode::kExhausted && ballast_.spent() && !changed);
+  if (!refused) spdlog::error("message {}: {}", static_cast<int>(message.frame.body_case()), answer.error().message);
+  if (row != nullptr && row->schedules && (changed || !refused)) Recover();
+  NoteFailure(answer.error());
   ReplyError(message.peer, message.frame.request(), answer.error());
 }
 
@@ -161,6 +173,13 @@ Result<Coordinator::Answer> Coordinator::Dispatch(const Request& request, proto:
     return Fail(ErrorCode::kUsage, fmt::format("the coordinator takes no message of kind {}", static_cast<int>(request.frame.body_case())),
                 "Client, worker and coordinator should be of the same version.");
   }
+  const Identity& who = request.identity;
+  if (who.role != Role::everyone && std::find(row->roles.begin(), row->roles.end(), who.role) == row->roles.end()) {
+    std::vector<std::string> roles;
+    for (const Role role : row->roles) roles.emplace_back(RoleName(role));
+    return Fail(ErrorCode::kDenied, fmt::format("the key of {} has the role {}; this takes {}", who.name, RoleName(who.role), Join(roles, " or ")),
+                "The coordinator's administrator gives roles: `hone keys allow`.");
+  }
   return (this->*row->handler)(request, reply);
 }
 
@@ -176,6 +195,7 @@ void Coordinator::Housekeep() {
     if (!done) {
       ++counters_.failed_rounds;
       spdlog::error("work cannot be scheduled: {}", done.error().message);
+      NoteFailure(done.error());
       retry_ms_ = clock_.SteadyMs() + options_.failed_round_ms;
       Recover();
     }
@@ -184,7 +204,17 @@ void Coordinator::Housekeep() {
   AnswerWatches();
 }
 
+Result<> Coordinator::CheckRoom() const {
+  if (!ballast_.spent()) return {};
+  return Fail(ErrorCode::kExhausted, ballast_.Reason(), "Free space on that disk; work is taken again within seconds.");
+}
+
+void Coordinator::NoteFailure(const Error& error) {
+  if (error.code == ErrorCode::kExhausted) ballast_.Spend(clock_.SteadyMs());
+}
+
 Result<> Coordinator::DoWhatIsDue() {
+  ballast_.Tend(clock_.SteadyMs());
   TRY(NoteVerified());
   TRY(NoticeSilence());
   TRY(store_.DropOldEvents(options_.kept_events));
@@ -215,8 +245,12 @@ Result<> Coordinator::NoteVerified() {
 }
 
 Result<> Coordinator::NoticeSilence() {
+  // A worker is noticed at most a few milliseconds late for it; with a thousand of them, looking at all each round costs more than the rest.
+  const int64_t now = clock_.SteadyMs();
+  if (now - silence_looked_ms_ < std::clamp<int64_t>(options_.lease_ms / 100, 1, kLongestWaitMs)) return {};
+  silence_looked_ms_ = now;
   const int64_t unix_ms = clock_.UnixMs();
-  for (Worker* worker : fleet_.TakeSilent(clock_.SteadyMs(), options_.lease_ms)) {
+  for (Worker* worker : fleet_.TakeSilent(now, options_.lease_ms)) {
     synchronizes_.erase(worker->record.session);
     std::erase_if(peers_, [&](const auto& entry) { return entry.second == worker->record.session; });
     TRY(store_.SaveSeen(worker->record.name, worker->record.last_seen_unix_ms));
@@ -224,26 +258,36 @@ Result<> Coordinator::NoticeSilence() {
     spdlog::warn("{}", text);
     TRY(store_.AppendEvent({}, "worker.lost", text, unix_ms));
   }
+  if (now - seen_saved_ms_ < options_.seen_save_ms) return {};
+  // All at once: each write on its own would cost a commit.
+  seen_saved_ms_ = now;
   for (const auto& [name, worker] : fleet_.all()) {
-    if (!worker.live || unix_ms - worker.saved_unix_ms < options_.seen_save_ms) continue;
-    TRY(store_.SaveSeen(name, worker.record.last_seen_unix_ms));
-    fleet_.FindName(name)->saved_unix_ms = unix_ms;
+    if (worker.live) TRY(store_.SaveSeen(name, worker.record.last_seen_unix_ms));
   }
   return {};
 }
 
 Result<> Coordinator::AssignWork() {
   std::vector<Scheduler::Idle> idle;
-  for (const auto& [session, parked] : synchronizes_) {
-    const Worker* worker = fleet_.FindSession(session);
+  for (auto it = idle_.begin(); it != idle_.end();) {
+    const auto parked = synchronizes_.find(*it);
+    const Worker* worker = fleet_.FindSession(*it);
+    if (parked == synchronizes_.end() || parked->second.free_slots == 0) {
+      it = idle_.erase(it);
+      continue;
+    }
+    ++it;
     if (worker == nullptr || !worker->TakesWork()) continue;
-    const size_t held = scheduler_.leases().OfSession(session).size();
+    const size_t held = scheduler_.leases().OfSession(parked->first).size();
     const size_t room = worker->record.slots > held ? worker->record.slots - held : 0;
-    const auto free = static_cast<uint32_t>(std::min<size_t>(room, parked.free_slots));
+    const auto free = static_cast<uint32_t>(std::min<size_t>(room, parked->second.free_slots));
     if (free > 0) idle.push_back({worker, free});
   }
   TRY_ASSIGN(const auto grants, scheduler_.Assign(std::move(idle)));
-  for (const auto& grant : grants) synchronizes_.at(grant.session).grants.push_back(grant.lease);
+  for (const auto& grant : grants) {
+    synchronizes_.at(grant.session).grants.push_back(grant.lease);
+    answerable_.insert(grant.session);
+  }
   return {};
 }
 
@@ -268,25 +312,38 @@ proto::SynchronizeReply Coordinator::SynchronizeReplyFor(const ParkedSynchronize
 }
 
 void Coordinator::AnswerSynchronizes() {
-  const int64_t now = clock_.SteadyMs();
-  for (auto it = synchronizes_.begin(); it != synchronizes_.end();) {
-    Worker* worker = fleet_.FindSession(it->first);
-    proto::SynchronizeReply reply = SynchronizeReplyFor(it->second);
-    const bool drain = worker != nullptr && worker->record.draining;
-    const bool has_news = reply.leases_size() > 0 || reply.drop_size() > 0 || reply.acknowledged_size() > 0 || worker == nullptr ||
-                          drain != worker->told_draining;
-    if (!has_news && it->second.deadline_ms > now) {
-      ++it;
-      continue;
-    }
-    reply.set_drain(drain);
-    reply.set_unknown(worker == nullptr);
-    if (worker != nullptr) worker->told_draining = drain;
-    proto::Frame frame;
-    *frame.mutable_synchronize_reply() = std::move(reply);
-    Reply(it->second.peer, it->second.request, std::move(frame));
-    it = synchronizes_.erase(it);
+  if (fleet_seen_ != fleet_.generation()) {
+    fleet_seen_ = fleet_.generation();
+    for (const auto& [session, parked] : synchronizes_) answerable_.insert(session);
   }
+  answerable_.merge(scheduler_.leases().TakeClosed());
+  for (const std::string& session : std::exchange(answerable_, {})) AnswerSynchronize(session, false);
+  const int64_t now = clock_.SteadyMs();
+  while (!parked_until_.empty() && parked_until_.begin()->first <= now) {
+    const auto [deadline_ms, session] = *parked_until_.begin();
+    parked_until_.erase(parked_until_.begin());
+    const auto parked = synchronizes_.find(session);
+    if (parked != synchronizes_.end() && parked->second.deadline_ms <= now) AnswerSynchronize(session, true);
+  }
+}
+
+void Coordinator::AnswerSynchronize(const std::string& session, bool is_due) {
+  const auto found = synchronizes_.find(session);
+  if (found == synchronizes_.end()) return;
+  Worker* worker = fleet_.FindSession(session);
+  proto::SynchronizeReply reply = SynchronizeReplyFor(found->second);
+  const bool drain = worker != nullptr && worker->record.draining;
+  const bool has_news = reply.leases_size() > 0 || reply.drop_size() > 0 || reply.acknowledged_size() > 0 || worker == nullptr ||
+                        drain != worker->told_draining;
+  if (!has_news && !is_due && found->second.deadline_ms > clock_.SteadyMs()) return;
+  reply.set_drain(drain);
+  reply.set_unknown(worker == nullptr);
+  if (worker != nullptr) worker->told_draining = drain;
+  proto::Frame frame;
+  *frame.mutable_synchronize_reply() = std::move(reply);
+  Reply(found->second.peer, found->second.request, std::move(frame));
+  parked_until_.erase({found->second.deadline_ms, session});
+  synchronizes_.erase(found);
 }
 
 void Coordinator::AnswerWatches() {
@@ -322,6 +379,7 @@ void Coordinator::Recover() {
 void Coordinator::FailRound(const Error& error, const std::vector<Listener::Incoming>& unhandled) {
   ++counters_.failed_rounds;
   spdlog::error("nothing of this round was stored: {}", error.message);
+  NoteFailure(error);
   store_.Rollback();
   for (Outgoing& outgoing : out_) {
     if (outgoing.frame.has_error()) continue;

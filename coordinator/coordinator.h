@@ -10,13 +10,16 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "common/artifact/file_store.h"
 #include "common/base/clock.h"
 #include "common/base/result.h"
 #include "common/transport/transport.h"
+#include "coordinator/ballast.h"
 #include "coordinator/fleet.h"
 #include "coordinator/options.h"
 #include "coordinator/scheduler.h"
@@ -53,6 +56,7 @@ class Coordinator {
   const std::optional<Error>& fatal() const { return fatal_; }
 
   const CoordinatorCounters& counters() const { return counters_; }
+  const Ballast& ballast() const { return ballast_; }
   Store& store() { return store_; }
 
  private:
@@ -61,12 +65,14 @@ class Coordinator {
   struct Request {
     const std::string& peer;
     const proto::Frame& frame;
+    const Identity& identity;
   };
   using Handler = Result<Answer> (Coordinator::*)(const Request& request, proto::Frame* reply);
   struct HandlerRow {
     proto::Frame::BodyCase body;
     Handler handler;
     bool schedules;                        // Changes jobs or leases: what memory knows of them is read again after a failure.
+    std::vector<Role> roles;               // Of keys that may ask it; without keys everybody may.
   };
   static const std::vector<HandlerRow>& Handlers();
   static const HandlerRow* FindHandler(proto::Frame::BodyCase body);
@@ -107,9 +113,14 @@ class Coordinator {
   Result<> NoticeSilence();
   Result<> AssignWork();
   void AnswerSynchronizes();
+  void AnswerSynchronize(const std::string& session, bool is_due);
   proto::SynchronizeReply SynchronizeReplyFor(const ParkedSynchronize& parked);
   void AnswerWatches();
   void Recover();
+  // kExhausted while the disk is full: the room that is left is for results.
+  Result<> CheckRoom() const;
+  // A full disk gives up the reserve.
+  void NoteFailure(const Error& error);
   // The commit failed: nothing of this round happened, and everybody is told so.
   void FailRound(const Error& error, const std::vector<Listener::Incoming>& unhandled);
   void Reply(const std::string& peer, uint64_t request, proto::Frame reply);
@@ -131,6 +142,7 @@ class Coordinator {
   Result<Answer> HandleGetCatalogue(const Request& request, proto::Frame* reply);
 
   // job_handlers.cc
+  Result<> CheckOwner(uint64_t job, const Identity& who);
   Result<Answer> HandleSubmitJob(const Request& request, proto::Frame* reply);
   Result<Answer> HandleCheckRecipe(const Request& request, proto::Frame* reply);
   Result<Answer> HandleCancelJob(const Request& request, proto::Frame* reply);
@@ -148,6 +160,7 @@ class Coordinator {
 
   const CoordinatorOptions options_;
   const Clock& clock_;
+  Ballast ballast_;
   Store store_;
   const FileStore artifacts_;
   Uploads uploads_;
@@ -155,11 +168,17 @@ class Coordinator {
   Scheduler scheduler_;
 
   std::map<std::string, ParkedSynchronize> synchronizes_;   // By session.
+  std::set<std::pair<int64_t, std::string>> parked_until_;  // Their deadlines; what is no longer parked under one is passed over.
+  std::set<std::string> answerable_;                        // Sessions whose parked call may have something to hear before its deadline.
+  std::set<std::string> idle_;                              // Sessions whose parked call asks for work.
   std::vector<ParkedWatch> watches_;
   std::vector<ParkedUpload> parked_uploads_;
   std::map<std::string, std::string> peers_;                // Peer -> session, for peers that synchronize.
   std::vector<Outgoing> out_;
   int64_t last_round_ms_ = 0;
+  int64_t seen_saved_ms_ = 0;                               // When all workers' last signs of life were saved.
+  int64_t silence_looked_ms_ = 0;                           // When all workers' last signs of life were looked through.
+  uint64_t fleet_seen_ = 0;                                 // The fleet's generation when all parked calls were looked through.
   uint64_t watched_event_ = 0;                              // The last event that watchers were asked about.
   int64_t retry_ms_ = 0;                                    // No scheduling before, after a refused write.
   CoordinatorCounters counters_;

@@ -38,7 +38,6 @@ bool Offers(const Worker& worker, const Need& need) {
 void Fleet::Load(std::vector<WorkerRecord> records) {
   for (WorkerRecord& record : records) {
     Worker& worker = workers_[record.name];
-    worker.saved_unix_ms = record.last_seen_unix_ms;
     worker.record = std::move(record);
   }
 }
@@ -71,7 +70,6 @@ Result<Fleet::Welcome> Fleet::Hello(WorkerRecord record, int64_t now_ms) {
   worker.stopping = false;
   worker.told_draining = false;
   worker.seen_ms = now_ms;
-  worker.saved_unix_ms = worker.record.last_seen_unix_ms;
   sessions_[worker.record.session] = worker.record.name;
   ++generation_;
   return welcome;
@@ -113,14 +111,6 @@ std::vector<Worker*> Fleet::TakeSilent(int64_t now_ms, int64_t lease_ms) {
     silent.push_back(&worker);
   }
   return silent;
-}
-
-std::optional<int64_t> Fleet::NextSilence(int64_t lease_ms) const {
-  std::optional<int64_t> next;
-  for (const auto& [name, worker] : workers_) {
-    if (worker.live && (!next || worker.seen_ms + lease_ms < *next)) next = worker.seen_ms + lease_ms;
-  }
-  return next;
 }
 
 void Fleet::Forgive(int64_t ms) {

@@ -19,7 +19,6 @@ struct Worker {
   bool live = false;                       // Heard within the lease time, with a session that said hello to this process.
   bool stopping = false;                   // It said that it takes nothing new.
   int64_t seen_ms = 0;                     // Steady clock.
-  int64_t saved_unix_ms = 0;               // What the database has as last_seen.
   bool told_draining = false;              // What its last reply said.
   std::set<std::string> superseded;        // Earlier sessions under this name.
 
@@ -62,8 +61,6 @@ class Fleet {
   uint64_t generation() const { return generation_; }
   // Those live ones that were silent for lease_ms; they are no longer live.
   std::vector<Worker*> TakeSilent(int64_t now_ms, int64_t lease_ms);
-  // When the next live worker may fall silent.
-  std::optional<int64_t> NextSilence(int64_t lease_ms) const;
   // The time in which this process did not listen counts for nobody.
   void Forgive(int64_t ms);
 

@@ -19,6 +19,7 @@ void LeaseTable::Close(uint64_t lease) {
   if (found == leases_.end()) return;
   deadlines_.erase({found->second.deadline_ms, lease});
   const auto session = sessions_.find(found->second.attempt.session);
+  closed_.insert(session->first);
   session->second.erase(lease);
   if (session->second.empty()) sessions_.erase(session);
   leases_.erase(found);

@@ -38,6 +38,8 @@ class LeaseTable {
   std::vector<uint64_t> Due(int64_t now_ms) const;
   std::optional<int64_t> NextDeadline() const;
   void Forgive(int64_t ms);
+  // Sessions that lost a lease since the last call.
+  std::set<std::string> TakeClosed() { return std::exchange(closed_, {}); }
   void Clear();
   const std::map<uint64_t, OpenLease>& all() const { return leases_; }
 
@@ -47,6 +49,7 @@ class LeaseTable {
   std::map<uint64_t, OpenLease> leases_;
   std::set<std::pair<int64_t, uint64_t>> deadlines_;
   std::map<std::string, std::set<uint64_t>> sessions_;
+  std::set<std::string> closed_;
 };
 
 }  // namespace hone

@@ -47,10 +47,18 @@ Result<WorkerRecord> CheckHello(const proto::WorkerHello& hello, int64_t unix_ms
   return record;
 }
 
+// A worker speaks for itself: its name is that of its key.
+Result<> CheckWorkerKey(const std::string& name, const Identity& who) {
+  if (who.role == Role::everyone || name == who.name) return {};
+  return Fail(ErrorCode::kDenied, fmt::format("the key of {} cannot speak for a worker named {}", who.name, Printable(name, kMaxNameBytes)),
+              fmt::format("Start the worker with --name {}, or without --name.", who.name));
+}
+
 }  // namespace
 
 Result<Coordinator::Answer> Coordinator::HandleWorkerHello(const Request& request, proto::Frame* reply) {
   TRY_ASSIGN(WorkerRecord record, CheckHello(request.frame.worker_hello(), clock_.UnixMs()));
+  TRY(CheckWorkerKey(record.name, request.identity));
   const std::string session = record.session;
   TRY_ASSIGN(const auto welcome, fleet_.Hello(std::move(record), clock_.SteadyMs()));
   const WorkerRecord& worker = welcome.worker->record;
@@ -77,6 +85,12 @@ Result<Coordinator::Answer> Coordinator::HandleSynchronize(const Request& reques
   parked.peer = request.peer;
   parked.request = request.frame.request();
   Worker* worker = fleet_.FindSession(message.session());
+  if (worker != nullptr) TRY(CheckWorkerKey(worker->record.name, request.identity));
+  if (worker == nullptr && request.identity.role != Role::everyone) {
+    // Whose session it is tells only its hello: until then it may neither report nor keep leases alive.
+    reply->mutable_synchronize_reply()->set_unknown(true);
+    return Answer::kNow;
+  }
   if (worker != nullptr) {
     fleet_.Heard(*worker, clock_.SteadyMs(), clock_.UnixMs());
     fleet_.SetStopping(*worker, message.stopping());
@@ -110,6 +124,9 @@ Result<Coordinator::Answer> Coordinator::HandleSynchronize(const Request& reques
     Reply(earlier->second.peer, earlier->second.request, std::move(frame));
     synchronizes_.erase(earlier);
   }
+  parked_until_.insert({parked.deadline_ms, message.session()});
+  answerable_.insert(message.session());
+  if (parked.free_slots > 0) idle_.insert(message.session());
   synchronizes_.emplace(message.session(), std::move(parked));
   return Answer::kLater;
 }
