@@ -14,12 +14,13 @@ constexpr int kMaxDigests = 100'000;
 
 }  // namespace
 
-Result<Coordinator::Answer> Coordinator::HandlePing(const Request&, proto::Frame* reply) {
+Result<Coordinator::Answer> Coordinator::HandlePing(const Request& request, proto::Frame* reply) {
   proto::PingReply& pong = *reply->mutable_ping_reply();
   pong.set_version(HONE_VERSION);
   pong.set_unix_ms(static_cast<uint64_t>(clock_.UnixMs()));
   pong.set_workers(static_cast<uint32_t>(fleet_.Live().size()));
   pong.set_protocol(kProtocol);
+  pong.set_role(RoleName(request.identity.role));
   return Answer::kNow;
 }
 

@@ -81,11 +81,21 @@ std::string PlanText(const StudyPlan& plan) {
 
 }  // namespace
 
+// A client changes its own jobs alone, and those of nobody (from before there were keys); an administrator everybody's.
+Result<> Coordinator::CheckOwner(uint64_t job, const Identity& who) {
+  if (who.role == Role::everyone || who.role == Role::admin) return {};
+  TRY_ASSIGN(const auto record, store_.FindJob(job));
+  if (!record || record->owner.empty() || record->owner == who.name) return {};
+  return Fail(ErrorCode::kDenied, fmt::format("job {} belongs to {}; the key is {}'s", job, record->owner, who.name),
+              "An administrator's key may change every job.");
+}
+
 Result<Coordinator::Answer> Coordinator::HandleSubmitJob(const Request& request, proto::Frame* reply) {
   const proto::SubmitJob& submit = request.frame.submit_job();
   if (!submit.request().empty()) {
     TRY_ASSIGN(const auto known, store_.FindRequest(submit.request()));
     if (known) {
+      TRY(CheckOwner(*known, request.identity));
       reply->mutable_submit_job_reply()->set_job(*known);
       return Answer::kNow;
     }
@@ -104,6 +114,7 @@ Result<Coordinator::Answer> Coordinator::HandleSubmitJob(const Request& request,
   if (submit.has_calibration()) job.calibration = submit.calibration();
   if (submit.has_evaluation()) job.evaluation = submit.evaluation();
   job.priority = std::clamp(submit.priority(), -kHighestPriority, kHighestPriority);
+  job.owner = request.identity.name;
   job.created_unix_ms = clock_.UnixMs();
   TRY(store_.NoteBundle(job.model, job.created_unix_ms));
   if (job.calibration) TRY(store_.NoteBundle(job.calibration->bundle(), job.created_unix_ms));
@@ -146,6 +157,7 @@ Result<Coordinator::Answer> Coordinator::HandleCancelJob(const Request& request,
   const proto::CancelJob& cancel = request.frame.cancel_job();
   TRY_ASSIGN(const auto job, store_.FindJob(cancel.job()));
   if (!job) return Fail(ErrorCode::kNotFound, fmt::format("there is no job {}", cancel.job()));
+  TRY(CheckOwner(cancel.job(), request.identity));
   const std::string reason = cancel.reason().empty() ? "on request" : Printable(cancel.reason(), kMaxTextBytes);
   TRY_ASSIGN(const bool was_running, scheduler_.Cancel(cancel.job(), reason));
   reply->mutable_cancel_job_reply()->set_was_running(was_running);
@@ -156,6 +168,7 @@ Result<Coordinator::Answer> Coordinator::HandleRetryJob(const Request& request, 
   const proto::RetryJob& retry = request.frame.retry_job();
   TRY_ASSIGN(const auto job, store_.FindJob(retry.job()));
   if (!job) return Fail(ErrorCode::kNotFound, fmt::format("there is no job {}", retry.job()), "`hone jobs` lists them.");
+  TRY(CheckOwner(job->id, request.identity));
   const auto study = retry.has_study() ? std::optional<uint32_t>(retry.study()) : std::nullopt;
   const auto trial = retry.has_trial() ? std::optional<uint64_t>(std::min<uint64_t>(retry.trial(), INT64_MAX)) : std::nullopt;
   TRY_ASSIGN(const uint64_t trials, store_.RetryFailed(job->id, study, trial));

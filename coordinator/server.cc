@@ -72,7 +72,7 @@ Result<> WriteReady(const std::filesystem::path& file, const std::string& endpoi
 
 Result<> Loop(Coordinator& coordinator, Listener& listener) {
   while (stop_signal == 0) {
-    for (const Outgoing& out : coordinator.Round(Gather(listener, coordinator.NextRound()))) listener.Send(out.peer, out.frame);
+    for (Outgoing& out : coordinator.Round(Gather(listener, coordinator.NextRound()))) listener.Send(out.peer, std::move(out.frame));
     if (coordinator.fatal()) return Fail(*coordinator.fatal());
   }
   return {};

@@ -1,10 +1,12 @@
 // A DEALER socket whose replies find their requests by number.
 //
 // Frames posted while there is no connection wait in ZeroMQ's queue and go out once there is one. Call must not leave such a frame
-// behind: a request that was given up would be carried out later, and its reply would be nobody's. So a Call that timed out replaces
-// the socket, unless posted frames are still to be answered on it.
+// behind: a request that was given up would be carried out later, and its reply would be nobody's. So a Call that timed out or was turned
+// away replaces the socket, unless posted frames are still to be answered on it.
 #include <fmt/format.h>
 
+#include <algorithm>
+#include <array>
 #include <deque>
 #include <set>
 
@@ -23,10 +25,17 @@ constexpr size_t kMaxInbox = 256;     // Replies to them that came during a Call
 
 class ZmqDialer final : public Dialer {
  public:
-  ZmqDialer(Endpoint endpoint, Socket socket) : endpoint_(std::move(endpoint)), socket_(std::move(socket)) {}
+  ZmqDialer(Endpoint endpoint, DialerOptions options, Socket socket)
+      : endpoint_(std::move(endpoint)), options_(std::move(options)), socket_(std::move(socket)) {}
 
-  static Result<Socket> Open(const Endpoint& endpoint) {
+  static Result<Socket> Open(const Endpoint& endpoint, const DialerOptions& options) {
     TRY_ASSIGN(Socket socket, Socket::Make(ZMQ_DEALER));
+    TRY(socket.WatchHandshakes());
+    if (options.keys) {
+      socket.SetText(ZMQ_CURVE_SERVERKEY, options.keys->coordinator);
+      socket.SetText(ZMQ_CURVE_PUBLICKEY, options.keys->own.public_key);
+      socket.SetText(ZMQ_CURVE_SECRETKEY, options.keys->own.secret_key);
+    }
     // With IPv6 on, "localhost" may be tried as ::1 alone.
     if (endpoint.ipv6) socket.Set(ZMQ_IPV6, 1);
     const std::string text = endpoint.Text();
@@ -40,7 +49,9 @@ class ZmqDialer final : public Dialer {
     const SteadyTime deadline = DeadlineAfter(timeout);
     TRY_ASSIGN(const uint64_t number, Send(std::move(request), deadline));
     while (true) {
-      TRY_ASSIGN(std::optional<proto::Frame> reply, Next(deadline));
+      auto next = Next(deadline);
+      if (!next) return GivenUp(next.error());
+      std::optional<proto::Frame>& reply = *next;
       if (!reply) return NoReply(timeout);
       // An error without a number: the other side could not read what we sent.
       const bool unreadable = reply->request() == 0 && reply->has_error();
@@ -81,37 +92,42 @@ class ZmqDialer final : public Dialer {
 
  private:
   Result<uint64_t> Send(proto::Frame frame, SteadyTime deadline) {
-    frame.set_protocol(kProtocol);
+    frame.set_protocol(speaks_);
+    frame.set_newest_protocol(kProtocol);
     frame.set_request(next_++);
     TRY_ASSIGN(Message message, Serialize(frame));
     while (!socket_.Send(message)) {
       if (!Await(ZMQ_POLLOUT, deadline)) {
         return Fail(ErrorCode::kUnreachable, fmt::format("send to {}: nothing was taken for too long", endpoint_.Text()), Remedy());
       }
+      TRY(NoteHandshakes());
     }
     return frame.request();
   }
 
-  // The next frame that can be read; empty at the deadline.
+  // The next frame that can be read; empty at the deadline. An error if the other side turned the connection away meanwhile.
   Result<std::optional<proto::Frame>> Next(SteadyTime deadline) {
     while (true) {
       std::vector<Message> parts = socket_.Receive(1);
       if (parts.empty()) {
+        TRY(NoteHandshakes());
         if (!Await(ZMQ_POLLIN, deadline)) return std::optional<proto::Frame>();
         continue;
       }
       std::optional<proto::Frame> frame(std::in_place);
       const bool readable = parts.size() == 1 && frame->ParseFromArray(parts[0].data(), static_cast<int>(parts[0].size()));
-      if (readable) return frame;
+      if (!readable) continue;
+      speaks_ = std::clamp(frame->newest_protocol(), kOldestProtocol, kProtocol);
+      return frame;
     }
   }
 
-  // False at the deadline.
+  // Until the socket is ready or a handshake ended. False at the deadline.
   bool Await(short events, SteadyTime deadline) {
     while (true) {
-      zmq_pollitem_t item{socket_.raw(), 0, events, 0};
+      std::array<zmq_pollitem_t, 2> items = {zmq_pollitem_t{socket_.raw(), 0, events, 0}, zmq_pollitem_t{socket_.handshakes(), 0, ZMQ_POLLIN, 0}};
       const int left = MillisecondsUntil(deadline);
-      const int ready = zmq_poll(&item, 1, left);
+      const int ready = zmq_poll(items.data(), static_cast<int>(items.size()), left);
       if (ready > 0) return true;
       if (ready == 0 && left == 0) return false;
       // Interrupted, or woken before the deadline's last fraction of a millisecond: again.
@@ -119,11 +135,29 @@ class ZmqDialer final : public Dialer {
     }
   }
 
+  // What became of the connections that were tried. One that was broken off may have been chance; it is told at a time-out.
+  Result<> NoteHandshakes() {
+    while (const auto ended = socket_.NextHandshake()) {
+      broken_off_ = *ended == Socket::Handshake::broken_off;
+      if (*ended == Socket::Handshake::refused) {
+        return Fail(ErrorCode::kDenied, fmt::format("{} does not let the key of {} in", endpoint_.Text(), options_.keys ? options_.keys->own.name : ""),
+                    "Its administrator allows a key with `hone keys allow`; `hone keys show` prints yours");
+      }
+      if (*ended == Socket::Handshake::other_mechanism) {
+        return options_.keys ? Fail(ErrorCode::kDenied, fmt::format("{} works without keys, this program with them", endpoint_.Text()),
+                                    "Start hone-coordinator with --keys, or leave out --keys and HONE_KEYS here")
+                             : Fail(ErrorCode::kDenied, fmt::format("{} lets nobody in without keys", endpoint_.Text()),
+                                    "Name the folder of your keys with --keys or HONE_KEYS (docs/security.md tells how to make them)");
+      }
+    }
+    return {};
+  }
+
   Result<> CheckProtocol(const proto::Frame& frame) const {
     // An error tells by itself what is wrong, whatever version wrote it.
-    if (frame.protocol() == kProtocol || frame.has_error()) return {};
+    if ((frame.protocol() >= kOldestProtocol && frame.protocol() <= kProtocol) || frame.has_error()) return {};
     return Fail(ErrorCode::kRejected,
-                fmt::format("{} speaks protocol {}, this program {}", endpoint_.Text(), frame.protocol(), kProtocol),
+                fmt::format("{} speaks protocol {}, this program {} to {}", endpoint_.Text(), frame.protocol(), kOldestProtocol, kProtocol),
                 "Run the same version of hone on both sides");
   }
 
@@ -133,10 +167,19 @@ class ZmqDialer final : public Dialer {
   }
 
   tl::unexpected<Error> NoReply(milliseconds timeout) {
-    Error error{ErrorCode::kUnreachable, fmt::format("ask {}: no reply within {}", endpoint_.Text(), HumanDuration(timeout.count())), Remedy()};
+    if (options_.keys && broken_off_) {
+      return GivenUp({ErrorCode::kDenied, fmt::format("{} ends every handshake: it does not have the key that coordinator.public names", endpoint_.Text()),
+                      "Compare `hone keys show coordinator` on both machines; `hone keys trust` replaces it"});
+    }
+    return GivenUp({ErrorCode::kUnreachable, fmt::format("ask {}: no reply within {}", endpoint_.Text(), HumanDuration(timeout.count())), Remedy()});
+  }
+
+  tl::unexpected<Error> GivenUp(Error error) {
     if (posted_.empty()) {
       // Should even that fail, the old socket serves on.
-      if (auto fresh = Open(endpoint_)) socket_ = std::move(*fresh);
+      if (auto fresh = Open(endpoint_, options_)) socket_ = std::move(*fresh);
+      speaks_ = kOldestProtocol;
+      broken_off_ = false;
     }
     return Fail(std::move(error));
   }
@@ -144,7 +187,10 @@ class ZmqDialer final : public Dialer {
   std::string Remedy() const { return fmt::format("Check that hone-coordinator runs and listens on {}", endpoint_.Text()); }
 
   const Endpoint endpoint_;
+  const DialerOptions options_;
   Socket socket_;
+  uint32_t speaks_ = kOldestProtocol;   // The newest version that both sides are known to speak.
+  bool broken_off_ = false;             // The last connection ended within its handshake.
   uint64_t next_ = 1;
   std::set<uint64_t> posted_;
   std::deque<proto::Frame> inbox_;
@@ -152,14 +198,14 @@ class ZmqDialer final : public Dialer {
 
 }  // namespace
 
-Result<std::unique_ptr<Dialer>> Dialer::Connect(const std::string& text) {
+Result<std::unique_ptr<Dialer>> Dialer::Connect(const std::string& text, const DialerOptions& options) {
   TRY_ASSIGN(Endpoint endpoint, ParseEndpoint(text, ErrorCode::kUsage));
   if (endpoint.kind == Endpoint::Kind::kTcp && (endpoint.port == 0 || endpoint.host == "*")) {
     return Fail(ErrorCode::kUsage, fmt::format("endpoint '{}': a host and a port are needed to connect", Printable(text, 200)),
                 "Write tcp://host:port or ipc://path");
   }
-  TRY_ASSIGN(Socket socket, ZmqDialer::Open(endpoint));
-  return std::make_unique<ZmqDialer>(std::move(endpoint), std::move(socket));
+  TRY_ASSIGN(Socket socket, ZmqDialer::Open(endpoint, options));
+  return std::make_unique<ZmqDialer>(std::move(endpoint), options, std::move(socket));
 }
 
 }  // namespace hone

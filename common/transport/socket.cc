@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <climits>
+#include <cstring>
 #include <utility>
 
 #include "common/transport/transport.h"
@@ -19,8 +20,14 @@ constexpr int kQueuedMessages = 64;
 // A peer that says nothing at all for this long is gone: its host vanished without closing the connection.
 constexpr int kHeartbeatMs = 10000;
 constexpr int kHeartbeatTimeoutMs = 30000;
+// A connection that has not shown who it is after this long is closed: one that says nothing costs nobody anything.
+constexpr int kHandshakeMs = 3000;
 constexpr int kReconnectMs = 50;
 constexpr int kLongestReconnectMs = 1000;
+
+constexpr const char* kHandshakes = "inproc://hone.handshakes";
+constexpr int kWatched = ZMQ_EVENT_HANDSHAKE_SUCCEEDED | ZMQ_EVENT_HANDSHAKE_FAILED_NO_DETAIL | ZMQ_EVENT_HANDSHAKE_FAILED_PROTOCOL |
+                         ZMQ_EVENT_HANDSHAKE_FAILED_AUTH;
 
 struct Option {
   int name;
@@ -32,6 +39,7 @@ constexpr Option kOptions[] = {
     {ZMQ_RCVHWM, kQueuedMessages},
     {ZMQ_HEARTBEAT_IVL, kHeartbeatMs},
     {ZMQ_HEARTBEAT_TIMEOUT, kHeartbeatTimeoutMs},
+    {ZMQ_HANDSHAKE_IVL, kHandshakeMs},
     {ZMQ_RECONNECT_IVL, kReconnectMs},
     {ZMQ_RECONNECT_IVL_MAX, kLongestReconnectMs},
 };
@@ -86,18 +94,27 @@ Result<Socket> Socket::Make(int type) {
 Socket::~Socket() { Close(); }
 
 Socket::Socket(Socket&& other) noexcept
-    : context_(std::exchange(other.context_, nullptr)), socket_(std::exchange(other.socket_, nullptr)) {}
+    : context_(std::exchange(other.context_, nullptr)),
+      socket_(std::exchange(other.socket_, nullptr)),
+      handshakes_(std::exchange(other.handshakes_, nullptr)) {}
 
 Socket& Socket::operator=(Socket&& other) noexcept {
   if (this != &other) {
     Close();
     context_ = std::exchange(other.context_, nullptr);
     socket_ = std::exchange(other.socket_, nullptr);
+    handshakes_ = std::exchange(other.handshakes_, nullptr);
   }
   return *this;
 }
 
 void Socket::Close() {
+  if (handshakes_ != nullptr) {
+    // libzmq waits for a reader of the events that is gone; so the events end first.
+    zmq_socket_monitor(socket_, nullptr, 0);
+    zmq_close(handshakes_);
+    handshakes_ = nullptr;
+  }
   if (socket_ != nullptr) zmq_close(socket_);
   if (context_ != nullptr) {
     while (zmq_ctx_term(context_) != 0 && errno == EINTR) {
@@ -110,6 +127,10 @@ void Socket::Close() {
 void Socket::Set(int option, int value) { CHECK_THAT(zmq_setsockopt(socket_, option, &value, sizeof value) == 0); }
 
 void Socket::Set64(int option, int64_t value) { CHECK_THAT(zmq_setsockopt(socket_, option, &value, sizeof value) == 0); }
+
+void Socket::SetText(int option, const std::string& value) {
+  CHECK_THAT(zmq_setsockopt(socket_, option, value.data(), value.size()) == 0);
+}
 
 int Socket::EventFd() const {
   int fd = -1;
@@ -138,6 +159,43 @@ std::vector<Message> Socket::Receive(size_t max_parts) {
     if (parts.size() <= max_parts) parts.push_back(std::move(part));
   }
   return parts;
+}
+
+Result<> Socket::WatchHandshakes() {
+  void* const reader = zmq_socket(context_, ZMQ_PAIR);
+  if (reader == nullptr) return Fail(ErrorCode::kExhausted, fmt::format("open a connection: {}", zmq_strerror(errno)));
+  const int none = 0;
+  zmq_setsockopt(reader, ZMQ_LINGER, &none, sizeof none);
+  // Unbounded: libzmq's thread must not wait for somebody who may look seldom. There is an event a connection, which is one a second at most.
+  zmq_setsockopt(reader, ZMQ_RCVHWM, &none, sizeof none);
+  if (zmq_socket_monitor(socket_, kHandshakes, kWatched) != 0 || zmq_connect(reader, kHandshakes) != 0) {
+    const int error_number = errno;
+    zmq_socket_monitor(socket_, nullptr, 0);
+    zmq_close(reader);
+    return Fail(ErrorCode::kExhausted, fmt::format("watch a connection: {}", zmq_strerror(error_number)));
+  }
+  handshakes_ = reader;
+  return {};
+}
+
+std::optional<Socket::Handshake> Socket::NextHandshake() {
+  if (handshakes_ == nullptr) return std::nullopt;
+  // An event: two bytes of kind and four of value, then the address in a part of its own.
+  Message event;
+  while (zmq_msg_recv(event.raw(), handshakes_, ZMQ_DONTWAIT) < 0) {
+    if (errno != EINTR) return std::nullopt;
+  }
+  Message address;
+  if (zmq_msg_more(event.raw()) != 0) zmq_msg_recv(address.raw(), handshakes_, ZMQ_DONTWAIT);
+  uint16_t kind = 0;
+  uint32_t value = 0;
+  if (event.size() < sizeof kind + sizeof value) return Handshake::broken_off;
+  std::memcpy(&kind, event.data(), sizeof kind);
+  std::memcpy(&value, event.data() + sizeof kind, sizeof value);
+  if (kind == ZMQ_EVENT_HANDSHAKE_SUCCEEDED) return Handshake::succeeded;
+  if (kind == ZMQ_EVENT_HANDSHAKE_FAILED_AUTH) return Handshake::refused;
+  const bool other = kind == ZMQ_EVENT_HANDSHAKE_FAILED_PROTOCOL && value == ZMQ_PROTOCOL_ERROR_ZMTP_MECHANISM_MISMATCH;
+  return other ? Handshake::other_mechanism : Handshake::broken_off;
 }
 
 }  // namespace hone

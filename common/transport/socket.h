@@ -4,6 +4,8 @@
 #include <zmq.h>
 
 #include <chrono>
+#include <optional>
+#include <string>
 #include <string_view>
 #include <vector>
 
@@ -38,6 +40,11 @@ class Message {
   char* data() { return static_cast<char*>(zmq_msg_data(&message_)); }
   size_t size() const { return zmq_msg_size(&message_); }
   std::string_view bytes() { return {data(), size()}; }
+  // What libzmq knows of the connection that a received part came through ("User-Id", "__fd"); "" if nothing. Valid while the part lives.
+  std::string_view Property(const char* name) {
+    const char* const text = zmq_msg_gets(&message_, name);
+    return text == nullptr ? std::string_view() : std::string_view(text);
+  }
   zmq_msg_t* raw() { return &message_; }
 
  private:
@@ -57,7 +64,9 @@ class Socket {
 
   void Set(int option, int value);
   void Set64(int option, int64_t value);
+  void SetText(int option, const std::string& value);
   void* raw() const { return socket_; }
+  void* context() const { return context_; }
   int EventFd() const;
 
   // Without waiting: false if the queue is full.
@@ -65,11 +74,18 @@ class Socket {
   // The next message without waiting: its parts, at most `max_parts` of them kept, one more standing for any beyond. Empty if there is none.
   std::vector<Message> Receive(size_t max_parts);
 
+  // How the handshakes of this socket's own connections ended, once WatchHandshakes was called. handshakes() is for zmq_poll; nullptr before.
+  enum class Handshake { succeeded, broken_off, refused, other_mechanism };
+  Result<> WatchHandshakes();
+  std::optional<Handshake> NextHandshake();
+  void* handshakes() const { return handshakes_; }
+
  private:
   Socket(void* context, void* socket) : context_(context), socket_(socket) {}
   void Close();
   void* context_ = nullptr;
   void* socket_ = nullptr;
+  void* handshakes_ = nullptr;
 };
 
 }  // namespace hone

@@ -288,7 +288,7 @@ TEST_F(TransportTest, MalformedMessagesAreCountedAnsweredAndHarmless) {
   good.set_protocol(kProtocol);
   good.set_request(5);
   proto::Frame other = good;
-  other.set_protocol(2);
+  other.set_protocol(3);
   proto::Frame hollow;
   hollow.set_protocol(kProtocol);
   hollow.set_request(6);
@@ -305,7 +305,7 @@ TEST_F(TransportTest, MalformedMessagesAreCountedAnsweredAndHarmless) {
       {{"", good.SerializeAsString()}, 0, "not a frame"},
       {{"a", "b", "c", "d", "e"}, 0, "not a frame"},
       {{good.SerializeAsString().substr(0, 4)}, 0, ""},
-      {{other.SerializeAsString()}, 5, "protocol 2, this coordinator speaks 1"},
+      {{other.SerializeAsString()}, 5, "protocol 3, this coordinator speaks 1 to 2"},
       {{hollow.SerializeAsString()}, 6, "does not know"},
   };
   for (const Row& row : rows) {
@@ -316,7 +316,7 @@ TEST_F(TransportTest, MalformedMessagesAreCountedAnsweredAndHarmless) {
       EXPECT_EQ(answer.request(), row.request);
     }
     EXPECT_THAT(answer.error().message(), HasSubstr(row.message));
-    EXPECT_EQ(answer.protocol(), kProtocol);
+    EXPECT_EQ(answer.protocol(), kOldestProtocol);   // What everybody reads.
   }
   peer.Send({good.SerializeAsString()});
   EXPECT_TRUE(peer.Receive().has_ping_reply());
@@ -346,7 +346,7 @@ TEST_F(TransportTest, ReplyOfAnotherProtocolIsRefusedUnlessItIsAnError) {
     }
   });
   auto dialer = Dialer::Connect(Ipc());
-  EXPECT_THAT(MessageOf((*dialer)->Call(Ping(), 30s)), HasSubstr("protocol 9, this program 1"));
+  EXPECT_THAT(MessageOf((*dialer)->Call(Ping(), 30s)), HasSubstr("protocol 9, this program 1 to 2"));
   EXPECT_THAT(MessageOf((*dialer)->Call(Ping(), 30s)), HasSubstr("too old"));
   thread.join();
   const int linger = 0;
@@ -439,7 +439,7 @@ TEST_F(TransportTest, OnlyTheLoopbackIsBound) {
   for (const char* denied : {"tcp://0.0.0.0:0", "tcp://*:0", "tcp://10.1.2.3:5710", "tcp://example.com:5710", "tcp://[::]:0", "tcp://128.0.0.1:0"}) {
     const auto listener = Listener::Bind(denied);
     EXPECT_EQ(CodeOf(listener), ErrorCode::kDenied) << denied;
-    EXPECT_THAT(listener.error().message, HasSubstr("keys are not available"));
+    EXPECT_THAT(listener.error().message, HasSubstr("there are no keys"));
   }
   EXPECT_TRUE(Listener::Bind("tcp://127.0.0.2:0"));
   const auto v6 = Listener::Bind("tcp://[::1]:0");
