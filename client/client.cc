@@ -51,8 +51,8 @@ proto::Data ToWire(const proto::LocalData& local) {
 #define HONE_CALL(frame, timeout, kind) \
   Expect(dialer_->Call(std::move(frame), (timeout)), &proto::Frame::has_##kind, &proto::Frame::kind)
 
-Result<Client> Client::Connect(const std::string& endpoint) {
-  TRY_ASSIGN(auto dialer, Dialer::Connect(endpoint));
+Result<Client> Client::Connect(const std::string& endpoint, const DialerOptions& options) {
+  TRY_ASSIGN(auto dialer, Dialer::Connect(endpoint, options));
   return Client(std::move(dialer));
 }
 

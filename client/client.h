@@ -18,7 +18,7 @@ namespace hone {
 // One connection; one thread at a time.
 class Client {
  public:
-  static Result<Client> Connect(const std::string& endpoint);
+  static Result<Client> Connect(const std::string& endpoint, const DialerOptions& options = {});
 
   Result<proto::PingReply> Ping(std::chrono::milliseconds timeout);
 

@@ -173,6 +173,13 @@ const std::vector<Command>& Commands() {
       {"cancel", kService, "JOB", "Cancel a job", "", DefineCancel},
       {"workers", kService, "", "The workers and what they do", "", DefineWorkers},
       {"drain", kService, "NAME", "Let a worker finish its work and take nothing new", "", DefineDrain},
+      {"keys", kAround, "ACTION [NAME] --keys DIR", "Key pairs, and who is let in: new, show, list, allow, revoke, trust",
+       "new     makes a key pair for a process of this machine and prints its public key\n"
+       "show    prints the public key of a pair; list: the folder's keys, and those that its coordinator lets in\n"
+       "allow   lets a public key in, at once; revoke: no longer, and its connections end\n"
+       "trust   names the coordinator's public key on a worker's or a client's machine\n"
+       "docs/security.md sets three machines up.",
+       DefineKeys},
       {"doctor", kAround, "", "What works on this machine",
        "hone sends nothing anywhere but to the coordinator that you name.", DefineDoctor},
   };

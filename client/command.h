@@ -57,6 +57,7 @@ Run DefineLogs(Flags& flags);
 Run DefineRetry(Flags& flags);
 Run DefineWorkers(Flags& flags);
 Run DefineDrain(Flags& flags);
+Run DefineKeys(Flags& flags);
 Run DefineDoctor(Flags& flags);
 
 }  // namespace hone

@@ -91,6 +91,8 @@ Result<> EmbeddedFleet::StartCoordinator() {
   coordinator_.name = "hone-coordinator";
   coordinator_.options.arguments = {program.string(), "--listen", endpoint_, "--data", options_.state.string(),
                                     "--ready-file", ready_file_.string()};
+  // Its folder is the user's alone; keys are for services.
+  coordinator_.options.environment["HONE_KEYS"] = "";
   coordinator_.options.stdout_file = log;
   coordinator_.options.stderr_file = log;
   TRY(Launch(coordinator_));
@@ -105,6 +107,7 @@ Result<> EmbeddedFleet::StartWorker() {
   const fs::path log = options_.state / "worker.log";
   worker_.name = "hone-worker";
   worker_.options.arguments = {program.string(), "--coordinator", endpoint_, "--data", (options_.state / "worker").string(), "--name", kWorkerName};
+  worker_.options.environment["HONE_KEYS"] = "";
   worker_.options.stdout_file = log;
   worker_.options.stderr_file = log;
   TRY(LaunchWorker());

@@ -21,13 +21,28 @@ std::string CoordinatorEndpoint(const std::string& flag) {
   return named != nullptr && *named != '\0' ? named : kDefaultEndpoint;
 }
 
-void AddCoordinatorFlag(Flags& flags, std::string& endpoint) {
-  flags.Text("--coordinator", "EP", "tcp://host:port or ipc://path; else $HONE_COORDINATOR, else tcp://127.0.0.1:5710", endpoint);
+std::string KeysFolder(const std::string& flag) {
+  if (!flag.empty()) return flag;
+  const char* named = std::getenv("HONE_KEYS");
+  return named != nullptr ? named : "";
 }
 
-Result<Client> ConnectTo(const std::string& flag) {
-  const std::string endpoint = CoordinatorEndpoint(flag);
-  TRY_ASSIGN(Client client, Client::Connect(endpoint));
+void AddCoordinatorFlag(Flags& flags, CoordinatorFlags& coordinator) {
+  flags.Text("--coordinator", "EP", "tcp://host:port or ipc://path; else $HONE_COORDINATOR, else tcp://127.0.0.1:5710", coordinator.endpoint);
+  AddKeysFlag(flags, coordinator);
+}
+
+void AddKeysFlag(Flags& flags, CoordinatorFlags& coordinator) {
+  flags.Text("--keys", "DIR", "the folder of this machine's keys (`hone keys`); else $HONE_KEYS, else without keys", coordinator.keys);
+}
+
+Result<Client> ConnectTo(const CoordinatorFlags& coordinator) {
+  const std::string endpoint = CoordinatorEndpoint(coordinator.endpoint);
+  DialerOptions options;
+  if (const std::string folder = KeysFolder(coordinator.keys); !folder.empty()) {
+    TRY_ASSIGN(options.keys, LoadDialerKeys(folder, KeyKind::client));
+  }
+  TRY_ASSIGN(Client client, Client::Connect(endpoint, options));
   const Result<proto::PingReply> reply = client.Ping(kPingTimeout);
   if (reply) return client;
   Error error = reply.error();

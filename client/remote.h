@@ -10,12 +10,23 @@
 
 namespace hone {
 
+// --coordinator and --keys as given; "" where they were not.
+struct CoordinatorFlags {
+  std::string endpoint;
+  std::string keys;      // A keys folder (common/transport/keys.h).
+};
+
 // --coordinator, else $HONE_COORDINATOR, else tcp://127.0.0.1:5710.
 std::string CoordinatorEndpoint(const std::string& flag);
-void AddCoordinatorFlag(Flags& flags, std::string& endpoint);
+// --keys, else $HONE_KEYS, else "": without keys.
+std::string KeysFolder(const std::string& flag);
+// Both flags, or --keys alone.
+void AddCoordinatorFlag(Flags& flags, CoordinatorFlags& coordinator);
+void AddKeysFlag(Flags& flags, CoordinatorFlags& coordinator);
 
-// Connects and asks for a sign of life: kUnreachable within a few seconds, naming the endpoint and how to start a coordinator.
-Result<Client> ConnectTo(const std::string& flag);
+// Connects and asks for a sign of life: kUnreachable within a few seconds, naming the endpoint and how to start a coordinator; kDenied where
+// the coordinator does not let this key in.
+Result<Client> ConnectTo(const CoordinatorFlags& coordinator);
 
 // "42", "42/17", "42/baseline", "42/best".
 struct JobReference {

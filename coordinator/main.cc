@@ -21,6 +21,7 @@ int Run(int argc, char** argv) {
   app.set_version_flag("--version", HONE_VERSION);
   app.add_option("--listen", options.listen, "Where to listen: tcp://host:port (port 0: a free one) or ipc://path")->capture_default_str();
   app.add_option("--data", options.coordinator.data, "Folder for the database and the artifacts")->required();
+  app.add_option("--keys", options.keys, "The folder with this coordinator's keys and the list of those it lets in (hone keys)")->envname("HONE_KEYS");
   app.add_option("--ready-file", options.ready_file, "Written once requests are served: {\"endpoint\": ..., \"pid\": ...}");
   app.add_option("--lease-ms", options.coordinator.lease_ms, "A worker silent for this long has lost its work")
       ->check(CLI::Range(200u, 3'600'000u))

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 #include <spdlog/spdlog.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include <atomic>
@@ -63,6 +64,14 @@ Error AsConfiguration(Error error) {
   return error;
 }
 
+// Each connection takes a descriptor; those that only sit there must not keep others out.
+void RaiseDescriptorLimit() {
+  rlimit limit{};
+  if (getrlimit(RLIMIT_NOFILE, &limit) != 0) return;
+  limit.rlim_cur = limit.rlim_max;
+  if (setrlimit(RLIMIT_NOFILE, &limit) == 0) spdlog::debug("up to {} descriptors", limit.rlim_max);
+}
+
 Result<> WriteReady(const std::filesystem::path& file, const std::string& endpoint) {
   if (file.empty()) return {};
   const nlohmann::json ready = {{"endpoint", endpoint}, {"pid", ::getpid()}};
@@ -84,13 +93,20 @@ Result<> Serve(const ServerOptions& options, const Clock& clock) {
   TRY_ASSIGN(const DataFolder folder, DataFolder::Acquire(options.coordinator.data));
   auto coordinator = Coordinator::Open(options.coordinator, clock);
   if (!coordinator) return Fail(AsConfiguration(coordinator.error()));
-  auto listener = Listener::Bind(options.listen);
+  ListenerOptions listening;
+  if (!options.keys.empty()) {
+    auto keys = LoadListenerKeys(options.keys);
+    if (!keys) return Fail(AsConfiguration(keys.error()));
+    listening.keys = std::move(*keys);
+  }
+  RaiseDescriptorLimit();
+  auto listener = Listener::Bind(options.listen, listening);
   if (!listener) return Fail(AsConfiguration(listener.error()));
   InstallSignals((*listener)->EventFd());
   // Moves on what an earlier life left, before anybody asks.
   (void)(*coordinator)->Round({});
   TRY(WriteReady(options.ready_file, (*listener)->endpoint()));
-  spdlog::info("serving at {}, data in {}", (*listener)->endpoint(), options.coordinator.data.string());
+  spdlog::info("serving at {}{}, data in {}", (*listener)->endpoint(), options.keys.empty() ? "" : " with keys", options.coordinator.data.string());
   const auto result = Loop(**coordinator, **listener);
   wake_fd = -1;
   if (!options.ready_file.empty()) {

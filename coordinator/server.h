@@ -13,6 +13,7 @@ namespace hone {
 struct ServerOptions {
   CoordinatorOptions coordinator;
   std::string listen;
+  std::filesystem::path keys;            // The keys folder; empty: without keys, on the loopback and ipc alone.
   std::filesystem::path ready_file;      // Empty: none. Otherwise {"endpoint": ..., "pid": ...} once requests are served.
 };
 

@@ -40,6 +40,7 @@ struct ServiceFlags {
   AgentOptions agent;
   std::string memory;
   std::string cache;
+  std::string keys;
   std::string log_level = "info";
 };
 
@@ -80,6 +81,11 @@ int Serve(ServiceFlags& flags) {
   }
   if (const auto sizes = ParseSizes(flags); !sizes) return Report({ErrorCode::kUsage, sizes.error().message, sizes.error().remedy});
   spdlog::set_level(spdlog::level::from_str(flags.log_level));
+  if (!flags.keys.empty()) {
+    auto keys = LoadDialerKeys(flags.keys, KeyKind::worker);
+    if (!keys) return Report(keys.error());
+    flags.agent.keys = std::move(*keys);
+  }
   ListenToSignals();
   const auto agent = Agent::Open(flags.agent);
   if (!agent) return Report(agent.error());
@@ -152,6 +158,7 @@ int Main(int argument_count, char** arguments) {
   app.add_option("--coordinator", flags.agent.coordinator, "Its endpoint, such as tcp://127.0.0.1:5710");
   app.add_option("--data", flags.agent.data_folder, "This worker's own folder");
   app.add_option("--name", flags.agent.name, "Its name in the fleet (default: one kept in the folder)");
+  app.add_option("--keys", flags.keys, "The folder of this machine's keys (hone keys)")->envname("HONE_KEYS");
   app.add_option("--tag", flags.agent.tags, "A hardware tag beside those detected; may be repeated")->allow_extra_args(false);
   app.add_option("--memory", flags.memory, "The most a task may use, such as 8GiB (default: 85 % of what this machine allows)");
   app.add_option("--cache-bytes", flags.cache, "Bound of the artifact cache (default: 20 GiB or half of the free disk)");

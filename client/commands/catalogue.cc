@@ -16,17 +16,18 @@ namespace {
 
 struct CatalogueOptions {
   std::string word;
-  std::string coordinator;   // "" = this machine.
+  CoordinatorFlags coordinator;   // No endpoint: this machine.
 };
 
 Result<proto::Catalogue> CatalogueOf(const CatalogueOptions& options) {
-  if (options.coordinator.empty()) return LocalCatalogue();
+  if (options.coordinator.endpoint.empty()) return LocalCatalogue();
   TRY_ASSIGN(Client client, ConnectTo(options.coordinator));
   return client.Catalogue();
 }
 
 void AddFleetFlag(Flags& flags, CatalogueOptions& options) {
-  flags.Text("--coordinator", "EP", "what the fleet at EP can do, instead of this machine", options.coordinator);
+  flags.Text("--coordinator", "EP", "what the fleet at EP can do, instead of this machine", options.coordinator.endpoint);
+  AddKeysFlag(flags, options.coordinator);
 }
 
 Result<int> Inspect(const CatalogueOptions& options, Console& console) {

@@ -30,7 +30,7 @@ struct Finding {
 };
 
 struct Examination {
-  std::string coordinator;
+  CoordinatorFlags coordinator;
   proto::Catalogue catalogue;       // After the runtimes were looked at.
   bool worker_runs = false;
   std::vector<Finding> findings;
@@ -94,8 +94,8 @@ void CheckEmbedded(Examination& e) {
 }
 
 void CheckCoordinator(Examination& e) {
-  const bool named = !e.coordinator.empty() || std::getenv("HONE_COORDINATOR") != nullptr;
-  const std::string endpoint = CoordinatorEndpoint(e.coordinator);
+  const bool named = !e.coordinator.endpoint.empty() || std::getenv("HONE_COORDINATOR") != nullptr;
+  const std::string endpoint = CoordinatorEndpoint(e.coordinator.endpoint);
   Result<Client> client = ConnectTo(e.coordinator);
   if (client) {
     const Result<std::vector<proto::WorkerSummary>> workers = client->Workers();
@@ -173,7 +173,7 @@ std::string HealthName(Health health) {
   return "fault";
 }
 
-Result<int> Doctor(const std::string& coordinator, Console& console) {
+Result<int> Doctor(const CoordinatorFlags& coordinator, Console& console) {
   Examination examination;
   examination.coordinator = coordinator;
   for (const auto check : kChecks) check(examination);
@@ -202,7 +202,7 @@ Result<int> Doctor(const std::string& coordinator, Console& console) {
 }  // namespace
 
 Run DefineDoctor(Flags& flags) {
-  auto coordinator = std::make_shared<std::string>();
+  auto coordinator = std::make_shared<CoordinatorFlags>();
   AddCoordinatorFlag(flags, *coordinator);
   return [coordinator](Console& console) { return Doctor(*coordinator, console); };
 }

@@ -11,7 +11,7 @@ namespace hone {
 namespace {
 
 struct ExplainOptions {
-  std::string coordinator;
+  CoordinatorFlags coordinator;
   std::string job;
   std::string a, b;
   std::optional<uint64_t> target;

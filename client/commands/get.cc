@@ -15,7 +15,7 @@ namespace {
 struct GetOptions {
   std::string job;
   std::string output;
-  std::string coordinator;
+  CoordinatorFlags coordinator;
   std::optional<uint64_t> target;
 };
 

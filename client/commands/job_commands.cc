@@ -14,7 +14,7 @@ namespace hone {
 namespace {
 
 struct JobCommandOptions {
-  std::string coordinator;
+  CoordinatorFlags coordinator;
   std::string job;
   std::string reason;
   std::optional<uint64_t> limit;

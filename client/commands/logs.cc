@@ -14,7 +14,7 @@ namespace {
 
 struct LogOptions {
   std::string job;
-  std::string coordinator;
+  CoordinatorFlags coordinator;
   std::optional<uint64_t> target;
 
   uint32_t study() const { return static_cast<uint32_t>(target.value_or(1) - 1); }

@@ -22,7 +22,7 @@ namespace fs = std::filesystem;
 
 struct SubmitOptions {
   JobOptions job;
-  std::string coordinator;
+  CoordinatorFlags coordinator;
   std::string request;
   int32_t priority = 0;
   bool wait = false;
@@ -111,7 +111,7 @@ struct CheckOptions {
   std::string recipe;
   std::string model;
   std::string data;
-  std::string coordinator;
+  CoordinatorFlags coordinator;
 };
 
 // The format by a file's name; what the file holds does not matter to a recipe.
@@ -143,7 +143,7 @@ Result<int> Check(const CheckOptions& options, Console& console) {
   request.set_has_calibration(data);
   request.set_has_evaluation(data);
 
-  const bool fleet_named = !options.coordinator.empty() || std::getenv("HONE_COORDINATOR") != nullptr;
+  const bool fleet_named = !options.coordinator.endpoint.empty() || std::getenv("HONE_COORDINATOR") != nullptr;
   const auto ask = [&]() -> Result<proto::CheckRecipeReply> {
     if (!fleet_named) return AskHere(request);
     TRY_ASSIGN(Client client, ConnectTo(options.coordinator));

@@ -12,7 +12,7 @@ namespace hone {
 namespace {
 
 struct WorkerOptions {
-  std::string coordinator;
+  CoordinatorFlags coordinator;
   std::string name;
   bool undo = false;
 };

@@ -291,7 +291,7 @@ class AgentImplementation : public Agent {
     const int64_t now = Now();
     NoticeSilence(now);
     if (!dialer_) {
-      TRY_ASSIGN(dialer_, Dialer::Connect(options_.coordinator));
+      TRY_ASSIGN(dialer_, Dialer::Connect(options_.coordinator, {options_.keys}));
     }
     if (!say_now_ && now < next_word_ms_) return {};
     if (!registered_ && now < next_word_ms_) return {};  // Nothing but time makes another hello useful.
@@ -461,13 +461,20 @@ class AgentImplementation : public Agent {
 Result<std::unique_ptr<Agent>> Agent::Open(const AgentOptions& options) {
   for (const std::string& tag : options.tags) TRY(CheckTag(tag));
   if (!options.name.empty()) TRY(CheckWorkerName(options.name));
-  TRY_ASSIGN([[maybe_unused]] const auto dialer, Dialer::Connect(options.coordinator));
+  TRY_ASSIGN([[maybe_unused]] const auto dialer, Dialer::Connect(options.coordinator, {options.keys}));
+  if (options.keys && !options.name.empty() && options.name != options.keys->own.name) {
+    return Fail(ErrorCode::kUsage, fmt::format("the worker's key is that of {}, its name shall be {}", options.keys->own.name, options.name),
+                "Leave out --name: a worker is named as its key");
+  }
   TRY_ASSIGN(DataFolder folder, DataFolder::Open(options.data_folder));
-  TRY_ASSIGN(std::string name, options.name.empty() ? folder.Name() : Result<std::string>(options.name));
+  TRY_ASSIGN(std::string name, options.keys           ? Result<std::string>(options.keys->own.name)
+                               : options.name.empty() ? folder.Name()
+                                                      : Result<std::string>(options.name));
   TRY_ASSIGN(Spool spool, Spool::Open(folder.path() / "spool"));
 
   BenchOptions bench_options;
   bench_options.coordinator = options.coordinator;
+  bench_options.dialer.keys = options.keys;
   bench_options.work_folder = folder.path() / "work";
   bench_options.artifact_folder = folder.path() / "artifacts";
   bench_options.cache_folder = folder.path() / "cache";

@@ -9,16 +9,19 @@
 #include <cstdint>
 #include <filesystem>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "common/base/result.h"
+#include "common/transport/keys.h"
 #include "worker/supervisor/runner_host.h"
 
 namespace hone {
 
 struct AgentOptions {
   std::string coordinator;                  // Endpoint, as Dialer::Connect takes it.
+  std::optional<DialerKeys> keys;           // The name is then that of the key.
   std::filesystem::path data_folder;
   std::string name;                         // "" = the folder's own.
   std::vector<std::string> tags;            // Beside those detected.

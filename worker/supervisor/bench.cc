@@ -206,7 +206,7 @@ Result<> Bench::Transfer(const Piece& piece, const std::function<Result<>(Dialer
   bool made_room = false;
   for (;;) {
     if (!dialer_) {
-      TRY_ASSIGN(dialer_, Dialer::Connect(options_.coordinator));
+      TRY_ASSIGN(dialer_, Dialer::Connect(options_.coordinator, options_.dialer));
     }
     const auto done = transfer(*dialer_, transfer_options);
     if (done) return {};

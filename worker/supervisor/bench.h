@@ -19,6 +19,7 @@ namespace hone {
 
 struct BenchOptions {
   std::string coordinator;                 // Endpoint.
+  DialerOptions dialer;
   std::filesystem::path work_folder;       // Holds a folder a lease while it is worked on.
   std::filesystem::path artifact_folder;
   std::filesystem::path cache_folder;      // What runners keep between tasks (reference outputs).
