@@ -173,6 +173,12 @@ const std::vector<Command>& Commands() {
       {"cancel", kService, "JOB", "Cancel a job", "", DefineCancel},
       {"workers", kService, "", "The workers and what they do", "", DefineWorkers},
       {"drain", kService, "NAME", "Let a worker finish its work and take nothing new", "", DefineDrain},
+      {"fsck", kAround, "DIR", "Whether a coordinator's folder holds what was promised",
+       "Reads alone, so the coordinator may run meanwhile. Exit codes: 0 sound, 1 an invariant is broken, 8 no such folder,\n"
+       "9 not a folder of hone-coordinator.",
+       DefineFsck},
+      {"backup", kAround, "DIR -o FILE", "Copy a coordinator's database, running or not, with the list of its files",
+       "docs/operations.md tells how to restore it.", DefineBackup},
       {"keys", kAround, "ACTION [NAME] --keys DIR", "Key pairs, and who is let in: new, show, list, allow, revoke, trust",
        "new     makes a key pair for a process of this machine and prints its public key\n"
        "show    prints the public key of a pair; list: the folder's keys, and those that its coordinator lets in\n"

@@ -57,6 +57,8 @@ Run DefineLogs(Flags& flags);
 Run DefineRetry(Flags& flags);
 Run DefineWorkers(Flags& flags);
 Run DefineDrain(Flags& flags);
+Run DefineFsck(Flags& flags);
+Run DefineBackup(Flags& flags);
 Run DefineKeys(Flags& flags);
 Run DefineDoctor(Flags& flags);
 

@@ -32,6 +32,8 @@ constexpr milliseconds kBetweenTries{200};
 // sun_path holds 108 bytes; a socket's name is added to the folder.
 constexpr size_t kLongestSocketFolder = 80;
 constexpr const char* kWorkerName = "local";
+// A job of one machine writes little beside its models.
+constexpr const char* kReserve = "8MiB";
 
 fs::path SocketParent() {
   for (const char* name : {"XDG_RUNTIME_DIR", "TMPDIR"}) {
@@ -90,7 +92,7 @@ Result<> EmbeddedFleet::StartCoordinator() {
   const fs::path log = options_.state / "coordinator.log";
   coordinator_.name = "hone-coordinator";
   coordinator_.options.arguments = {program.string(), "--listen", endpoint_, "--data", options_.state.string(),
-                                    "--ready-file", ready_file_.string()};
+                                    "--ready-file", ready_file_.string(), "--reserve", kReserve};
   // Its folder is the user's alone; keys are for services.
   coordinator_.options.environment["HONE_KEYS"] = "";
   coordinator_.options.stdout_file = log;

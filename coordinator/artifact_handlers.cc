@@ -21,6 +21,7 @@ Result<Coordinator::Answer> Coordinator::HandlePing(const Request& request, prot
   pong.set_workers(static_cast<uint32_t>(fleet_.Live().size()));
   pong.set_protocol(kProtocol);
   pong.set_role(RoleName(request.identity.role));
+  pong.set_disk(ballast_.Reason());
   return Answer::kNow;
 }
 
@@ -39,6 +40,7 @@ Result<Coordinator::Answer> Coordinator::HandleFindMissing(const Request& reques
 
 Result<Coordinator::Answer> Coordinator::HandlePutChunk(const Request& request, proto::Frame* reply) {
   const proto::PutChunk& chunk = request.frame.put_chunk();
+  if (!artifacts_.Has(chunk.digest())) TRY(CheckRoom());
   TRY_ASSIGN(const auto state, uploads_.Append(chunk.digest(), chunk.size_bytes(), chunk.offset(), chunk.data()));
   if (state.verifying) {
     parked_uploads_.push_back({request.peer, request.frame.request(), chunk.digest()});

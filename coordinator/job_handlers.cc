@@ -100,6 +100,7 @@ Result<Coordinator::Answer> Coordinator::HandleSubmitJob(const Request& request,
       return Answer::kNow;
     }
   }
+  TRY(CheckRoom());
   TRY(CheckSubmission(artifacts_, submit));
   TRY_ASSIGN(auto plans, PlanStudies(submit.recipe(), InputsOf(submit), fleet_, options_));
 

@@ -7,6 +7,8 @@
 #include <spdlog/sinks/stdout_color_sinks.h>
 #include <spdlog/spdlog.h>
 
+#include "common/base/strings.h"
+#include "coordinator/folder_commands.h"
 #include "coordinator/server.h"
 
 namespace {
@@ -14,9 +16,11 @@ namespace {
 constexpr int kUsage = 2;
 
 int Run(int argc, char** argv) {
+  if (const auto code = hone::RunFolderCommand({argv + 1, argv + argc})) return *code;
   hone::ServerOptions options;
   options.listen = "tcp://127.0.0.1:5710";
   std::string level = "info";
+  std::string reserve = "64MiB";
   CLI::App app("Keeps jobs, hands out work to workers, stores results.", "hone-coordinator");
   app.set_version_flag("--version", HONE_VERSION);
   app.add_option("--listen", options.listen, "Where to listen: tcp://host:port (port 0: a free one) or ipc://path")->capture_default_str();
@@ -26,6 +30,7 @@ int Run(int argc, char** argv) {
   app.add_option("--lease-ms", options.coordinator.lease_ms, "A worker silent for this long has lost its work")
       ->check(CLI::Range(200u, 3'600'000u))
       ->capture_default_str();
+  app.add_option("--reserve", reserve, "Room kept on the disk of --data for results when it is full; 0: none")->capture_default_str();
   app.add_option("--log-level", level, "What is logged to stderr")
       ->check(CLI::IsMember({"debug", "info", "warn", "error", "off"}))
       ->capture_default_str();
@@ -34,6 +39,12 @@ int Run(int argc, char** argv) {
   } catch (const CLI::ParseError& error) {
     return app.exit(error) == 0 ? 0 : kUsage;
   }
+  const auto reserve_bytes = hone::ParseBytes(reserve);
+  if (!reserve_bytes) {
+    std::fprintf(stderr, "hone-coordinator: --reserve: %s\n", reserve_bytes.error().message.c_str());
+    return kUsage;
+  }
+  options.coordinator.reserve_bytes = *reserve_bytes;
   options.coordinator.heartbeat_ms = std::min(options.coordinator.heartbeat_ms, options.coordinator.lease_ms / 4);
   spdlog::set_default_logger(spdlog::stderr_color_mt("hone-coordinator"));
   spdlog::set_level(spdlog::level::from_str(level));

@@ -38,6 +38,7 @@ struct CoordinatorOptions {
   uint32_t failed_round_ms = 1'000;                  // Pause before scheduling again after the database refused a write.
 
   // Sizes.
+  uint64_t reserve_bytes = 64 << 20;                 // Kept on the disk for results when it is full (coordinator/ballast.h); 0: none.
   uint64_t output_tail_bytes = 64 << 10;
   uint64_t artifact_bytes = uint64_t{256} << 30;     // Of one artifact.
   uint32_t open_uploads = 64;                        // The least recently used is closed beyond that.

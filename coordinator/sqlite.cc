@@ -26,6 +26,22 @@ Result<Database> Database::Open(const std::filesystem::path& path) {
   return database;
 }
 
+Result<Database> Database::OpenToRead(const std::filesystem::path& path) {
+  std::error_code missing;
+  if (!std::filesystem::exists(path, missing)) return Fail(ErrorCode::kNotFound, fmt::format("{} is not there", path.string()));
+  Database database;
+  database.path_ = path;
+  const int flags = SQLITE_OPEN_READONLY | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_EXRESCODE;
+  const int code = sqlite3_open_v2(path.c_str(), &database.connection_, flags, nullptr);
+  if (code != SQLITE_OK) return Fail(database.Translate(code, "open"));
+  sqlite3_busy_timeout(database.connection_, 5000);
+  sqlite3_db_config(database.connection_, SQLITE_DBCONFIG_TRUSTED_SCHEMA, 0, nullptr);
+  sqlite3_db_config(database.connection_, SQLITE_DBCONFIG_DEFENSIVE, 1, nullptr);
+  sqlite3_db_config(database.connection_, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, nullptr);
+  TRY(database.Script("PRAGMA query_only=ON; PRAGMA wal_autocheckpoint=0; PRAGMA foreign_keys=ON;"));
+  return database;
+}
+
 Database::Database(Database&& other) noexcept { *this = std::move(other); }
 
 Database& Database::operator=(Database&& other) noexcept {
@@ -67,6 +83,27 @@ Result<> Database::Script(const std::string& sql) {
   const int code = sqlite3_exec(connection_, sql.c_str(), nullptr, nullptr, nullptr);
   if (code != SQLITE_OK) return Fail(Translate(code, sql));
   return {};
+}
+
+Result<> Database::CopyTo(const std::filesystem::path& file) {
+  sqlite3* target = nullptr;
+  const int flags = SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_EXRESCODE;
+  int code = sqlite3_open_v2(file.c_str(), &target, flags, nullptr);
+  if (code == SQLITE_OK) {
+    sqlite3_backup* copy = sqlite3_backup_init(target, "main", connection_, "main");
+    const int stepped = copy == nullptr ? sqlite3_extended_errcode(target) : sqlite3_backup_step(copy, -1);
+    const int finished = copy == nullptr ? stepped : sqlite3_backup_finish(copy);
+    code = finished == SQLITE_OK && stepped != SQLITE_DONE ? stepped : finished;
+  }
+  // The copy says of itself that it has a write-ahead log, as the original has; without one it is a single file.
+  if (code == SQLITE_OK) code = sqlite3_exec(target, "PRAGMA journal_mode=DELETE; PRAGMA synchronous=FULL;", nullptr, nullptr, nullptr);
+  const std::string cause = target == nullptr ? sqlite3_errstr(code) : sqlite3_errmsg(target);
+  sqlite3_close(target);
+  if (code == SQLITE_OK) return {};
+  const bool full = (code & 0xff) == SQLITE_FULL;
+  const bool damaged = (code & 0xff) == SQLITE_CORRUPT || (code & 0xff) == SQLITE_NOTADB;
+  return Fail(full ? ErrorCode::kExhausted : damaged ? ErrorCode::kConfiguration : ErrorCode::kFailed,
+              fmt::format("copy {} to {}: {}", path_.string(), file.string(), cause));
 }
 
 Error Database::Translate(int code, std::string_view what) const {

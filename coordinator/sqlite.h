@@ -42,6 +42,9 @@ class Database {
  public:
   // Creates the file if it is not there.
   static Result<Database> Open(const std::filesystem::path& path);
+  // A reader beside the one connection that writes: it changes nothing and never moves the write-ahead log into the database, also
+  // not when it is closed. kNotFound if the file is not there.
+  static Result<Database> OpenToRead(const std::filesystem::path& path);
   Database(Database&&) noexcept;
   Database& operator=(Database&&) noexcept;
   ~Database();
@@ -61,6 +64,8 @@ class Database {
   }
   // Several statements at once, unprepared.
   Result<> Script(const std::string& sql);
+  // The whole database, as it is at this moment, into a new file that needs no other beside it.
+  Result<> CopyTo(const std::filesystem::path& file);
 
   int64_t LastId() const { return sqlite3_last_insert_rowid(connection_); }
   // Rows changed since the connection was opened.

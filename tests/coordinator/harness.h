@@ -262,6 +262,7 @@ class Harness {
     EXPECT_TRUE(folder);
     folder_.emplace(std::move(*folder));
     options.data = folder_->path() / "data";
+    options.reserve_bytes = 256 << 10;
     Start();
   }
 
