@@ -96,7 +96,7 @@ class Listener {
   struct Incoming {
     std::string peer;      // Opaque routing id; valid for Send until the peer goes.
     proto::Frame frame;
-    Identity identity;
+    Identity identity = {};
   };
   // Binds. tcp://host:0 chooses a free port; endpoint() tells it. kConfiguration if the address is taken or malformed. Off the loopback
   // without keys: kDenied.
