@@ -16,8 +16,9 @@
 namespace hone {
 namespace {
 
-constexpr uint64_t kProblems = 24;
 struct SuiteOptions {
+  uint64_t problems = 24;
+  uint64_t first = 0;        // Seed of the first problem.
   std::vector<std::string> strategies = {"random", "nsga2", "optuna", "tpe", "local", "auto", "auto+table"};
   std::vector<size_t> parallel = {1, 8};
   uint64_t seeds = 1;
@@ -81,8 +82,8 @@ int Replay(const std::string& path) {
 int Suite(const SuiteOptions& options) {
   for (const bool interactions : {false, true}) {
     std::vector<std::unique_ptr<Problem>> problems;
-    for (uint64_t seed = 0; seed < kProblems; ++seed) problems.push_back(MakeMixedPrecision(seed, interactions));
-    RunGroup(fmt::format("{} problems of mixed precision, {}, {} seeds each", kProblems, interactions ? "with interactions" : "additive", options.seeds), problems, options);
+    for (uint64_t seed = 0; seed < options.problems; ++seed) problems.push_back(MakeMixedPrecision(options.first + seed, interactions));
+    RunGroup(fmt::format("{} problems of mixed precision, {}, {} seeds each", options.problems, interactions ? "with interactions" : "additive", options.seeds), problems, options);
   }
   return 0;
 }
@@ -124,6 +125,8 @@ int main(int argc, char** argv) {
   auto* replay = app.add_subcommand("replay", "Optuna's recorded runs against the sampler that replays them");
   replay->add_option("golden", path)->required();
   auto* suite = app.add_subcommand("suite", "seeded problems with a known optimum");
+  suite->add_option("--problems", options.problems);
+  suite->add_option("--first", options.first, "the seed of the first problem");
   auto* tables = app.add_subcommand("tables", "tables of measured models");
   tables->add_option("folder", path)->required();
   auto* oracle = app.add_subcommand("oracle", "answers optuna_side.py, one line of JSON for each");

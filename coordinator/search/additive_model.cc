@@ -1,22 +1,33 @@
-// With the design X, precisions W, a prior N(0, diag(s^2 v_f^2)) and noise n^2, the posterior precision is A = X'WX / n^2 + diag(1/(s v_f))^2, the
-// mean A^-1 X'Wy / n^2; the evidence follows from A's Cholesky factor (Bishop, Pattern Recognition and Machine Learning, 3.5).
+// With the design X, precisions W, noise n and a prior N(0, diag(v_f n / ratio)^2) on the effects, their posterior covariance is n^2 M with
+// M^-1 = X'WX + diag(ratio / v_f)^2, their mean M X'Wy. A row x of precision w changes M by - Mx(Mx)' / (1/w + x'Mx) (Sherman, Morrison 1950), and
+// the log determinant of the targets' covariance grows by log(1/w + x'Mx). With an inverse gamma prior on n^2 the evidence of the targets is a
+// Student's t (Bishop, Pattern Recognition and Machine Learning, 3.5 and exercise 3.23).
 #include "coordinator/search/additive_model.h"
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <limits>
 
 namespace hone {
 namespace {
 
-constexpr size_t kMostFeatures = 240;
+// With backends' interactions.
+constexpr size_t kMostWithInteractions = 120;
 // An effect that a backend adds to a dimension's common one is smaller.
 constexpr double kInteractionScale = 0.5;
 constexpr double kInterceptScale = 10;
-constexpr double kSummaryScale = 5;
+constexpr double kSummaryScale = 10;
+constexpr double kNeighbourScale = 10;
+constexpr double kActingScale = 5;
+constexpr size_t kNeighbourFeatures = 2;
 constexpr uint32_t kMostOneHot = 16;
-constexpr double kPriors[] = {0.1, 0.3, 1.0};
-constexpr double kNoises[] = {0.01, 0.05, 0.2};
+constexpr double kRatios[] = {0.03, 0.1, 0.3, 1, 3};
+// Above so many features two have to do.
+constexpr size_t kLarge = 150;
+constexpr double kRatiosOfLarge[] = {0.1, 0.6};
+// The noise before anything is known, in units of the targets' deviation, and how many rows that counts for.
+constexpr double kNoise = 0.05, kNoiseRows = 2;
 
 // Steps of precision add up; choices have an effect each; numbers a slope and a bend.
 size_t FeaturesOf(const Coordinate& coordinate) {
@@ -26,7 +37,7 @@ size_t FeaturesOf(const Coordinate& coordinate) {
 }
 
 template <class Add>
-void Describe(const Coordinate& coordinate, double value, Add&& add) {
+void ForEachOf(const Coordinate& coordinate, double value, Add&& add) {
   if (coordinate.IsFixed() || value == kAbsent) return;
   if (coordinate.group) {
     for (uint32_t level = 1; level < std::min(coordinate.cells, kMostOneHot) && level <= static_cast<uint32_t>(value); ++level) add(level - 1, 1.0);
@@ -40,196 +51,226 @@ void Describe(const Coordinate& coordinate, double value, Add&& add) {
   }
 }
 
+bool IsTold(const GroupHint& hint, size_t dimensions) {
+  return hint.dimension < dimensions && std::isfinite(hint.loss) && std::isfinite(hint.gain);
+}
+
 }  // namespace
 
-Features::Features(const CodedSpace& space, std::vector<GroupHint> hints) : space_(space), hints_(std::move(hints)) {
-  AddFeature(kInterceptScale);
+size_t Features::AddFeatures(size_t count, double scale) {
+  const size_t first = scale_.size();
+  scale_.resize(first + count, scale);
+  return first;
+}
+
+Features::Features(const CodedSpace& space, std::vector<GroupHint> hints) : space_(space), hints_(std::move(hints)), acting_(space.size(), 0) {
+  AddFeatures(1, kInterceptScale);
   for (size_t d = 0; d < space.size(); ++d) {
-    first_.push_back(scale_.size());
-    for (size_t f = 0; f < FeaturesOf(space[d]); ++f) AddFeature(1);
-    if (!space[d].group || space[d].IsFixed()) continue;
+    first_.push_back(AddFeatures(FeaturesOf(space[d]), 1));
+    if (!IsGroup(d)) continue;
     ++groups_;
     levels_ = std::max(levels_, FeaturesOf(space[d]));
   }
-  summary_ = scale_.size();
-  for (size_t level = 0; level < levels_; ++level) AddFeature(kSummaryScale);
+  if (groups_ > 0) {
+    summary_ = AddFeatures(levels_, kSummaryScale);
+    if (groups_ > 2) neighbours_ = AddFeatures(kNeighbourFeatures, kNeighbourScale);
+    for (size_t d = 0; d < space.size(); ++d) {
+      const bool acts = !space[d].structural && !space[d].group && !space[d].IsFixed();
+      if (acts) acting_[d] = AddFeatures(FeaturesOf(space[d]), kActingScale);
+    }
+  }
   std::vector<double> most_loss(space.size(), 0), most_gain(space.size(), 0);
   for (const GroupHint& hint : hints_) {
-    if (hint.dimension >= space.size() || !std::isfinite(hint.loss) || !std::isfinite(hint.gain)) continue;
+    if (!IsTold(hint, space.size())) continue;
     most_loss[hint.dimension] = std::max(most_loss[hint.dimension], std::fabs(hint.loss));
     most_gain[hint.dimension] = std::max(most_gain[hint.dimension], std::fabs(hint.gain));
   }
   for (const double loss : most_loss) losses_ += loss;
   for (const double gain : most_gain) gains_ += gain;
-  if (losses_ > 0) AddFeature(kSummaryScale);
-  if (gains_ > 0) AddFeature(kSummaryScale);
+  if (losses_ > 0) loss_ = AddFeatures(1, kSummaryScale);
+  if (gains_ > 0) gain_ = AddFeatures(1, kSummaryScale);
   main_ = scale_.size();
   const SpacePlan& plan = *space.space().plan();
   backend_ = plan.backend_dimension;
   const size_t others = plan.backends.empty() ? 0 : plan.backends.size() - 1;
-  if (others == 0 || main_ * (others + 1) > kMostFeatures) return;
-  interactions_ = main_;
-  for (size_t b = 0; b < others; ++b) {
-    for (size_t f = 1; f < main_; ++f) AddFeature(kInteractionScale);
-  }
+  if (others == 0 || main_ * (others + 1) > kMostWithInteractions) return;
+  interactions_ = AddFeatures(others * (main_ - 1), kInteractionScale);
 }
 
 Features::Sparse Features::Of(const Point& point) const {
-  Sparse sparse = {{0, 1.0}};
-  for (size_t d = 0; d < space_.size(); ++d) {
-    Describe(space_[d], point[d], [&](size_t f, double value) { sparse.emplace_back(first_[d] + f, value); });
-  }
-  AddSummary(point, sparse);
-  const auto other = static_cast<size_t>(point[backend_]);
-  if (interactions_ > 0 && other > 0) {
-    const size_t first = interactions_ + (other - 1) * (main_ - 1), count = sparse.size();
-    for (size_t i = 1; i < count; ++i) sparse.emplace_back(first + sparse[i].first - 1, sparse[i].second);
-  }
-  return sparse;
+  Sparse row;
+  Describe(point, row);
+  return row;
 }
 
-void Features::AddSummary(const Point& point, Sparse& sparse) const {
-  if (groups_ == 0) return;
-  const double share = 1 / static_cast<double>(groups_);
-  for (size_t level = 0; level < levels_; ++level) {
-    double count = 0;
-    for (size_t d = 0; d < space_.size(); ++d) {
-      if (space_[d].group && !space_[d].IsFixed() && point[d] != kAbsent && point[d] > static_cast<double>(level)) count += share;
-    }
-    sparse.emplace_back(summary_ + level, count);
+void Features::Describe(const Point& point, Sparse& row) const {
+  row.clear();
+  row.emplace_back(0, 1.0);
+  for (size_t d = 0; d < space_.size(); ++d) {
+    ForEachOf(space_[d], point[d], [&](size_t f, double value) { row.emplace_back(first_[d] + f, value); });
   }
+  if (groups_ > 0) AddSummary(point, row);
+  const auto other = static_cast<size_t>(point[backend_]);
+  if (interactions_ > 0 && other > 0) {
+    const size_t first = interactions_ + (other - 1) * (main_ - 1), count = row.size();
+    for (size_t i = 1; i < count; ++i) row.emplace_back(first + row[i].first - 1, row[i].second);
+  }
+}
+
+void Features::AddSummary(const Point& point, Sparse& row) const {
+  const double share = 1 / static_cast<double>(groups_);
+  double cheapest = 0, differ = 0, both = 0;
+  std::array<double, kMostOneHot> count{};
+  double before = kAbsent;
+  bool was_cheapest = false;
+  for (size_t d = 0; d < space_.size(); ++d) {
+    if (!IsGroup(d) || point[d] == kAbsent) continue;
+    for (size_t level = 0; level < levels_ && static_cast<double>(level) < point[d]; ++level) count[level] += share;
+    const bool is_cheapest = point[d] == static_cast<double>(space_[d].points - 1);
+    if (before != kAbsent && before != point[d]) differ += share;
+    if (was_cheapest && is_cheapest) both += share;
+    cheapest += is_cheapest ? share : 0;
+    before = point[d];
+    was_cheapest = is_cheapest;
+  }
+  for (size_t level = 0; level < levels_; ++level) {
+    if (count[level] > 0) row.emplace_back(summary_ + level, count[level]);
+  }
+  if (neighbours_ > 0 && differ > 0) row.emplace_back(neighbours_, differ);
+  if (neighbours_ > 0 && both > 0) row.emplace_back(neighbours_ + 1, both);
   double loss = 0, gain = 0;
   for (const GroupHint& hint : hints_) {
-    const bool told = hint.dimension < point.size() && std::isfinite(hint.loss) && std::isfinite(hint.gain);
-    if (!told || point[hint.dimension] != static_cast<double>(hint.choice)) continue;
+    if (!IsTold(hint, point.size()) || point[hint.dimension] != static_cast<double>(hint.choice)) continue;
     loss += hint.loss;
     gain += hint.gain;
   }
-  size_t feature = summary_ + levels_;
-  if (losses_ > 0) sparse.emplace_back(feature++, loss / losses_);
-  if (gains_ > 0) sparse.emplace_back(feature, gain / gains_);
+  if (loss_ > 0) row.emplace_back(loss_, loss / losses_);
+  if (gain_ > 0) row.emplace_back(gain_, gain / gains_);
+  const double acted_on = loss_ > 0 ? loss / losses_ : cheapest;
+  for (size_t d = 0; d < space_.size(); ++d) {
+    if (acting_[d] == 0) continue;
+    ForEachOf(space_[d], point[d], [&](size_t f, double value) { row.emplace_back(acting_[d] + f, value * acted_on); });
+  }
 }
 
-void AdditiveModel::Fit(const std::vector<Features::Sparse>& rows, const std::vector<double>& targets, const std::vector<double>& precision) {
-  const size_t size = features_.size();
-  rows_ = rows.size();
+Design::Design(const Features& features) : size_(features.size()) {
+  const auto add = [&](double ratio) {
+    Belief& belief = beliefs_.emplace_back();
+    belief.ratio = ratio;
+    belief.covariance.assign(size_ * size_, 0);
+    for (size_t f = 0; f < size_; ++f) belief.covariance[f * size_ + f] = std::pow(features.scale()[f] / ratio, 2);
+  };
+  if (size_ > kLarge) {
+    for (const double ratio : kRatiosOfLarge) add(ratio);
+  } else {
+    for (const double ratio : kRatios) add(ratio);
+  }
+}
+
+void Design::Add(const Features::Sparse& row, double precision) {
+  rows_.push_back(&row);
+  precision_.push_back(precision);
+  for (Belief& belief : beliefs_) Learn(row, precision, size_, belief, room_);
+}
+
+void Design::Learn(const Features::Sparse& row, double precision, size_t size, Belief& belief, std::vector<double>& room) {
+  room.assign(size, 0);
+  double* shared = room.data();
+  for (const auto& [f, value] : row) {
+    const double* line = belief.covariance.data() + f * size;
+    for (size_t g = 0; g < size; ++g) shared[g] += value * line[g];
+  }
+  double spread = 1 / precision;
+  for (const auto& [f, value] : row) spread += value * shared[f];
+  belief.log_spread += std::log(spread);
+  const double inverse = 1 / spread;
+  for (size_t f = 0; f < size; ++f) {
+    const double by = shared[f] * inverse;
+    if (by == 0) continue;
+    double* line = belief.covariance.data() + f * size;
+    for (size_t g = 0; g < size; ++g) line[g] -= by * shared[g];
+  }
+}
+
+AdditiveModel::AdditiveModel(const Design& design, const std::vector<double>& targets) : size_(design.size_) {
+  const size_t rows = design.rows();
   double weight = 0, sum = 0, squares = 0;
-  for (size_t i = 0; i < rows_; ++i) {
-    weight += precision[i];
-    sum += precision[i] * targets[i];
+  for (size_t i = 0; i < rows; ++i) {
+    weight += design.precision_[i];
+    sum += design.precision_[i] * targets[i];
   }
   centre_ = sum / weight;
-  for (size_t i = 0; i < rows_; ++i) squares += precision[i] * (targets[i] - centre_) * (targets[i] - centre_);
+  for (size_t i = 0; i < rows; ++i) squares += design.precision_[i] * (targets[i] - centre_) * (targets[i] - centre_);
   unit_ = squares > 0 ? std::sqrt(squares / weight) : std::max(std::fabs(centre_), 1e-12);
-  gram_.assign(size * size, 0);
-  moment_.assign(size, 0);
-  squares_ = log_precision_ = 0;
-  for (size_t i = 0; i < rows_; ++i) {
-    const double target = (targets[i] - centre_) / unit_;
-    for (const auto& [f, value] : rows[i]) {
-      moment_[f] += precision[i] * value * target;
-      for (const auto& [g, other] : rows[i]) gram_[f * size + g] += precision[i] * value * other;
-    }
-    squares_ += precision[i] * target * target;
-    log_precision_ += std::log(precision[i]);
+  squares = 0;
+  std::vector<double> moment(size_, 0), effects(size_);
+  for (size_t i = 0; i < rows; ++i) {
+    const double target = (targets[i] - centre_) / unit_, counts = design.precision_[i] * target;
+    for (const auto& [f, value] : *design.rows_[i]) moment[f] += counts * value;
+    squares += counts * target;
   }
-  double best = -std::numeric_limits<double>::infinity();
-  for (const double prior : kPriors) {
-    for (const double noise : kNoises) {
-      const double evidence = Solve(prior, noise);
-      if (!(evidence > best)) continue;
-      best = evidence;
-      prior_ = prior;
-      noise_ = noise;
+  const double shape = 0.5 * (kNoiseRows + static_cast<double>(rows));
+  const Design::Belief* best = nullptr;
+  double most = -std::numeric_limits<double>::infinity();
+  for (const Design::Belief& belief : design.beliefs_) {
+    double explained = 0;
+    for (size_t f = 0; f < size_; ++f) {
+      const double* line = belief.covariance.data() + f * size_;
+      double effect = 0;
+      for (size_t g = 0; g < size_; ++g) effect += line[g] * moment[g];
+      effects[f] = effect;
+      explained += effect * moment[f];
     }
+    const double left = 0.5 * (kNoiseRows * kNoise * kNoise + std::max(squares - explained, 0.0));
+    const double evidence = -shape * std::log(left) - 0.5 * belief.log_spread;
+    if (best != nullptr && !(evidence > most)) continue;
+    best = &belief;
+    most = evidence;
+    noise_ = std::sqrt(left / shape);
+    effects_.swap(effects);
+    effects.resize(size_);
   }
-  evidence_ = best - static_cast<double>(rows_) * std::log(unit_);
-  Solve(prior_, noise_);
-  Invert();
+  belief_ = *best;
+  evidence_ = most - static_cast<double>(rows) * std::log(unit_);
 }
 
-void AdditiveModel::Believe(const std::vector<Features::Sparse>& rows) {
-  if (rows.empty()) return;
-  const size_t size = features_.size();
-  for (const Features::Sparse& row : rows) {
-    const double target = (At(row).mean - centre_) / unit_;
-    for (const auto& [f, value] : row) {
-      moment_[f] += value * target;
-      for (const auto& [g, other] : row) gram_[f * size + g] += value * other;
-    }
-  }
-  Solve(prior_, noise_);
-  Invert();
+void AdditiveModel::Believe(const std::vector<const Features::Sparse*>& rows) {
+  std::vector<double> room;
+  for (const Features::Sparse* row : rows) Design::Learn(*row, 1, size_, belief_, room);
 }
 
-// Leaves the posterior behind; gives the log evidence but for a constant.
-double AdditiveModel::Solve(double prior, double noise) {
-  const size_t size = features_.size();
-  const double inverse = 1 / (noise * noise);
-  root_.assign(size * size, 0);
-  double log_determinant = 0, log_prior = 0;
-  for (size_t i = 0; i < size; ++i) {
-    const double deviation = prior * features_.scale()[i];
-    for (size_t j = 0; j <= i; ++j) {
-      double value = gram_[i * size + j] * inverse + (i == j ? 1 / (deviation * deviation) : 0);
-      for (size_t k = 0; k < j; ++k) value -= root_[i * size + k] * root_[j * size + k];
-      root_[i * size + j] = i == j ? std::sqrt(std::max(value, 1e-12)) : value / root_[j * size + j];
-    }
-    log_determinant += 2 * std::log(root_[i * size + i]);
-    log_prior += 2 * std::log(deviation);
-  }
-  effects_.assign(size, 0);
-  double explained = 0;
-  for (size_t i = 0; i < size; ++i) {
-    double value = moment_[i] * inverse;
-    for (size_t k = 0; k < i; ++k) value -= root_[i * size + k] * effects_[k];
-    effects_[i] = value / root_[i * size + i];
-    explained += effects_[i] * effects_[i];
-  }
-  for (size_t i = size; i-- > 0;) {
-    double value = effects_[i];
-    for (size_t k = i + 1; k < size; ++k) value -= root_[k * size + i] * effects_[k];
-    effects_[i] = value / root_[i * size + i];
-  }
-  return -0.5 * (squares_ * inverse - explained + log_determinant + log_prior + static_cast<double>(rows_) * 2 * std::log(noise) - log_precision_);
+Guess AdditiveModel::Scaled(double mean, double variance) const {
+  return {centre_ + unit_ * mean, unit_ * noise_ * std::sqrt(std::max(variance, 0.0))};
 }
 
-// The inverse of the posterior precision from its factor: of L first, column by column, then its product with its transpose.
-void AdditiveModel::Invert() {
-  const size_t size = features_.size();
-  std::vector<double> inverse(size * size, 0);   // Rows of the transposed inverse of L: column c of it from row c on.
-  for (size_t c = 0; c < size; ++c) {
-    double* column = inverse.data() + c * size;
-    column[c] = 1 / root_[c * size + c];
-    for (size_t i = c + 1; i < size; ++i) {
-      double value = 0;
-      const double* line = root_.data() + i * size;
-      for (size_t k = c; k < i; ++k) value -= line[k] * column[k];
-      column[i] = value / line[i];
-    }
-  }
-  covariance_.assign(size * size, 0);
-  for (size_t i = 0; i < size; ++i) {
-    for (size_t j = 0; j <= i; ++j) {
-      double value = 0;
-      for (size_t k = i; k < size; ++k) value += inverse[i * size + k] * inverse[j * size + k];
-      covariance_[i * size + j] = covariance_[j * size + i] = value;
-    }
-  }
+double AdditiveModel::MeanAt(const Features::Sparse& row) const {
+  double mean = 0;
+  for (const auto& [f, value] : row) mean += effects_[f] * value;
+  return centre_ + unit_ * mean;
 }
 
-Guess AdditiveModel::At(const Features::Sparse& row) const {
-  const size_t size = features_.size();
-  double mean = 0, variance = 0;
-  for (size_t i = 0; i < row.size(); ++i) {
-    const auto& [f, value] = row[i];
-    mean += effects_[f] * value;
-    const double* line = covariance_.data() + f * size;
-    double shared = 0;
-    for (size_t j = 0; j < i; ++j) shared += line[row[j].first] * row[j].second;
+Guess AdditiveModel::At(const Features::Sparse& row) const { return Vicinity(*this, row).At({}); }
+
+AdditiveModel::Vicinity::Vicinity(const AdditiveModel& model, const Features::Sparse& row) : model_(&model), shared_(model.size_, 0) {
+  for (const auto& [f, value] : row) {
+    mean_ += model.effects_[f] * value;
+    const double* line = model.belief_.covariance.data() + f * model.size_;
+    for (size_t g = 0; g < model.size_; ++g) shared_[g] += value * line[g];
+  }
+  for (const auto& [f, value] : row) variance_ += value * shared_[f];
+}
+
+Guess AdditiveModel::Vicinity::At(const Features::Sparse& change) const {
+  double mean = mean_, variance = variance_;
+  for (size_t i = 0; i < change.size(); ++i) {
+    const auto& [f, value] = change[i];
+    mean += model_->effects_[f] * value;
+    const double* line = model_->belief_.covariance.data() + f * model_->size_;
+    double shared = shared_[f];
+    for (size_t j = 0; j < i; ++j) shared += line[change[j].first] * change[j].second;
     variance += value * (2 * shared + line[f] * value);
   }
-  return {centre_ + unit_ * mean, unit_ * std::sqrt(std::max(variance, 0.0))};
+  return model_->Scaled(mean, variance);
 }
 
 }  // namespace hone

@@ -2,7 +2,7 @@
 //
 //   1. the space's presets: every option on every backend, and all layer groups alike;
 //   2. probes: where layer groups have precisions of their own, and no sensitivity table tells what each costs in accuracy and gains in speed,
-//      blocks of them at their cheapest on the most precise form do. A budget has room for at most a quarter of probes, so blocks grow where groups
+//      blocks of them at their cheapest on the best of the presets do. A budget has room for at most a quarter of probes, so blocks grow where groups
 //      are many;
 //   3. if what is left of the space fits into what is left of the budget, all of it;
 //   4. otherwise the neighbour of the best that a model of everything measured so far finds worthiest (guided.h: it finds the cheapest form that keeps
@@ -66,7 +66,7 @@ class AutoSampler : public Sampler {
     return std::nullopt;
   }
 
-  // The best trial with groups of layers, with all of them at their most precise; before anything ended the first preset with groups.
+  // The best of the presets with groups of layers; where none keeps the constraints, the first with all groups at their most precise.
   std::optional<Point> ProbeBase(const StudyView& view) const {
     const CodedSpace& space = memory_.space();
     const auto has_groups = [&](const Point& point) {
@@ -75,11 +75,14 @@ class AutoSampler : public Sampler {
       }
       return false;
     };
-    std::optional<Point> base;
-    for (const TrialRow* row : BestFirst(memory_.rows(), memory_.rows().size())) {
-      if (base || !has_groups(row->point)) continue;
-      base = row->point;
+    const TrialRow* best = nullptr;
+    for (size_t i = 0; i < std::min(PresetsWithin(view), memory_.rows().size()); ++i) {
+      const TrialRow& row = memory_.rows()[i];
+      if (row.standing != Standing::kFeasible || !has_groups(row.point)) continue;
+      if (best == nullptr || row.values.front() < best->values.front()) best = &row;
     }
+    if (best != nullptr) return best->point;
+    std::optional<Point> base;
     for (size_t i = 0; !base && i < view.space->Presets().size(); ++i) {
       auto point = space.Encode(view.space->Presets()[i]);
       if (point && has_groups(*point)) base = *std::move(point);
@@ -99,7 +102,8 @@ class AutoSampler : public Sampler {
     if (!base) return std::nullopt;
     std::vector<size_t> groups;
     for (size_t d = 0; d < space.size(); ++d) {
-      if (space[d].group && !space[d].IsFixed() && (*base)[d] != kAbsent) groups.push_back(d);
+      const bool is_group = space[d].group && !space[d].IsFixed() && (*base)[d] != kAbsent;
+      if (is_group && (*base)[d] < static_cast<double>(space[d].points - 1)) groups.push_back(d);
     }
     const uint64_t left = view.budget == 0 ? kProbePart * groups.size() : view.budget - std::min<uint64_t>(view.budget, presets);
     const size_t blocks = std::min<size_t>(groups.size(), left / kProbePart), block = done - presets;

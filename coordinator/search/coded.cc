@@ -139,7 +139,7 @@ bool CodedSpace::FormatsChain(const Point& point) const {
 
 bool CodedSpace::Repair(Point& point) const {
   for (size_t d = 0; d < point.size(); ++d) {
-    if (!IsActive(d, point)) {
+    if (!coordinates_[d].conditions.empty() && !IsActive(d, point)) {
       point[d] = kAbsent;
     } else if (point[d] == kAbsent) {
       point[d] = coordinates_[d].preferred;

@@ -1,14 +1,15 @@
-// Three models (additive_model.h) are made anew for each proposal: of the objective, from trials that were timed; of each constraint, from all that
-// measured it; and, where trials failed, of failing. A neighbour is worth the expected improvement over the best trial times the chances that it
+// Three models (additive_model.h) are asked: of the objective, from trials that were timed; of each constraint, from all that measured it; and,
+// where trials failed, of failing. A neighbour is worth the expected improvement over the best trial times the chances that it
 // keeps the constraints and does not fail (Schonlau, Welch, Jones 1998; Gardner et al. 2014), in logarithms. From the best few trials, from the
-// cheapest form, and from chance points the worth is climbed by one and two changes at a time; the worthiest point on the way that no trial has is
-// proposed. Running trials are believed to come out as expected, so that workers do not gather at one spot.
+// cheapest form, and from a chance point the worth is climbed, by single changes and where none of them helps by the likeliest two together (a layer
+// made cheaper, another more precise); the worthiest point on the way that no trial has is proposed. Running trials are believed to come out as expected, so that workers do not gather at one spot.
 //
 // Several objectives are drawn into one for each proposal, by weights of chance (Knowles 2006, ParEGO).
 #include "coordinator/search/guided.h"
 
 #include <algorithm>
 #include <cmath>
+#include <cstring>
 #include <limits>
 
 namespace hone {
@@ -16,7 +17,9 @@ namespace {
 
 constexpr size_t kStarts = 3;
 constexpr int kMostSteps = 12;
-constexpr int kPairsPerStep = 60;
+// Of each kind of single changes so many are tried two at a time; and so many pairs by chance.
+constexpr size_t kPaired = 6;
+constexpr int kChancePairs = 12;
 constexpr uint64_t kMostValues = 8;
 // Far beyond a bound, how far does not matter much.
 constexpr double kFarBeyond = 2;
@@ -70,14 +73,72 @@ std::vector<double> Scalarized(const std::vector<const TrialRow*>& rows, Rng& rn
   return targets;
 }
 
+// Equal numbers, not a number included.
+bool AreSame(const std::vector<double>& a, const std::vector<double>& b) {
+  return a.size() == b.size() && (a.empty() || std::memcmp(a.data(), b.data(), a.size() * sizeof(double)) == 0);
+}
+
+bool IsEnded(const TrialRow& row) { return row.point.empty() || row.standing != Standing::kRunning; }
+
+// Infeasible in a way that no constraint tells counts as failing.
+bool IsFailure(const TrialRow& row) {
+  return row.standing == Standing::kFailed || (row.standing == Standing::kInfeasible && row.constraints.empty());
+}
+
+double Beyond(double excess) { return std::clamp(excess, -kFarthest, kFarthest); }
+
 }  // namespace
 
+bool Guided::Told::Is(const TrialRow& row) const {
+  return standing == row.standing && AreSame(values, row.values) && AreSame(constraints, row.constraints);
+}
+
+// Brings rows and designs up to date.
+void Guided::Remember(const StudyMemory& memory, const std::vector<GroupHint>& hints) {
+  if (features_ == nullptr || plan_generation_ != memory.space_generation() || features_->hints() != hints) {
+    features_ = std::make_unique<Features>(memory.space(), hints);
+    plan_generation_ = memory.space_generation();
+    dense_.assign(features_->size(), 0);
+    seen_.assign(features_->size(), 0);
+    designs_.reset();
+  }
+  if (features_->IsTooLarge()) return;
+  bool same = designs_ != nullptr && generation_ == memory.generation();
+  for (size_t i = 0; same && i < told_.size(); ++i) same = told_[i].Is(memory.rows()[i]);
+  if (!same) {
+    told_.clear();
+    rows_.clear();
+    designs_ = std::make_unique<Designs>(*features_);
+    generation_ = memory.generation();
+  }
+  for (size_t i = rows_.size(); i < memory.rows().size(); ++i) {
+    const Point& point = memory.rows()[i].point;
+    rows_.push_back(point.empty() ? Features::Sparse() : features_->Of(point));
+  }
+  for (size_t i = told_.size(); i < memory.rows().size() && IsEnded(memory.rows()[i]); ++i) {
+    const TrialRow& row = memory.rows()[i];
+    Tell(row, i, *designs_);
+    told_.push_back({row.standing, row.values, row.constraints});
+  }
+}
+
+void Guided::Tell(const TrialRow& row, size_t index, Designs& designs) const {
+  if (row.point.empty() || row.standing == Standing::kRunning) return;
+  designs.ended.Add(rows_[index], 1);
+  if (row.standing == Standing::kFeasible) designs.timed.Add(rows_[index], 1);
+  for (size_t c = 0; c < row.constraints.size(); ++c) {
+    if (c == designs.constraints.size()) designs.constraints.emplace_back(*features_);
+    if (!std::isfinite(row.constraints[c])) continue;
+    const double beyond = Beyond(row.constraints[c]);
+    designs.constraints[c].Add(rows_[index], 1 / (1 + beyond * beyond / (kFarBeyond * kFarBeyond)));
+  }
+}
+
 // Of one objective its values or, where the model explains them better, their logarithms. Gives the targets.
-std::vector<double> Guided::LearnObjective(const std::vector<const TrialRow*>& timed, const std::vector<Features::Sparse>& rows, Rng& rng) {
-  const std::vector<double> alike(rows.size(), 1);
+std::vector<double> Guided::LearnObjective(const Design& design, const std::vector<const TrialRow*>& timed, Rng& rng) {
   if (timed.front()->values.size() > 1) {
     std::vector<double> targets = Scalarized(timed, rng);
-    objective_.emplace(*features_).Fit(rows, targets, alike);
+    objective_.emplace(design, targets);
     return targets;
   }
   std::vector<double> values, logs;
@@ -87,142 +148,183 @@ std::vector<double> Guided::LearnObjective(const std::vector<const TrialRow*>& t
     logs.push_back(std::log(std::max(row->values[0], 1e-300)));
     stretch += logs.back();
   }
-  objective_.emplace(*features_).Fit(rows, values, alike);
+  objective_.emplace(design, values);
   if (*std::min_element(values.begin(), values.end()) <= 0) return values;
-  AdditiveModel logarithmic(*features_);
-  logarithmic.Fit(rows, logs, alike);
+  AdditiveModel logarithmic(design, logs);
   if (logarithmic.evidence() - stretch <= objective_->evidence()) return values;
-  objective_.emplace(logarithmic);
+  objective_ = std::move(logarithmic);
   return logs;
 }
 
-bool Guided::Learn(const StudyMemory& memory, const std::vector<GroupHint>& hints, Rng& rng) {
-  if (features_ == nullptr || plan_generation_ != memory.space_generation() || features_->hints() != hints) {
-    features_ = std::make_unique<Features>(memory.space(), hints);
-    plan_generation_ = memory.space_generation();
-  }
-  std::vector<const TrialRow*> timed, ended, running;
+bool Guided::Learn(const StudyMemory& memory, Rng& rng) {
+  std::optional<Designs> own;
+  std::vector<const Features::Sparse*> running, timed_rows;
+  std::vector<const TrialRow*> timed;
+  std::vector<std::vector<double>> beyond;
+  std::vector<double> failures;
   bool failed = false;
-  size_t constraints = 0;
-  const size_t first = memory.rows().size() - std::min(memory.rows().size(), kMost);
   for (size_t i = 0; i < memory.rows().size(); ++i) {
     const TrialRow& row = memory.rows()[i];
     if (row.point.empty()) continue;
     if (row.standing == Standing::kRunning) {
-      running.push_back(&row);
+      running.push_back(&rows_[i]);
       continue;
     }
-    if (i < first && row.standing != Standing::kFeasible) continue;
-    ended.push_back(&row);
-    failed = failed || row.standing == Standing::kFailed;
-    constraints = std::max(constraints, row.constraints.size());
-    if (row.standing == Standing::kFeasible) timed.push_back(&row);
+    if (i >= told_.size()) {
+      if (!own) own.emplace(*designs_);
+      Tell(row, i, *own);
+    }
+    failures.push_back(IsFailure(row) ? 1 : 0);
+    failed = failed || IsFailure(row);
+    beyond.resize(std::max(beyond.size(), row.constraints.size()));
+    for (size_t c = 0; c < row.constraints.size(); ++c) {
+      if (std::isfinite(row.constraints[c])) beyond[c].push_back(Beyond(row.constraints[c]));
+    }
+    if (row.standing != Standing::kFeasible) continue;
+    timed.push_back(&row);
+    timed_rows.push_back(&rows_[i]);
   }
-  if (ended.size() < kFewest) return false;
-  if (timed.size() > kMost) timed.erase(timed.begin(), timed.end() - static_cast<std::ptrdiff_t>(kMost));
-  std::vector<Features::Sparse> of_running;
-  for (const TrialRow* row : running) of_running.push_back(features_->Of(row->point));
+  if (failures.size() < kFewest) return false;
+  const Designs& designs = own ? *own : *designs_;
   objective_.reset();
   incumbent_.reset();
+  failure_.reset();
+  constraints_.clear();
   if (!timed.empty()) {
-    std::vector<Features::Sparse> rows;
-    for (const TrialRow* row : timed) rows.push_back(features_->Of(row->point));
-    const std::vector<double> targets = LearnObjective(timed, rows, rng);
-    for (size_t i = 0; i < rows.size(); ++i) {
+    const std::vector<double> targets = LearnObjective(designs.timed, timed, rng);
+    for (size_t i = 0; i < targets.size(); ++i) {
       // Between what was measured once, with chance in it, and what the model makes of all.
-      const double expected = 0.5 * (objective_->At(rows[i]).mean + targets[i]);
+      const double expected = 0.5 * (objective_->MeanAt(*timed_rows[i]) + targets[i]);
       incumbent_ = std::min(incumbent_.value_or(expected), expected);
     }
-    objective_->Believe(of_running);
+    objective_->Believe(running);
   }
-  constraints_.clear();
-  for (size_t c = 0; c < constraints; ++c) {
-    std::vector<Features::Sparse> rows;
-    std::vector<double> targets, precision;
-    for (const TrialRow* row : ended) {
-      if (c >= row->constraints.size() || !std::isfinite(row->constraints[c])) continue;
-      const double beyond = std::clamp(row->constraints[c], -kFarthest, kFarthest);
-      rows.push_back(features_->Of(row->point));
-      targets.push_back(beyond);
-      precision.push_back(1 / (1 + beyond * beyond / (kFarBeyond * kFarBeyond)));
-    }
-    if (rows.empty()) continue;
-    constraints_.emplace_back(*features_).Fit(rows, targets, precision);
-    constraints_.back().Believe(of_running);
+  for (size_t c = 0; c < beyond.size(); ++c) {
+    if (beyond[c].empty()) continue;
+    constraints_.emplace_back(designs.constraints[c], beyond[c]);
+    constraints_.back().Believe(running);
   }
-  // Infeasible in a way that no constraint tells counts as failing.
-  const auto is_failure = [&](const TrialRow* row) { return row->standing == Standing::kFailed || (row->standing == Standing::kInfeasible && row->constraints.empty()); };
-  failure_.reset();
-  if (failed || std::any_of(ended.begin(), ended.end(), is_failure)) {
-    std::vector<Features::Sparse> rows;
-    std::vector<double> targets;
-    for (const TrialRow* row : ended) {
-      rows.push_back(features_->Of(row->point));
-      targets.push_back(is_failure(row) ? 1 : 0);
-    }
-    failure_.emplace(*features_).Fit(rows, targets, std::vector<double>(rows.size(), 1));
-  }
+  if (failed) failure_.emplace(designs.ended, failures);
   return objective_.has_value() || !constraints_.empty() || failure_.has_value();
 }
 
-double Guided::Worth(const Point& point) const {
-  const Features::Sparse row = features_->Of(point);
-  double worth = 0;
-  if (objective_ && incumbent_) worth += LogImprovement(*incumbent_, objective_->At(row));
-  for (const AdditiveModel& constraint : constraints_) {
-    const Guess guess = constraint.At(row);
-    worth += LogPhi(-guess.mean / std::max(std::hypot(guess.deviation, constraint.noise()), 1e-9));
-  }
-  if (failure_) worth += std::log(std::clamp(1 - failure_->At(row).mean, 0.01, 1.0));
-  return worth;
+Guided::Spot Guided::SpotAt(const Point& point) {
+  for (const auto& [f, value] : here_) dense_[f] = 0;
+  features_->Describe(point, here_);
+  for (const auto& [f, value] : here_) dense_[f] = value;
+  Spot spot;
+  spot.point = point;
+  if (objective_) spot.objective.emplace(*objective_, here_);
+  if (failure_) spot.failure.emplace(*failure_, here_);
+  for (const AdditiveModel& constraint : constraints_) spot.constraints.emplace_back(constraint, here_);
+  spot.worth = Look(spot, point).worth;
+  return spot;
 }
 
-void Guided::Consider(const StudyMemory& memory, const Point& point, double worth) {
-  if ((!best_ || worth > best_worth_) && !memory.IsTaken(point)) {
-    best_ = point;
-    best_worth_ = worth;
+// What the point is worth, by how it differs from the spot. The spot must be the last one made.
+Guided::Step Guided::Look(const Spot& spot, const Point& point) {
+  features_->Describe(point, there_);
+  ++stamp_;
+  change_.clear();
+  for (const auto& [f, value] : there_) {
+    if (value != dense_[f]) change_.emplace_back(f, value - dense_[f]);
+    seen_[f] = stamp_;
+  }
+  for (const auto& [f, value] : here_) {
+    if (seen_[f] != stamp_) change_.emplace_back(f, -value);
+  }
+  Step step{point, 0, false};
+  if (spot.objective && incumbent_) {
+    const Guess guess = spot.objective->At(change_);
+    step.worth += LogImprovement(*incumbent_, guess);
+    step.is_faster = guess.mean < spot.objective->At({}).mean;
+  }
+  for (size_t c = 0; c < spot.constraints.size(); ++c) {
+    const Guess guess = spot.constraints[c].At(change_);
+    step.worth += LogPhi(-guess.mean / std::max(std::hypot(guess.deviation, constraints_[c].noise()), 1e-9));
+  }
+  if (spot.failure) step.worth += std::log(std::clamp(1 - spot.failure->At(change_).mean, 0.01, 1.0));
+  return step;
+}
+
+void Guided::Consider(const StudyMemory& memory, const Step& step) {
+  if ((!best_ || step.worth > best_worth_) && !memory.IsTaken(step.point)) {
+    best_ = step.point;
+    best_worth_ = step.worth;
   }
 }
 
-Point Guided::Climb(const StudyMemory& memory, Point start, Rng& rng) {
+// Every dimension's other values; some of them where they are many.
+std::vector<Guided::Step> Guided::Singles(const StudyMemory& memory, const Spot& spot, Rng& rng) {
   const CodedSpace& space = memory.space();
-  double worth = Worth(start);
-  Consider(memory, start, worth);
-  for (int step = 0; step < kMostSteps; ++step) {
-    Point better = start;
-    double most = worth;
-    const auto look = [&](Point point) {
-      if (!space.Repair(point)) return;
-      const double there = Worth(point);
-      Consider(memory, point, there);
-      if (there > most) {
-        most = there;
-        better = std::move(point);
-      }
-    };
-    for (size_t d = 0; d < space.size(); ++d) {
-      if (start[d] == kAbsent || space[d].IsFixed()) continue;
-      const bool all = !space[d].continuous && space[d].points <= kMostValues;
-      for (uint64_t i = 0; i < (all ? space[d].points : kMostValues / 2); ++i) {
-        Point point = start;
-        point[d] = all ? static_cast<double>(i) : space[d].Any(rng);
-        if (point[d] != start[d]) look(std::move(point));
-      }
+  std::vector<Step> steps;
+  for (size_t d = 0; d < space.size(); ++d) {
+    if (spot.point[d] == kAbsent || space[d].IsFixed()) continue;
+    const bool all = !space[d].continuous && space[d].points <= kMostValues;
+    for (uint64_t i = 0; i < (all ? space[d].points : kMostValues / 2); ++i) {
+      Point point = spot.point;
+      point[d] = all ? static_cast<double>(i) : space[d].Any(rng);
+      if (point[d] == spot.point[d] || !space.Repair(point)) continue;
+      steps.push_back(Look(spot, point));
+      Consider(memory, steps.back());
     }
-    for (int pair = 0; pair < kPairsPerStep; ++pair) {
-      Point point = start;
-      if (MutateOnce(space, point, rng) && MutateOnce(space, point, rng)) look(std::move(point));
-    }
-    if (!(most > worth)) break;
-    worth = most;
-    start = std::move(better);
   }
-  return start;
+  return steps;
+}
+
+std::optional<Guided::Step> Guided::BestPair(const StudyMemory& memory, const Spot& spot, std::vector<Step> singles, Rng& rng) {
+  const CodedSpace& space = memory.space();
+  std::optional<Step> best;
+  const auto look = [&](const Point& point) {
+    Step step = Look(spot, point);
+    Consider(memory, step);
+    if (!best || step.worth > best->worth) best = std::move(step);
+  };
+  std::stable_sort(singles.begin(), singles.end(), [](const Step& a, const Step& b) { return a.worth > b.worth; });
+  std::vector<const Step*> faster, slower;
+  for (const Step& step : singles) {
+    auto& kind = step.is_faster ? faster : slower;
+    if (kind.size() < kPaired) kind.push_back(&step);
+  }
+  for (const Step* one : faster) {
+    for (const Step* other : slower) {
+      Point point = one->point;
+      for (size_t d = 0; d < point.size(); ++d) {
+        if (other->point[d] != spot.point[d]) point[d] = other->point[d];
+      }
+      if (space.Repair(point)) look(point);
+    }
+  }
+  for (int pair = 0; pair < kChancePairs; ++pair) {
+    Point point = spot.point;
+    if (MutateOnce(space, point, rng) && MutateOnce(space, point, rng)) look(point);
+  }
+  return best;
+}
+
+void Guided::Climb(const StudyMemory& memory, const Point& start, Rng& rng) {
+  Spot spot = SpotAt(start);
+  Consider(memory, {spot.point, spot.worth, false});
+  for (int step = 0; step < kMostSteps; ++step) {
+    // From here an earlier climb went on.
+    if (!climbed_.insert(spot.point).second) return;
+    std::vector<Step> singles = Singles(memory, spot, rng);
+    const auto most = std::max_element(singles.begin(), singles.end(), [](const Step& a, const Step& b) { return a.worth < b.worth; });
+    if (most != singles.end() && most->worth > spot.worth) {
+      spot = SpotAt(Point(most->point));
+      continue;
+    }
+    const auto pair = BestPair(memory, spot, std::move(singles), rng);
+    if (!pair || !(pair->worth > spot.worth)) return;
+    spot = SpotAt(pair->point);
+  }
 }
 
 std::optional<Point> Guided::Propose(const StudyMemory& memory, const std::vector<GroupHint>& hints, Rng& rng) {
-  if (!Learn(memory, hints, rng)) return std::nullopt;
+  Remember(memory, hints);
+  if (features_->IsTooLarge() || !Learn(memory, rng)) return std::nullopt;
   best_.reset();
+  climbed_.clear();
   const std::vector<const TrialRow*> best = BestFirst(memory.rows(), kStarts);
   for (size_t i = 0; i < std::min(kStarts, best.size()); ++i) Climb(memory, best[i]->point, rng);
   // All groups at their cheapest, from where the constraints are climbed towards.
@@ -234,10 +336,10 @@ std::optional<Point> Guided::Propose(const StudyMemory& memory, const std::vecto
       has_groups = true;
       cheap[d] = static_cast<double>(memory.space()[d].points - 1);
     }
-    if (has_groups) Climb(memory, std::move(cheap), rng);
+    if (has_groups) Climb(memory, cheap, rng);
   }
   if (const auto assignment = memory.space().space().Draw(rng)) {
-    if (auto point = memory.space().Encode(*assignment)) Climb(memory, *std::move(point), rng);
+    if (const auto point = memory.space().Encode(*assignment)) Climb(memory, *point, rng);
   }
   return best_;
 }

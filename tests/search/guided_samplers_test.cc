@@ -209,17 +209,33 @@ TEST(AutoSamplerTest, TriesAllThatFitsTheBudget) {
   EXPECT_EQ(RunSearch(space, {"auto", "", 50, 4}).observations.size(), *space.Size());
 }
 
-TEST(AutoSamplerTest, ProbesBlocksOfGroupsAfterThePresets) {
+TEST(AutoSamplerTest, ProbesGroupsOnTheBestPresetAfterThePresets) {
   const Space space = *GroupSpace("passes: [{mixed: {precision: {groups: 8, choices: [fp32, fp16, int8]}}}]\nbackends: {onnxruntime: }");
-  const Search search = RunSearch(space, {"auto", "", 35, 1, 1, Outcomes::kClean});
   ASSERT_EQ(space.Presets().size(), 3u);
-  std::vector<size_t> cheap;
-  for (size_t trial = 3; trial < 11; ++trial) {
-    size_t count = 0;
-    for (const auto& [dimension, value] : search.observations[trial].assignment) count += value.text() == "int8" ? 1 : 0;
-    cheap.push_back(count);
+  auto sampler = *MakeSampler("auto");
+  std::vector<Observation> observations;
+  std::vector<std::pair<size_t, size_t>> counts;   // Of fp16 and int8.
+  for (uint64_t trial = 1; trial <= 11; ++trial) {
+    const auto asked = sampler->Ask({&space, &observations, 5, 1, 35, false}, trial);
+    ASSERT_TRUE(asked && *asked);
+    size_t half = 0, eight = 0;
+    for (const auto& [dimension, value] : **asked) {
+      half += value.text() == "fp16" ? 1 : 0;
+      eight += value.text() == "int8" ? 1 : 0;
+    }
+    counts.emplace_back(half, eight);
+    // Many groups in int8 lose too much.
+    Observation observation;
+    observation.trial = trial;
+    observation.assignment = **asked;
+    observation.constraints = {static_cast<double>(eight) - 4.5};
+    observation.state = eight > 4 ? proto::TRIAL_INFEASIBLE : proto::TRIAL_COMPLETE;
+    observation.violation = std::max(0.0, static_cast<double>(eight) - 4.5);
+    if (eight <= 4) observation.values = {2 - 0.1 * static_cast<double>(half) - 0.2 * static_cast<double>(eight)};
+    observations.push_back(std::move(observation));
   }
-  EXPECT_THAT(cheap, ::testing::ElementsAre(1, 1, 1, 1, 1, 1, 1, 1));
+  counts.erase(counts.begin(), counts.begin() + 3);
+  EXPECT_THAT(counts, ::testing::Each(std::pair<size_t, size_t>(7, 1)));
 }
 
 TEST(AutoSamplerTest, ASensitivityTableTakesTheProbesPlace) {
