@@ -229,6 +229,12 @@ class RawMember {
 
   // False where the queue is full.
   bool Send(std::string_view bytes) { return zmq_send(socket_, bytes.data(), bytes.size(), ZMQ_DONTWAIT) >= 0; }
+  // Takes what has arrived and forgets it; a connection whose answers nobody reads stands still.
+  void Drain() {
+    char bytes[1024];
+    while (zmq_recv(socket_, bytes, sizeof bytes, ZMQ_DONTWAIT) >= 0) {
+    }
+  }
   std::optional<proto::Frame> Receive() {
     std::string bytes(1 << 16, '\0');
     const int count = zmq_recv(socket_, bytes.data(), bytes.size(), 0);
