@@ -32,15 +32,21 @@ constexpr size_t kHashBytes = 1 << 20;
 
 enum class Kind { kAbsent, kFile, kFolder, kLink, kSpecial };
 
-Result<Kind> KindOf(const fs::path& path) {
+Result<Kind> KindOf(const fs::path& path, Links links = Links::refuse) {
   struct stat status {};
-  if (lstat(path.c_str(), &status) != 0) {
+  if ((links == Links::follow ? stat : lstat)(path.c_str(), &status) != 0) {
     if (errno == ENOENT || errno == ENOTDIR) return Kind::kAbsent;
     return Fail(ErrnoError("stat", path, errno));
   }
   if (S_ISREG(status.st_mode)) return Kind::kFile;
   if (S_ISDIR(status.st_mode)) return Kind::kFolder;
   return S_ISLNK(status.st_mode) ? Kind::kLink : Kind::kSpecial;
+}
+
+// Of what a person named: a link to a file or a folder is what it leads to.
+Result<Kind> NamedKindOf(const fs::path& path) {
+  TRY_ASSIGN(const Kind kind, KindOf(path, Links::follow));
+  return kind == Kind::kAbsent ? KindOf(path) : Result<Kind>(kind);  // A link to nothing is refused as a link.
 }
 
 Result<> RefuseLinksAndSpecials(const fs::path& path, Kind kind) {
@@ -69,30 +75,38 @@ fs::path Normal(const fs::path& path) {
   return normal.has_filename() ? normal : normal.parent_path();
 }
 
-// No part of the relative path beneath root may be a link: it could lead out.
-Result<> RefuseLinksBetween(const fs::path& root, const fs::path& relative) {
-  fs::path path = root;
-  for (const fs::path& part : relative) {
-    path /= part;
-    TRY_ASSIGN(const Kind kind, KindOf(path));
-    if (kind == Kind::kAbsent) {
-      return Fail(ErrorCode::kNotFound, fmt::format("{} is not there", path.string()),
-                  "Keep every file of the model beside it, under the name that it gives");
-    }
-    TRY(RefuseLinksAndSpecials(path, kind));
-  }
-  return {};
+// The file that a person named may be a link: it is what was asked for. All others are reached from the folder, without links.
+struct Root {
+  fs::path path;
+  Descriptor folder;
+  std::string named;                        // "" where a folder was named.
+  HardLinks hard_links = HardLinks::allow;  // Of the others.
+};
+
+Result<Root> OpenRoot(const fs::path& path, std::string named, HardLinks hard_links) {
+  Root root{path, Descriptor(open(path.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC)), std::move(named), hard_links};
+  if (!root.folder) return Fail(ErrnoError("open folder", path, errno));
+  return root;
 }
 
-// Hashes one file of a bundle.
-Result<proto::File> Describe(const fs::path& root, const std::string& relative) {
+Result<RegularFile> OpenFileOf(const Root& root, const std::string& relative) {
+  if (relative == root.named) return OpenRegular(root.path / relative, Links::follow);
+  auto file = OpenRegularBeneath(root.folder.get(), relative, root.hard_links, root.path);
+  if (!file && file.error().code == ErrorCode::kNotFound) {
+    return Fail(ErrorCode::kNotFound, fmt::format("{} is not there", (root.path / relative).string()),
+                "Keep every file of the model beside it, under the name that it gives");
+  }
+  return file;
+}
+
+// Hashes one file of a bundle: the bytes of one descriptor, opened once.
+Result<proto::File> Describe(const Root& root, const std::string& relative) {
   if (!IsSafeRelativePath(relative)) {
     return Fail(ErrorCode::kRejected, fmt::format("'{}' cannot be the path of a file of a bundle", Printable(relative, 200)),
                 "Paths lie beneath the folder, have at most 1024 bytes of UTF-8, and no control characters");
   }
-  TRY(RefuseLinksBetween(root, relative));
-  const fs::path path = root / relative;
-  TRY_ASSIGN(const RegularFile file, OpenRegular(path, Links::refuse));
+  const fs::path path = root.path / relative;
+  TRY_ASSIGN(const RegularFile file, OpenFileOf(root, relative));
   Hasher hasher;
   std::vector<char> buffer(static_cast<size_t>(std::clamp<uint64_t>(file.size_bytes, 1, kHashBytes)));
   uint64_t size_bytes = 0;
@@ -110,8 +124,9 @@ Result<proto::File> Describe(const fs::path& root, const std::string& relative) 
   return described;
 }
 
-Result<proto::Bundle> MakeBundle(const std::string& format, const std::string& main, const fs::path& root,
-                                 std::vector<std::string> paths) {
+Result<proto::Bundle> MakeBundle(const std::string& format, const std::string& main, const fs::path& folder,
+                                 std::vector<std::string> paths, HardLinks hard_links = HardLinks::allow) {
+  TRY_ASSIGN(const Root root, OpenRoot(folder, main, hard_links));
   std::sort(paths.begin(), paths.end());
   paths.erase(std::unique(paths.begin(), paths.end()), paths.end());
   proto::Bundle bundle;
@@ -311,7 +326,7 @@ Result<> CheckBundle(const proto::Bundle& bundle) {
 
 Result<proto::Bundle> BundleOfModel(const fs::path& given, const std::function<Result<std::vector<std::string>>(const fs::path&)>& external_files) {
   const fs::path path = Normal(given);
-  TRY_ASSIGN(const Kind kind, KindOf(path));
+  TRY_ASSIGN(const Kind kind, NamedKindOf(path));
   if (kind == Kind::kAbsent) return Fail(ErrorCode::kNotFound, fmt::format("model {} is not there", path.string()));
   TRY(RefuseLinksAndSpecials(path, kind));
   if (kind == Kind::kFolder) return BundleOfSavedModel(path);
@@ -325,12 +340,12 @@ Result<proto::Bundle> BundleOfModel(const fs::path& given, const std::function<R
     TRY_ASSIGN(const auto external, external_files(path));
     paths.insert(paths.end(), external.begin(), external.end());
   }
-  return MakeBundle(std::string(format->format), main, FolderOf(path), std::move(paths));
+  return MakeBundle(std::string(format->format), main, FolderOf(path), std::move(paths), HardLinks::refuse);
 }
 
 Result<proto::Bundle> BundleOfData(const fs::path& given) {
   const fs::path path = Normal(given);
-  TRY_ASSIGN(const Kind kind, KindOf(path));
+  TRY_ASSIGN(const Kind kind, NamedKindOf(path));
   if (kind == Kind::kAbsent) return Fail(ErrorCode::kNotFound, fmt::format("data set {} is not there", path.string()));
   TRY(RefuseLinksAndSpecials(path, kind));
   if (kind == Kind::kFolder) return BundleOfDataFolder(path);

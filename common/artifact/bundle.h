@@ -26,7 +26,10 @@ bool IsSafeRelativePath(std::string_view path);
 // Makes the bundle of a model on disk by its name and neighbours, hashing its files:
 //   x.onnx (with every external-data file that it names beneath its own folder: see external_files), x.xml with x.bin,
 //   x.tflite, x.pdmodel with x.pdiparams, x.pb, a SavedModel folder (main is "": the folder itself is opened).
-// An empty x.bin or x.pdiparams (a model without weights) is left out. Hidden files of folders are left out. kNotFound if there is nothing; kRejected for a name whose format is unknown, an empty file, a link or special file.
+// An empty x.bin or x.pdiparams (a model without weights) is left out. Hidden files of folders are left out. kNotFound if there is nothing; kRejected for a name whose format is unknown, an empty file or a special file.
+// The named file (or folder) may be a symbolic link, as in caches of model hubs: whoever named it meant it. The files that come with it are
+// the model's word alone: none may be reached through a link or have other names (hard links). Each file is opened once, and what was
+// opened is what is hashed.
 // `external_files` gives, for an .onnx file, the relative paths of external data; it runs a parser and so lives with the
 // worker's `hone-worker run` (client/local_task.h); pass {} to take the .onnx file alone.
 Result<proto::Bundle> BundleOfModel(const std::filesystem::path& path,

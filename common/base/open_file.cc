@@ -2,16 +2,45 @@
 
 #include <fcntl.h>
 #include <fmt/format.h>
+#include <linux/openat2.h>
 #include <sys/random.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <random>
+#include <vector>
 
 #include "common/base/file.h"
+#include "common/base/strings.h"
 
 namespace hone {
+namespace {
+
+// One part at a time, following no link. A racer who swaps a part between two steps is still beneath the folder that was opened.
+Descriptor OpenByParts(int folder, const std::string& relative, int flags) {
+  const std::vector<std::string> parts = Split(relative, '/');
+  const bool leads_out = relative.empty() || std::any_of(parts.begin(), parts.end(), [](const auto& part) { return part.empty() || part == ".."; });
+  if (leads_out) {
+    errno = EXDEV;
+    return {};
+  }
+  Descriptor here(openat(folder, ".", O_PATH | O_DIRECTORY | O_CLOEXEC));
+  for (size_t i = 0; i + 1 < parts.size() && here; ++i) {
+    here = Descriptor(openat(here.get(), parts[i].c_str(), O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
+  }
+  if (!here) return {};
+  Descriptor last(openat(here.get(), parts.back().c_str(), flags | O_NOFOLLOW | O_CLOEXEC));
+  // With O_PATH a link itself is opened.
+  struct stat status {};
+  if (!last || (flags & O_PATH) == 0 || (fstat(last.get(), &status) == 0 && !S_ISLNK(status.st_mode))) return last;
+  errno = ELOOP;
+  return {};
+}
+
+}  // namespace
 
 void Descriptor::Close() {
   if (fd_ >= 0) close(fd_);
@@ -48,6 +77,43 @@ Result<RegularFile> OpenRegular(const std::filesystem::path& path, Links links) 
   if (fstat(descriptor.get(), &status) != 0) return Fail(ErrnoError("stat", path, errno));
   if (S_ISDIR(status.st_mode)) return Fail(ErrorCode::kRejected, fmt::format("open {}: it is a folder, not a file", path.string()));
   if (!S_ISREG(status.st_mode)) return Fail(ErrorCode::kRejected, fmt::format("open {}: it is not a regular file", path.string()));
+  return RegularFile{std::move(descriptor), static_cast<uint64_t>(status.st_size), status.st_mode & 07777u};
+}
+
+Descriptor OpenBeneath(int folder, const std::string& relative, int flags) {
+  open_how how{};
+  how.flags = static_cast<uint64_t>(flags | O_CLOEXEC);
+  how.resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS;
+  constexpr int kAttempts = 128;  // EAGAIN: something was renamed meanwhile.
+  for (int attempt = 0; attempt < kAttempts; ++attempt) {
+    Descriptor opened(static_cast<int>(syscall(SYS_openat2, folder, relative.c_str(), &how, sizeof how)));
+    if (opened) return opened;
+    if (errno == ENOSYS || errno == EPERM || errno == EINVAL || errno == E2BIG) return OpenByParts(folder, relative, flags);
+    if (errno != EAGAIN && errno != EINTR) break;
+  }
+  return {};
+}
+
+Result<RegularFile> OpenRegularBeneath(int folder, const std::string& relative, HardLinks hard_links, const std::filesystem::path& root) {
+  const std::string name = Printable((root / relative).string(), 400);
+  // O_NONBLOCK: opening a pipe must not wait for its writer.
+  Descriptor descriptor = OpenBeneath(folder, relative, O_RDONLY | O_NONBLOCK);
+  if (!descriptor) {
+    const int error = errno;
+    if (error == ELOOP || error == EXDEV || error == ENOTDIR) {
+      return Fail(ErrorCode::kRejected, fmt::format("{} is reached through a link or lies outside its folder", name),
+                  "Put the file itself in its place");
+    }
+    if (error == ENXIO) return Fail(ErrorCode::kRejected, fmt::format("{} is not a regular file", name));
+    return Fail(ErrnoError("open", name, error));
+  }
+  struct stat status {};
+  if (fstat(descriptor.get(), &status) != 0) return Fail(ErrnoError("stat", name, errno));
+  if (!S_ISREG(status.st_mode)) return Fail(ErrorCode::kRejected, fmt::format("{} is not a regular file", name));
+  if (hard_links == HardLinks::refuse && status.st_nlink != 1) {
+    return Fail(ErrorCode::kRejected, fmt::format("{} has {} names (hard links): it may be another's file", name, status.st_nlink),
+                "Put a copy in its place");
+  }
   return RegularFile{std::move(descriptor), static_cast<uint64_t>(status.st_size), status.st_mode & 07777u};
 }
 

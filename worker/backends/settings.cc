@@ -6,6 +6,7 @@
 #include <tuple>
 
 #include "common/base/strings.h"
+#include "worker/model/model.h"
 #include "common/recipe/value.h"
 
 namespace hone {
@@ -92,8 +93,18 @@ Result<> CheckFormat(const proto::BackendInfo& info, std::string_view format) {
 Result<std::filesystem::path> MainFile(const proto::LocalBundle& model) {
   const std::filesystem::path file = std::filesystem::path(model.folder()) / model.bundle().main();
   std::error_code error;
-  if (std::filesystem::exists(file, error)) return file;
-  return Fail(ErrorCode::kNotFound, fmt::format("load model {}: there is no such file", Printable(file.string(), 512)));
+  if (!std::filesystem::exists(file, error)) {
+    return Fail(ErrorCode::kNotFound, fmt::format("load model {}: there is no such file", Printable(file.string(), 512)));
+  }
+  if (model.bundle().format() != "onnx") return file;
+  TRY_ASSIGN(const std::vector<std::string> external, ExternalFiles(file));
+  const auto& files = model.bundle().files();
+  for (const std::string& location : external) {
+    const auto is_it = [&](const proto::File& known) { return known.path() == location; };
+    if (std::any_of(files.begin(), files.end(), is_it)) continue;
+    return Fail(ErrorCode::kRejected, fmt::format("load model {}: its external data file '{}' is no part of its bundle", file.string(), location));
+  }
+  return file;
 }
 
 Error RuntimeError(ErrorCode code, std::string_view attempt, std::string_view text) {

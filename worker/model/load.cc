@@ -1,6 +1,7 @@
 // Loading ONNX files that nobody vouches for.
 //
-// The bytes are parsed with protobuf's own bounds (2 GiB, 100 levels). What does not parse is looked at once more,
+// The bytes are surveyed first, so that nothing in them asks for more memory than a model may (survey.h), then parsed
+// with protobuf's own bounds (2 GiB, 100 levels). What does not parse is looked at once more,
 // field by field at the top level alone, to tell a file that is something else from one that was cut off. Then every
 // tensor, wherever it hides, must hold exactly the bytes that its type and shape need, so that no later reader has to
 // doubt a size. External data is opened by the kernel beneath the model's folder (openat2 with RESOLVE_BENEATH and
@@ -10,9 +11,7 @@
 #include <google/protobuf/io/coded_stream.h>
 #include <google/protobuf/io/zero_copy_stream_impl.h>
 #include <google/protobuf/stubs/logging.h>
-#include <linux/openat2.h>
 #include <sys/stat.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -29,13 +28,13 @@
 #include "common/base/open_file.h"
 #include "common/base/strings.h"
 #include "worker/model/model.h"
+#include "worker/model/survey.h"
 
 namespace hone {
 namespace {
 
 namespace fs = std::filesystem;
 
-constexpr uint64_t kMaxModelBytes = std::numeric_limits<int32_t>::max();  // What protobuf can parse.
 constexpr uint64_t kMaxExternalBytes = uint64_t{64} << 30;  // Of all external tensors of a model together.
 constexpr size_t kMaxDims = 64;
 
@@ -121,15 +120,12 @@ Result<onnx::ModelProto> Parse(const fs::path& file) {
   if (size == 0)
     return Fail(ErrorCode::kRejected, fmt::format("load {}: the file is empty", file.string()),
                 "Give a model in ONNX format.");
-  if (size > kMaxModelBytes) {
-    return Fail(
-        ErrorCode::kRejected,
-        fmt::format("load {}: {} is more than the 2 GiB that an ONNX file can hold", file.string(), HumanBytes(size)),
-        "Save the model with external data.");
-  }
+  auto survey = SurveyModel(fd, size);
+  if (!survey) return FailWith("load " + file.string(), std::move(survey.error()));
   onnx::ModelProto model;
   bool parsed = false;
-  {
+  if (*survey) {
+    ::lseek(fd, 0, SEEK_SET);
     google::protobuf::LogSilencer quiet;
     google::protobuf::io::FileInputStream stream(fd, 1 << 18);
     google::protobuf::io::CodedInputStream in(&stream);
@@ -142,9 +138,8 @@ Result<onnx::ModelProto> Parse(const fs::path& file) {
 
 // --- sizes --------------------------------------------------------------------------------------------------------
 
-std::string TensorText(const onnx::TensorProto& tensor) {
-  return fmt::format("tensor '{}'", Printable(tensor.name(), 200));
-}
+std::string TensorText(const std::string& name) { return fmt::format("tensor '{}'", Printable(name, 200)); }
+std::string TensorText(const onnx::TensorProto& tensor) { return TensorText(tensor.name()); }
 
 // How many entries of the typed field a tensor of `elements` elements has.
 uint64_t TypedEntries(ElementType type, uint64_t elements) {
@@ -219,12 +214,12 @@ struct ExternalPlace {
   std::optional<uint64_t> length;
 };
 
-Result<uint64_t> ParseCount(const onnx::TensorProto& tensor, const std::string& key, const std::string& text) {
+Result<uint64_t> ParseCount(const std::string& tensor, const std::string& key, const std::string& text) {
   uint64_t value = 0;
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
   if (error != std::errc() || end != text.data() + text.size() || text.empty()) {
     return Fail(ErrorCode::kRejected,
-                fmt::format("{}: external data has the {} '{}'", TensorText(tensor), key, Printable(text, 64)));
+                fmt::format("{}: external data has the {} '{}'", tensor, key, Printable(text, 64)));
   }
   return value;
 }
@@ -237,71 +232,56 @@ std::string WithoutDots(const std::string& location) {
   return Join(parts, "/");
 }
 
-Result<ExternalPlace> PlaceOf(const onnx::TensorProto& tensor) {
+// Beneath the folder by its form, on any system: no root, no drive, no "..", no other separator, no control characters.
+bool IsSafeLocation(std::string_view location) {
+  return IsSafeRelativePath(location) && location.find('\\') == std::string_view::npos && (location.size() < 2 || location[1] != ':');
+}
+
+template <class Entries>
+Result<ExternalPlace> PlaceOf(const std::string& tensor, const Entries& entries) {
   ExternalPlace place;
   std::set<std::string> seen;
-  for (const auto& entry : tensor.external_data()) {
-    if (!seen.insert(entry.key()).second) {
-      return Fail(ErrorCode::kRejected,
-                  fmt::format("{}: external data gives '{}' twice", TensorText(tensor), Printable(entry.key(), 64)));
+  for (const auto& [key, value] : entries) {
+    if (!seen.insert(key).second) {
+      return Fail(ErrorCode::kRejected, fmt::format("{}: external data gives '{}' twice", tensor, Printable(key, 64)));
     }
-    if (entry.key() == "location") {
-      place.location = WithoutDots(entry.value());
-    } else if (entry.key() == "offset") {
-      TRY_ASSIGN(place.offset, ParseCount(tensor, "offset", entry.value()));
-    } else if (entry.key() == "length") {
-      TRY_ASSIGN(place.length, ParseCount(tensor, "length", entry.value()));
+    if (key == "location") {
+      place.location = WithoutDots(value);
+    } else if (key == "offset") {
+      TRY_ASSIGN(place.offset, ParseCount(tensor, "offset", value));
+    } else if (key == "length") {
+      TRY_ASSIGN(place.length, ParseCount(tensor, "length", value));
+    } else if (key != "checksum") {
+      return Fail(ErrorCode::kRejected, fmt::format("{}: external data has the unknown key '{}'", tensor, Printable(key, 64)),
+                  "Known keys: location, offset, length, checksum. Load the model with onnx and save it again.");
     }
   }
-  if (place.location.empty())
-    return Fail(ErrorCode::kRejected, TensorText(tensor) + ": external data without a location");
-  if (!IsSafeRelativePath(place.location)) {
-    return Fail(ErrorCode::kRejected, fmt::format("{}: external data '{}' lies outside the model's folder",
-                                                  TensorText(tensor), Printable(place.location, 200)));
+  if (place.location.empty()) return Fail(ErrorCode::kRejected, tensor + ": external data without a location");
+  if (!IsSafeLocation(place.location)) {
+    return Fail(ErrorCode::kRejected,
+                fmt::format("{}: external data '{}' lies outside the model's folder", tensor, Printable(place.location, 200)));
   }
   return place;
 }
 
-// One component at a time, following no link.
-int OpenByComponents(int folder, const std::string& location) {
-  const std::vector<std::string> parts = Split(location, '/');
-  Descriptor here(::dup(folder));
-  for (size_t i = 0; i + 1 < parts.size() && here; ++i) {
-    here = Descriptor(::openat(here.get(), parts[i].c_str(), O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
-  }
-  if (!here) return -1;
-  return ::openat(here.get(), parts.back().c_str(), O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+Result<ExternalPlace> PlaceOf(const onnx::TensorProto& tensor) {
+  std::vector<std::pair<std::string, std::string>> entries;
+  for (const auto& entry : tensor.external_data()) entries.emplace_back(entry.key(), entry.value());
+  return PlaceOf(TensorText(tensor), entries);
 }
 
-Result<RegularFile> OpenBeneath(int folder, const std::string& location) {
-  open_how how = {};
-  how.flags = O_RDONLY | O_CLOEXEC | O_NONBLOCK;
-  how.resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS;
-  int fd = static_cast<int>(::syscall(SYS_openat2, folder, location.c_str(), &how, sizeof how));
-  if (fd < 0 && (errno == ENOSYS || errno == EPERM || errno == EINVAL || errno == E2BIG))
-    fd = OpenByComponents(folder, location);
-  if (fd < 0) {
-    const int error = errno;
-    if (error == ELOOP || error == EXDEV || error == ENOTDIR) {
-      return Fail(ErrorCode::kRejected,
-                  fmt::format("external data '{}' is reached through a link or outside the model's folder", location),
-                  "Put the file itself beside the model.");
-    }
-    if (error == ENOENT) {
-      return Fail(ErrorCode::kRejected, fmt::format("external data file '{}' is missing", location),
-                  "Put the file beside the model.");
-    }
-    Error failure = ErrnoError("open external data", location, error);
-    failure.code = ErrorCode::kRejected;
-    return Fail(std::move(failure));
+Result<RegularFile> OpenPlace(int folder, const std::string& location, HardLinks hard_links) {
+  auto file = OpenRegularBeneath(folder, location, hard_links);
+  if (file) return file;
+  Error error = std::move(file.error());
+  if (error.code == ErrorCode::kNotFound) {
+    error.message = fmt::format("external data file '{}' is missing", location);
+    error.remedy = "Put the file beside the model.";
+  } else {
+    error.message = "external data: " + error.message;
   }
-  RegularFile file{Descriptor(fd), 0, 0};
-  struct stat info = {};
-  if (::fstat(fd, &info) != 0 || !S_ISREG(info.st_mode)) {
-    return Fail(ErrorCode::kRejected, fmt::format("external data '{}' is not a regular file", location));
-  }
-  file.size_bytes = static_cast<uint64_t>(info.st_size);
-  return file;
+  error.code = ErrorCode::kRejected;
+  return Fail(std::move(error));
 }
 
 Result<> ReadExactly(int fd, uint64_t offset, std::string& target) {
@@ -362,7 +342,7 @@ class ExternalReader {
     if (found != files_.end()) return &found->second;
     if (!folder_) return Fail(ErrorCode::kRejected, "the model's folder cannot be opened");
     if (files_.size() >= kMaxFiles) files_.clear();
-    TRY_ASSIGN(RegularFile file, OpenBeneath(folder_.get(), location));
+    TRY_ASSIGN(RegularFile file, OpenPlace(folder_.get(), location, HardLinks::allow));
     return &files_.emplace(location, std::move(file)).first->second;
   }
 
@@ -451,22 +431,44 @@ Result<onnx::ModelProto> MapOnnx(const fs::path& file, MappedWeights& mapped) {
   return Load(file, Weights::load, &mapped);
 }
 
-Result<std::vector<std::string>> ExternalFiles(const fs::path& onnx_file) try {
-  TRY_ASSIGN(onnx::ModelProto model, Parse(onnx_file));
-  TRY(CheckForm(onnx_file, model));
+namespace {
+
+// Calls `visit` with each place that the model names, once for every tensor.
+template <class Visit>
+Result<> VisitPlaces(const fs::path& onnx_file, const Visit& visit) {
+  TRY_ASSIGN(const RegularFile source, OpenRegular(onnx_file));
+  auto survey = SurveyModel(source.descriptor.get(), source.size_bytes);
+  if (!survey) return Fail(std::move(survey.error()));
+  if (!*survey) return RejectUnparsable(onnx_file, source.descriptor.get(), source.size_bytes);
+  for (const ExternalTensor& tensor : (*survey)->external) {
+    TRY_ASSIGN(const ExternalPlace place, PlaceOf(TensorText(tensor.name), tensor.entries));
+    if (tensor.external) TRY(visit(tensor, place));
+  }
+  return {};
+}
+
+}  // namespace
+
+Result<std::vector<std::string>> ExternalFiles(const fs::path& onnx_file, HardLinks hard_links) {
   Descriptor folder(::open(FolderOf(onnx_file).c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
   if (!folder) return Fail(ErrnoError("open", FolderOf(onnx_file), errno));
-  std::set<std::string> locations;
-  const Result<> visited = VisitTensors(model, [&](onnx::TensorProto& tensor) -> Result<> {
-    if (tensor.data_location() != onnx::TensorProto::EXTERNAL) return {};
-    TRY_ASSIGN(const ExternalPlace place, PlaceOf(tensor));
-    if (locations.insert(place.location).second) TRY(OpenBeneath(folder.get(), place.location));
-    return {};
+  std::map<std::string, uint64_t> sizes;
+  const Result<> visited = VisitPlaces(onnx_file, [&](const ExternalTensor& tensor, const ExternalPlace& place) -> Result<> {
+    const auto known = sizes.find(place.location);
+    if (known == sizes.end()) {
+      TRY_ASSIGN(const RegularFile file, OpenPlace(folder.get(), place.location, hard_links));
+      sizes.emplace(place.location, file.size_bytes);
+    }
+    const uint64_t size = sizes.at(place.location);
+    const uint64_t length = place.length.value_or(0);
+    if (place.offset <= size && length <= size - place.offset) return {};
+    return Fail(ErrorCode::kRejected, fmt::format("{}: {} bytes from byte {} on lie beyond the end of '{}', which has {}",
+                                                  TensorText(tensor.name), length, place.offset, place.location, size));
   });
   if (!visited) return FailWith("load " + onnx_file.string(), visited.error());
-  return std::vector<std::string>(locations.begin(), locations.end());
-} catch (const std::bad_alloc&) {
-  return Fail(ErrorCode::kExhausted, fmt::format("load {}: not enough memory", onnx_file.string()));
+  std::vector<std::string> locations;
+  for (const auto& [location, size] : sizes) locations.push_back(location);
+  return locations;
 }
 
 }  // namespace hone

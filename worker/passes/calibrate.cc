@@ -2,13 +2,17 @@
 // After:  model.onnx, statistics.bin
 #include "worker/passes/calibrate.h"
 
+#include <fcntl.h>
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <set>
 
 #include "common/artifact/bundle.h"
 #include "common/base/digest.h"
+#include "common/base/file.h"
+#include "common/base/open_file.h"
 #include "worker/passes/quantization_data.h"
 #include "worker/passes/quantization_graph.h"
 
@@ -36,12 +40,18 @@ std::vector<StatisticsRequest> RequestsFor(const QuantizationGraph& graph) {
   return requests;
 }
 
+// fs::copy_file would also set the mode, which a confined process may not.
 Result<> Copy(const fs::path& from, const fs::path& to) {
-  std::error_code error;
-  fs::create_directories(to.parent_path(), error);
-  fs::copy_file(from, to, fs::copy_options::overwrite_existing, error);
-  if (error) return Fail(ErrorCode::kFailed, fmt::format("copy {}: {}", from.string(), error.message()));
-  return {};
+  TRY(MakeFolder(to.parent_path()));
+  TRY_ASSIGN(const RegularFile source, OpenRegular(from));
+  const Descriptor target(::open(to.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0666));
+  if (!target) return Fail(ErrnoError("create", to, errno));
+  std::vector<char> buffer(1 << 20);
+  while (true) {
+    TRY_ASSIGN(const size_t count, ReadSome(source.descriptor.get(), buffer.data(), buffer.size(), from));
+    if (count == 0) return {};
+    TRY(WriteAll(target.get(), {buffer.data(), count}, to));
+  }
 }
 
 }  // namespace

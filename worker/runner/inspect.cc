@@ -19,7 +19,7 @@ namespace fs = std::filesystem;
 
 struct FormatRow {
   const char* format;
-  Result<> (*inspect)(const fs::path& file, proto::InspectResult& result);
+  Result<> (*inspect)(const fs::path& file, HardLinks hard_links, proto::InspectResult& result);
 };
 constexpr FormatRow kFormats[] = {
     {"onnx", InspectOnnx},          {"openvino_ir", InspectOpenVino}, {"tflite", InspectOpenVino},
@@ -36,12 +36,15 @@ Result<const FormatRow*> FindFormat(const std::string& format) {
               "Known formats: " + Join(names, ", "));
 }
 
+bool IsComplete(const proto::Bundle& bundle) {
+  return bundle.files_size() > 0 &&
+         std::all_of(bundle.files().begin(), bundle.files().end(), [](const proto::File& file) { return IsDigest(file.digest()); });
+}
+
 // The files by digest where the bundle has digests, else the main file's own.
 Result<> Identify(const proto::LocalBundle& model, const fs::path& main, proto::InspectResult& result) {
   const proto::Bundle& bundle = model.bundle();
-  const bool complete = bundle.files_size() > 0 && std::all_of(bundle.files().begin(), bundle.files().end(),
-                                                               [](const proto::File& file) { return IsDigest(file.digest()); });
-  if (complete) {
+  if (IsComplete(bundle)) {
     result.set_digest(BundleId(bundle));
     result.set_size_bytes(BundleBytes(bundle));
     return {};
@@ -68,7 +71,13 @@ Result<proto::InspectResult> Inspect(const proto::LocalBundle& model) {
   proto::InspectResult result;
   result.set_format(row->format);
   TRY(Identify(model, main, result));
-  TRY(row->inspect(main, result));
+  TRY(row->inspect(main, IsComplete(model.bundle()) ? HardLinks::allow : HardLinks::refuse, result));
+  // What is not in the bundle is not in its digest, and could be anything tomorrow.
+  for (const std::string& external : result.external_files()) {
+    const auto& files = model.bundle().files();
+    if (!IsComplete(model.bundle()) || std::any_of(files.begin(), files.end(), [&](const auto& file) { return file.path() == external; })) continue;
+    return Fail(ErrorCode::kRejected, fmt::format("the external data file '{}' is no part of the model's bundle", Printable(external)));
+  }
   return result;
 }
 

@@ -6,18 +6,19 @@
 #include <map>
 #include <string>
 
+#include "common/base/open_file.h"
 #include "common/base/result.h"
 #include "proto/work.pb.h"
 
 namespace hone {
 
 // kRejected for a file that is no model of its format. A bundle that names its main file alone, without digest and size, is enough:
-// so the client learns which external files belong to it.
+// so the client learns which external files belong to it. Such a folder is a person's own: none of those files may have other names.
 Result<proto::InspectResult> Inspect(const proto::LocalBundle& model);
 
 // By format: fill inputs, outputs, opsets, operators, parameters and what is quantized.
-Result<> InspectOnnx(const std::filesystem::path& file, proto::InspectResult& result);
-Result<> InspectOpenVino(const std::filesystem::path& file, proto::InspectResult& result);
+Result<> InspectOnnx(const std::filesystem::path& file, HardLinks hard_links, proto::InspectResult& result);
+Result<> InspectOpenVino(const std::filesystem::path& file, HardLinks hard_links, proto::InspectResult& result);
 
 // Collects counts by name and writes them most frequent first, then by name.
 class OperatorCounts {

@@ -156,8 +156,8 @@ void WriteHeader(const onnx::ModelProto& model, proto::InspectResult& result) {
   result.set_ir_version(static_cast<uint32_t>(model.ir_version()));
 }
 
-Result<> WriteExternal(const std::filesystem::path& file, proto::InspectResult& result) {
-  TRY_ASSIGN(const std::vector<std::string> external, ExternalFiles(file));
+Result<> WriteExternal(const std::filesystem::path& file, HardLinks hard_links, proto::InspectResult& result) {
+  TRY_ASSIGN(const std::vector<std::string> external, ExternalFiles(file, hard_links));
   for (const std::string& location : external) {
     result.add_external_files(location);
     std::error_code error;
@@ -169,9 +169,9 @@ Result<> WriteExternal(const std::filesystem::path& file, proto::InspectResult& 
 
 }  // namespace
 
-Result<> InspectOnnx(const std::filesystem::path& file, proto::InspectResult& result) {
+Result<> InspectOnnx(const std::filesystem::path& file, HardLinks hard_links, proto::InspectResult& result) {
+  TRY(WriteExternal(file, hard_links, result));
   TRY_ASSIGN(const onnx::ModelProto model, LoadOnnx(file, Weights::leave_external));
-  TRY(WriteExternal(file, result));
   WriteHeader(model, result);
   Counter counter;
   counter.CountGraph(model.graph());

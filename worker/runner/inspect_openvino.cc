@@ -133,7 +133,7 @@ void WriteModel(const ov::Model& model, proto::InspectResult& result) {
 
 }  // namespace
 
-Result<> InspectOpenVino(const std::filesystem::path& file, proto::InspectResult& result) {
+Result<> InspectOpenVino(const std::filesystem::path& file, HardLinks, proto::InspectResult& result) {
   try {
     ov::Core core;
     const std::shared_ptr<ov::Model> model = core.read_model(file.string());
