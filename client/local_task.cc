@@ -89,6 +89,8 @@ Result<proto::TaskResult> RunLocalTask(const proto::Task& task, const LocalTaskO
   TRY(WriteFile(request, bytes));
 
   ProcessOptions process_options;
+  // Whatever a killed runner leaves in its temporary folder goes with ours.
+  process_options.environment = {{"TMPDIR", scratch.path().string()}};
   process_options.arguments = {worker.string(), "run", "--request", request.string(), "--result", answer.string()};
   process_options.stdout_file = output;
   if (!options.show_output) process_options.stderr_file = output;

@@ -10,6 +10,12 @@
 #include "common/recipe/value.h"
 
 namespace hone {
+namespace {
+
+// A piece of work that uses no processor and writes nothing for so long is stuck; waiting for the machine does not count.
+constexpr uint64_t kStallMs = 5 * 60 * 1000;
+
+}  // namespace
 
 Scheduler::Scheduler(const CoordinatorOptions& options, Store& store, Fleet& fleet, const FileStore& artifacts, const Clock& clock)
     : options_(options), store_(store), fleet_(fleet), artifacts_(artifacts), clock_(clock) {}
@@ -151,6 +157,7 @@ Result<proto::Lease> Scheduler::LeaseMessage(uint64_t id) const {
   lease.set_token(attempt.token);
   lease.set_job(key.job);
   lease.set_timeout_ms(recipe.measure().trial_timeout_ms() != 0 ? recipe.measure().trial_timeout_ms() : options_.trial_timeout_ms);
+  lease.set_stall_ms(kStallMs);
   lease.set_memory_bytes(recipe.measure().memory_bytes());
   if (is_build) {
     const proto::PassInfo* pass = FindPass(job->studies.at(key.study).record.catalogue, build->second.step.pass());

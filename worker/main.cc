@@ -5,11 +5,18 @@
 #include <spdlog/sinks/stdout_color_sinks.h>
 #include <spdlog/spdlog.h>
 #include <sys/prctl.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include <atomic>
+#include <cerrno>
 #include <csignal>
 #include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <filesystem>
 #include <memory>
+#include <nlohmann/json.hpp>
 #include <string>
 #include <vector>
 
@@ -20,6 +27,7 @@
 #include "worker/runner/catalogue.h"
 #include "worker/runner/task.h"
 #include "worker/supervisor/agent.h"
+#include "worker/supervisor/runner_host.h"
 #include "worker/supervisor/sandbox.h"
 #include "worker/supervisor/zygote.h"
 
@@ -40,6 +48,8 @@ struct ServiceFlags {
   AgentOptions agent;
   std::string memory;
   std::string cache;
+  std::string scratch;
+  std::string sandbox;
   std::string keys;
   std::string log_level = "info";
 };
@@ -51,6 +61,11 @@ Result<> ParseSizes(ServiceFlags& flags) {
   if (!flags.cache.empty()) {
     TRY_ASSIGN(flags.agent.cache_bytes, ParseBytes(flags.cache));
   }
+  if (!flags.scratch.empty()) {
+    TRY_ASSIGN(flags.agent.scratch_bytes, ParseBytes(flags.scratch));
+  }
+  if (flags.sandbox == "full") flags.agent.least_sandbox = SandboxLevel::full;
+  if (flags.sandbox == "partial") flags.agent.least_sandbox = SandboxLevel::partial;
   return {};
 }
 
@@ -98,17 +113,95 @@ int Serve(ServiceFlags& flags) {
 
 // --- one task ------------------------------------------------------------------------------------------------------------------
 
+// The task is worked by a child that is confined for good; this process waits for it, brings its result where it belongs and ends as
+// the child did.
+
+volatile sig_atomic_t confined_child = 0;
+volatile sig_atomic_t ended_by = 0;
+
+void EndChild(int signal) {
+  ended_by = signal;
+  if (confined_child > 0) kill(static_cast<pid_t>(confined_child), SIGKILL);
+}
+
+[[noreturn]] void WorkConfined(const proto::Task& task, const std::string& scratch, pid_t parent) {
+  for (const int number : {SIGTERM, SIGINT, SIGHUP}) std::signal(number, SIG_DFL);
+  prctl(PR_SET_PDEATHSIG, SIGKILL);
+  if (getppid() != parent) _exit(EXIT_FAILURE);
+  FileView view = ViewOf(task);
+  view.Write(scratch);
+  CleanEnvironment(scratch);
+  const auto sandbox = ConfineThisProcess(view, Owner::person, 0);
+  view = {};  // The places need not stay open.
+  if (sandbox && (!sandbox->Has(kSystemCalls) || !sandbox->Has(kFiles))) {
+    spdlog::warn("the work is not fully confined (sandbox={}): {}", WordOf(sandbox->level()), Join(sandbox->Missing(), "; "));
+  }
+  const auto written = WriteFile(scratch + "/" + kResultFile, RunTask(task).SerializeAsString());
+  const int status = written ? 0 : Report(written.error());
+  std::fflush(nullptr);
+  _exit(status);  // Destructors of runtimes have nothing to add.
+}
+
+Result<> BringResult(const std::string& scratch, const std::string& result_path) {
+  TRY_ASSIGN(const std::string bytes, ReadFile(scratch + "/" + kResultFile, kMaxTaskBytes));
+  return WriteFile(result_path, bytes);
+}
+
+[[noreturn]] void EndBySignal(int number) {
+  std::signal(number, SIG_DFL);
+  raise(number);
+  _exit(128 + number);
+}
+
 int RunOnce(const std::string& request_path, const std::string& result_path) {
   prctl(PR_SET_PDEATHSIG, SIGKILL);
   const auto bytes = ReadFile(request_path, kMaxTaskBytes);
   if (!bytes) return Report({ErrorCode::kUsage, bytes.error().message, {}});
   proto::Task task;
   if (!task.ParseFromString(*bytes)) return Report({ErrorCode::kUsage, request_path + " holds no task", {}});
-  if (const auto confined = ConfineThisProcess(); !confined) spdlog::warn("not fully confined: {}", confined.error().message);
-  const auto written = WriteFile(result_path, RunTask(task).SerializeAsString());
-  const int status = written ? 0 : Report(written.error());
-  std::fflush(nullptr);
-  _exit(status);  // Destructors of runtimes have nothing to add.
+  std::error_code error;
+  const auto temporary = std::filesystem::temp_directory_path(error);
+  if (error) return Report({ErrorCode::kEnvironment, "the temporary folder: " + error.message(), "Set TMPDIR to a folder that can be written"});
+  int status = 0;
+  {
+    auto scratch = ScopedFolder::Make(temporary, "hone-run-");
+    if (!scratch) return Report(scratch.error());
+    for (const int number : {SIGTERM, SIGINT, SIGHUP}) std::signal(number, EndChild);
+    const pid_t parent = getpid();
+    const pid_t child = fork();
+    if (child < 0) return Report({ErrorCode::kExhausted, std::string("start the work: ") + std::strerror(errno), {}});
+    if (child == 0) WorkConfined(task, std::filesystem::absolute(scratch->path()).string(), parent);
+    confined_child = child;
+    if (ended_by != 0) kill(child, SIGKILL);  // Before it was noted.
+    while (waitpid(child, &status, 0) < 0 && errno == EINTR) {
+    }
+    if (WIFEXITED(status) && WEXITSTATUS(status) == 0 && ended_by == 0) {
+      if (const auto brought = BringResult(scratch->path().string(), result_path); !brought) return Report(brought.error());
+    }
+  }
+  if (ended_by != 0) EndBySignal(static_cast<int>(ended_by));
+  if (WIFSIGNALED(status)) EndBySignal(WTERMSIG(status));
+  return WEXITSTATUS(status);
+}
+
+// --- the sandbox ---------------------------------------------------------------------------------------------------------------
+
+int ShowSandbox(bool json) {
+  const auto host = RunnerHost::Start();
+  if (!host) return Report(host.error());
+  const Sandbox& sandbox = (*host)->sandbox();
+  if (json) {
+    const nlohmann::json document = {{"schema", "hone.sandbox/1"},
+                                     {"level", WordOf(sandbox.level())},
+                                     {"applied", sandbox.Applied()},
+                                     {"missing", sandbox.Missing()}};
+    fmt::print("{}\n", document.dump(2));
+    return 0;
+  }
+  fmt::print("sandbox={}\n", WordOf(sandbox.level()));
+  for (const std::string& text : sandbox.Applied()) fmt::print("  has    {}\n", text);
+  for (const std::string& text : sandbox.Missing()) fmt::print("  lacks  {}\n", text);
+  return 0;
 }
 
 // --- the catalogue -------------------------------------------------------------------------------------------------------------
@@ -162,6 +255,9 @@ int Main(int argument_count, char** arguments) {
   app.add_option("--tag", flags.agent.tags, "A hardware tag beside those detected; may be repeated")->allow_extra_args(false);
   app.add_option("--memory", flags.memory, "The most a task may use, such as 8GiB (default: 85 % of what this machine allows)");
   app.add_option("--cache-bytes", flags.cache, "Bound of the artifact cache (default: 20 GiB or half of the free disk)");
+  app.add_option("--scratch-bytes", flags.scratch, "The most a task may write (default: half of the free disk, 64 GiB at most)");
+  app.add_option("--sandbox", flags.sandbox, "How well runners must be confined at least: full or partial (default: as well as this machine can)")
+      ->check(CLI::IsMember({"full", "partial"}));
   app.add_option("--log-level", flags.log_level)->check(CLI::IsMember({"trace", "debug", "info", "warn", "error", "off"}));
 
   std::string request;
@@ -172,6 +268,8 @@ int Main(int argument_count, char** arguments) {
   bool json = false;
   CLI::App* const catalogue = app.add_subcommand("catalogue", "Shows what this machine can do");
   catalogue->add_flag("--json", json, "As one JSON document");
+  CLI::App* const sandbox = app.add_subcommand("sandbox", "Shows how well this machine confines runners");
+  sandbox->add_flag("--json", json, "As one JSON document");
   app.require_subcommand(0, 1);
 
   try {
@@ -181,6 +279,7 @@ int Main(int argument_count, char** arguments) {
   }
   if (run->parsed()) return RunOnce(request, result);
   if (catalogue->parsed()) return ShowCatalogue(json);
+  if (sandbox->parsed()) return ShowSandbox(json);
   return Serve(flags);
 }
 

@@ -1,10 +1,15 @@
 #include "tests/agent/poison.h"
 
+#include <dirent.h>
 #include <fcntl.h>
 #include <fmt/format.h>
+#include <sched.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/ptrace.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -19,6 +24,7 @@
 #include "common/artifact/bundle.h"
 #include "common/base/digest.h"
 #include "common/base/file.h"
+#include "common/base/machine_lock.h"
 #include "worker/supervisor/zygote.h"
 
 namespace hone {
@@ -91,25 +97,34 @@ proto::TaskResult HogTogether(const proto::BuildTask& task) {
   return Loop(task);
 }
 
-// Writes the pids of what it starts, one a line, to the work folder.
-void NotePid(pid_t pid) {
+// Writes the pid of the calling process, as the machine counts and not its namespace, to the work folder.
+void NotePid() {
+  char own[32] = {};
+  [[maybe_unused]] const ssize_t got = readlink("/proc/self", own, sizeof own - 1);
   const int file = open("pids", O_WRONLY | O_CREAT | O_APPEND, 0600);
-  const std::string line = fmt::format("{}\n", pid);
+  const std::string line = fmt::format("{}\n", own);
   [[maybe_unused]] const ssize_t written = write(file, line.data(), line.size());
   close(file);
 }
 
 void StartSleeper(bool own_session) {
-  const pid_t pid = fork();
-  if (pid != 0) {
-    NotePid(pid);
+  int ready[2];
+  if (pipe(ready) != 0) _exit(1);
+  if (fork() != 0) {
+    char byte = 0;
+    close(ready[1]);
+    [[maybe_unused]] const ssize_t got = read(ready[0], &byte, 1);  // It has noted itself.
+    close(ready[0]);
     return;
   }
   if (own_session) {
     setsid();
     if (fork() != 0) _exit(0);  // A daemon's second fork.
-    NotePid(getpid());
   }
+  NotePid();
+  close(ready[0]);
+  [[maybe_unused]] const ssize_t told = write(ready[1], "x", 1);
+  close(ready[1]);
   for (const int number : {SIGTERM, SIGINT, SIGHUP}) std::signal(number, SIG_IGN);
   for (;;) pause();
 }
@@ -127,7 +142,7 @@ proto::TaskResult LeaveDaemon(const proto::BuildTask&) {
 }
 
 proto::TaskResult LoopNoted(const proto::BuildTask& task) {
-  NotePid(getpid());
+  NotePid();
   return Loop(task);
 }
 
@@ -163,6 +178,126 @@ proto::TaskResult Refuse(const proto::BuildTask&) {
 proto::TaskResult WrongKind(const proto::BuildTask&) {
   proto::TaskResult result;
   result.mutable_inspect()->set_format("onnx");
+  return result;
+}
+
+// --- scratch, memory and time ------------------------------------------------------------------------------------------------------
+
+// Fills a file for ever, slowly enough that it is seen long before the disk is full.
+void FillFile(int file) {
+  const std::string block(1 << 20, 'x');
+  for (;;) {
+    if (write(file, block.data(), block.size()) < 0) _exit(1);
+    usleep(5000);
+  }
+}
+
+proto::TaskResult FillScratch(const proto::BuildTask&) {
+  FillFile(open("filling", O_WRONLY | O_CREAT, 0600));
+  return {};
+}
+
+// The file has no name any more, so no look at the folder shows it.
+proto::TaskResult FillNameless(const proto::BuildTask&) {
+  const int file = open("filling", O_WRONLY | O_CREAT, 0600);
+  unlink("filling");
+  FillFile(file);
+  return {};
+}
+
+// Memory that is mapped nowhere.
+proto::TaskResult FillMemoryFile(const proto::BuildTask&) {
+  FillFile(memfd_create("hog", 0));
+  return {};
+}
+
+proto::TaskResult ManyFiles(const proto::BuildTask&) {
+  for (int i = 0;; ++i) close(open(fmt::format("file-{}", i).c_str(), O_WRONLY | O_CREAT, 0600));
+}
+
+proto::TaskResult StandStill(const proto::BuildTask&) {
+  for (;;) pause();
+}
+
+// Takes the machine lock alone and says so.
+proto::TaskResult WaitForMachine(const proto::BuildTask&) {
+  auto lock = MachineLock::Open(MachineLock::DefaultPath());
+  if (!lock || !lock->Exclusive()) return Notes({"no lock"});
+  return Notes({"had the machine alone"});
+}
+
+// Waits for the machine lock that its own child holds.
+proto::TaskResult WaitForOwnChild(const proto::BuildTask& task) {
+  int held[2];
+  if (pipe(held) != 0) _exit(1);
+  if (fork() == 0) {
+    auto lock = MachineLock::Open(MachineLock::DefaultPath());
+    if (!lock || !lock->Exclusive()) _exit(1);
+    [[maybe_unused]] const ssize_t told = write(held[1], "x", 1);
+    for (;;) pause();
+  }
+  char byte = 0;
+  [[maybe_unused]] const ssize_t got = read(held[0], &byte, 1);
+  return WaitForMachine(task);
+}
+
+// --- what lies outside -------------------------------------------------------------------------------------------------------------
+
+std::string Told(std::string_view what, bool done) { return fmt::format("{}: {}", what, done ? "DONE" : std::strerror(errno)); }
+
+bool Connects(const sockaddr_un& address, socklen_t length) {
+  const int end = socket(AF_UNIX, SOCK_STREAM, 0);
+  return end >= 0 && connect(end, reinterpret_cast<const sockaddr*>(&address), length) == 0;
+}
+
+bool ConnectsTo(const std::string& path) {
+  sockaddr_un address{};
+  address.sun_family = AF_UNIX;
+  path.copy(address.sun_path, sizeof address.sun_path - 1);
+  return Connects(address, sizeof address);
+}
+
+// A datagram of a connected pair, sent elsewhere.
+bool SendsTo(const std::string& path) {
+  int ends[2];
+  sockaddr_un address{};
+  address.sun_family = AF_UNIX;
+  path.copy(address.sun_path, sizeof address.sun_path - 1);
+  return socketpair(AF_UNIX, SOCK_DGRAM, 0, ends) == 0 &&
+         sendto(ends[0], "x", 1, 0, reinterpret_cast<const sockaddr*>(&address), sizeof address) == 1;
+}
+
+// The first parameter names a folder that holds what the runner must not reach, the second the supervisor's process.
+proto::TaskResult ReachOut(const proto::BuildTask& task) {
+  const std::string outside = task.step().parameters(0).name();
+  const auto supervisor = static_cast<pid_t>(std::stol(task.step().parameters(1).name()));
+  const std::string secret = outside + "/secret";
+  char* const arguments[] = {const_cast<char*>("true"), nullptr};
+  proto::TaskResult result;
+  const auto add = [&](std::string_view what, bool done) { result.mutable_build()->add_notes(Told(what, done)); };
+  add("read", open(secret.c_str(), O_RDONLY) >= 0);
+  add("read its link", symlink(secret.c_str(), "link") == 0 && open("link", O_RDONLY) >= 0);
+  add("link", link(secret.c_str(), "hard_link") == 0);
+  add("write", open(secret.c_str(), O_WRONLY) >= 0);
+  add("truncate", truncate(secret.c_str(), 0) == 0);
+  add("open and truncate", open(secret.c_str(), O_RDONLY | O_TRUNC) >= 0);
+  add("create", open((outside + "/new").c_str(), O_WRONLY | O_CREAT, 0600) >= 0);
+  add("create beside scratch", open("../new", O_WRONLY | O_CREAT, 0600) >= 0);
+  add("remove", unlink(secret.c_str()) == 0);
+  add("rename", rename(secret.c_str(), "taken") == 0);
+  add("list", opendir(outside.c_str()) != nullptr);
+  add("change mode", chmod(secret.c_str(), 0777) == 0);
+  add("change times", utimensat(AT_FDCWD, secret.c_str(), nullptr, 0) == 0);
+  add("password file", open("/etc/shadow", O_RDONLY) >= 0);
+  add("environment", open(fmt::format("/proc/{}/environ", supervisor).c_str(), O_RDONLY) >= 0);
+  add("memory", open(fmt::format("/proc/{}/mem", supervisor).c_str(), O_RDONLY) >= 0);
+  add("signal", kill(supervisor, SIGUSR1) == 0);
+  add("signal its parent", kill(getppid(), SIGUSR1) == 0);
+  add("execute", execv("/bin/true", arguments) == 0);
+  add("trace", ptrace(PTRACE_SEIZE, supervisor, nullptr, nullptr) == 0);
+  add("namespace", unshare(CLONE_NEWUSER) == 0);
+  add("unix socket", ConnectsTo(outside + "/socket"));
+  add("unix datagram", SendsTo(outside + "/datagrams"));
   return result;
 }
 
@@ -241,6 +376,14 @@ constexpr PoisonRow kPoisons[] = {
     {"refuse", Refuse},
     {"wrong_kind", WrongKind},
     {"look_around", LookAround},
+    {"fill_scratch", FillScratch},
+    {"fill_nameless", FillNameless},
+    {"fill_memory_file", FillMemoryFile},
+    {"many_files", ManyFiles},
+    {"stand_still", StandStill},
+    {"wait_for_machine", WaitForMachine},
+    {"wait_for_own_child", WaitForOwnChild},
+    {"reach_out", ReachOut},
     {"build", Build},
     {"build_link", BuildLink},
     {"escape", Escape},

@@ -44,6 +44,33 @@ std::string FreshSession() {
   return session;
 }
 
+// The tag that tells how well runners are confined: "sandbox=full". Nobody can give it: CheckTag takes no '='.
+constexpr std::string_view kSandboxTag = "sandbox=";
+constexpr uint64_t kMostScratchBytes = uint64_t{64} << 30;
+
+uint64_t ScratchLimit(uint64_t wish, const std::filesystem::path& folder) {
+  std::error_code error;
+  const std::filesystem::space_info space = std::filesystem::space(folder, error);
+  if (wish != 0 || error) return wish != 0 ? wish : kMostScratchBytes;
+  return std::min<uint64_t>(kMostScratchBytes, space.available / 2);
+}
+
+Result<> CheckSandbox(const Sandbox& sandbox, SandboxLevel least) {
+  const SandboxLevel level = sandbox.level();
+  const std::string missing = Join(sandbox.Missing(), "; ");
+  if (level < least) {
+    return Fail(ErrorCode::kEnvironment, fmt::format("runners can be confined here with sandbox={} only, {} is asked for; missing: {}",
+                                                     WordOf(level), WordOf(least), missing),
+                "docs/sandbox.md tells what each part needs; or start the worker without --sandbox");
+  }
+  if (level == SandboxLevel::full) {
+    spdlog::info("runners are confined: sandbox=full{}", missing.empty() ? "" : ", without " + missing);
+  } else {
+    spdlog::warn("runners are not fully confined: sandbox={}; missing: {}", WordOf(level), missing);
+  }
+  return {};
+}
+
 uint64_t MemoryLimit(uint64_t wish) {
   const auto share = static_cast<uint64_t>(kMemoryShare * static_cast<double>(AllowedMemoryBytes()));
   return wish == 0 ? share : wish;
@@ -216,6 +243,7 @@ class AgentImplementation : public Agent {
     hello_.set_session(FreshSession());
     std::set<std::string> tags(options.tags.begin(), options.tags.end());
     tags.insert(hello_.catalogue().tags().begin(), hello_.catalogue().tags().end());
+    tags.insert(std::string(kSandboxTag) + WordOf(bench_->sandbox().level()));
     for (const std::string& tag : tags) hello_.add_tags(tag);
     hello_.set_slots(kSlots);
   }
@@ -481,8 +509,10 @@ Result<std::unique_ptr<Agent>> Agent::Open(const AgentOptions& options) {
   bench_options.machine_lock = MachineLock::DefaultPath().string();
   bench_options.memory_bytes = MemoryLimit(options.memory_bytes);
   bench_options.artifact_bytes = options.cache_bytes != 0 ? options.cache_bytes : DefaultCacheBytes(folder.path());
+  bench_options.scratch_bytes = ScratchLimit(options.scratch_bytes, folder.path());
   bench_options.runner = options.runner;
   TRY_ASSIGN(auto bench, Bench::Open(bench_options));
+  TRY(CheckSandbox(bench->sandbox(), options.least_sandbox));
   TRY_ASSIGN(proto::Catalogue catalogue, bench->Catalogue());
   spdlog::info("worker {}: {} passes, {} backends, up to {} a task", name, catalogue.passes_size(), catalogue.backends_size(),
                HumanBytes(bench_options.memory_bytes));

@@ -27,6 +27,8 @@ struct AgentOptions {
   std::vector<std::string> tags;            // Beside those detected.
   uint64_t memory_bytes = 0;                // The most that a runner may use; 0: 85 % of what this machine allows.
   uint64_t cache_bytes = 0;                 // Bound of the artifact cache; 0: by the disk.
+  uint64_t scratch_bytes = 0;               // The most that a task may write; 0: half of the free disk, 64 GiB at most.
+  SandboxLevel least_sandbox = SandboxLevel::none;   // A machine that allows less is refused.
   RunnerHostOptions runner;
 
   std::chrono::milliseconds stop_grace{10000};        // For the work in hand when asked to stop; then it is returned.

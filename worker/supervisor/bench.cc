@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "common/artifact/bundle.h"
+#include "common/base/digest.h"
 #include "common/base/file.h"
 
 namespace hone {
@@ -40,6 +41,21 @@ proto::LocalData Local(const proto::Data& data, const fs::path& folder) {
   local.set_samples(data.samples());
   if (data.has_preprocess()) *local.mutable_preprocess() = data.preprocess();
   return local;
+}
+
+// Runners write to the cache, so each sees no more of it than what is about the same original and the same data: a hostile candidate
+// can spoil nobody's reference but its own.
+std::string CacheName(const proto::MeasureWork& work) {
+  const proto::Bundle& original = work.has_baseline_model() ? work.baseline_model() : work.model();
+  return DigestOf(BundleId(original) + "\n" + BundleId(work.evaluation().bundle())).substr(7, 32);
+}
+
+void RemoveEmptyFolders(const fs::path& folder) {
+  std::error_code ignored;
+  for (fs::directory_iterator entry(folder, ignored), end; !ignored && entry != end; entry.increment(ignored)) {
+    std::error_code not_empty;
+    if (entry->is_directory(not_empty) && !entry->is_symlink(not_empty)) fs::remove(entry->path(), not_empty);
+  }
 }
 
 proto::Report::Outcome OutcomeOf(StopReason reason) {
@@ -119,7 +135,7 @@ void Bench::Piece::PrepareMeasure(const BenchOptions& options) {
   measure.set_pairs(work.pairs());
   measure.set_budget_ms(work.budget_ms());
   measure.set_seed(work.seed());
-  measure.set_cache_folder(options.cache_folder.string());
+  measure.set_cache_folder((options.cache_folder / CacheName(work)).string());
   measure.set_exclusive_lock(options.machine_lock);
 }
 
@@ -133,6 +149,7 @@ Result<> Bench::Piece::Prepare(const BenchOptions& options) {
                 "Run the same version of hone-worker and hone-coordinator");
   }
   TRY(MakeFolder(folder / kOutputFolder));
+  if (task.has_measure()) TRY(MakeFolder(task.measure().cache_folder()));
   for (const Input& input : inputs) {
     TRY(MakeFolder(input.folder));
     if (const auto good = CheckBundle(input.bundle); !good) return FailWith(input.folder.filename().string(), good.error());
@@ -198,7 +215,7 @@ proto::Report Bench::Work(const proto::Lease& lease, const StopSignal& stop, con
 }
 
 // Runs a transfer until the coordinator has answered it, one way or the other.
-Result<> Bench::Transfer(const Piece& piece, const std::function<Result<>(Dialer&, const TransferOptions&)>& transfer) {
+Result<> Bench::Transfer(const Piece& piece, Way way, const std::function<Result<>(Dialer&, const TransferOptions&)>& transfer) {
   TransferOptions transfer_options;
   transfer_options.timeout = options_.transfer_timeout;
   transfer_options.progress = [&piece](uint64_t, uint64_t) { return !piece.stop.stopped(); };
@@ -216,7 +233,11 @@ Result<> Bench::Transfer(const Piece& piece, const std::function<Result<>(Dialer
       cache_.MakeRoom();
       continue;
     }
-    if (error.code != ErrorCode::kUnreachable && error.code != ErrorCode::kTimeout) return Fail(error);
+    // A coordinator whose disk is full takes files again once it has room; what was built is not thrown away for that.
+    const bool full_there = error.code == ErrorCode::kExhausted && way == Way::kUp;
+    // A key that is not let in may be again; the work is not to blame.
+    const bool away = error.code == ErrorCode::kUnreachable || error.code == ErrorCode::kTimeout || error.code == ErrorCode::kDenied;
+    if (!full_there && !away) return Fail(error);
     if (!std::exchange(told, true)) spdlog::warn("lease={}: {}; trying again", piece.lease.id(), error.message);
     dialer_.reset();  // Whatever it still holds is of no use.
     if (piece.stop.WaitFor(kTransferRetry)) return Fail(ErrorCode::kCancelled, "stopped on request");
@@ -225,7 +246,7 @@ Result<> Bench::Transfer(const Piece& piece, const std::function<Result<>(Dialer
 
 Result<> Bench::FetchInputs(Piece& piece) {
   for (const Piece::Input& input : piece.inputs) {
-    TRY(Transfer(piece, [&](Dialer& dialer, const TransferOptions& options) { return cache_.Fetch(dialer, input.bundle, input.folder, options); }));
+    TRY(Transfer(piece, Way::kDown, [&](Dialer& dialer, const TransferOptions& options) { return cache_.Fetch(dialer, input.bundle, input.folder, options); }));
   }
   return {};
 }
@@ -233,6 +254,8 @@ Result<> Bench::FetchInputs(Piece& piece) {
 Result<> Bench::Execute(Piece& piece) {
   RunLimits limits;
   limits.timeout = std::chrono::milliseconds(piece.lease.timeout_ms());
+  limits.stall = std::chrono::milliseconds(piece.lease.stall_ms());
+  limits.scratch_bytes = options_.scratch_bytes;
   limits.memory_bytes = options_.memory_bytes;
   if (piece.lease.memory_bytes() != 0) limits.memory_bytes = std::min(limits.memory_bytes, piece.lease.memory_bytes());
   TRY_ASSIGN(RunOutcome outcome, runners_->Run(piece.task, piece.folder, limits, piece.stop));
@@ -256,6 +279,10 @@ Result<> Bench::Execute(Piece& piece) {
       return {};
     case RunOutcome::End::kOutOfMemory:
       report.set_outcome(proto::Report::OUT_OF_MEMORY);
+      report.mutable_error()->set_code(proto::Error::EXHAUSTED);
+      return {};
+    case RunOutcome::End::kScratchFull:
+      report.set_outcome(proto::Report::FAILED);
       report.mutable_error()->set_code(proto::Error::EXHAUSTED);
       return {};
     case RunOutcome::End::kStopped:
@@ -291,7 +318,7 @@ Result<> Bench::UploadOutput(Piece& piece) {
     if (taken.error().code == ErrorCode::kRejected) return FailWith("the built model", taken.error());
     spdlog::warn("lease={}: the built model is not kept here: {}", piece.lease.id(), taken.error().message);
   }
-  return Transfer(piece, [&](Dialer& dialer, const TransferOptions& options) -> Result<> {
+  return Transfer(piece, Way::kUp, [&](Dialer& dialer, const TransferOptions& options) -> Result<> {
     TRY(UploadBundle(dialer, bundle, folder.string(), options));
     return {};
   });
@@ -300,6 +327,7 @@ Result<> Bench::UploadOutput(Piece& piece) {
 void Bench::Tidy() {
   cache_.Prune();
   PruneFolder(options_.cache_folder, options_.artifact_bytes / 4);
+  RemoveEmptyFolders(options_.cache_folder);
 }
 
 }  // namespace hone

@@ -26,6 +26,7 @@ struct BenchOptions {
   std::string machine_lock;                // MeasureTask.exclusive_lock.
   uint64_t memory_bytes = 0;               // The most that a runner may use.
   uint64_t artifact_bytes = 0;             // Bound of the artifact cache; the cache folder has a quarter of it.
+  uint64_t scratch_bytes = 0;              // The most that a piece of work may write; 0: no bound.
   RunnerHostOptions runner;
   std::chrono::milliseconds transfer_timeout{10000};   // Without progress; then it is tried again.
 };
@@ -43,6 +44,9 @@ class Bench {
   // What this machine can do, asked from a runner.
   Result<proto::Catalogue> Catalogue();
 
+  // What runners are confined by.
+  const Sandbox& sandbox() const { return runners_->sandbox(); }
+
  private:
   struct Piece;   // A lease in work.
   Bench(const BenchOptions& options, ArtifactCache cache, std::unique_ptr<RunnerHost> runners);
@@ -50,7 +54,8 @@ class Bench {
   Result<> FetchInputs(Piece& piece);
   Result<> Execute(Piece& piece);
   Result<> UploadOutput(Piece& piece);
-  Result<> Transfer(const Piece& piece, const std::function<Result<>(Dialer&, const TransferOptions&)>& transfer);
+  enum class Way { kDown, kUp };
+  Result<> Transfer(const Piece& piece, Way way, const std::function<Result<>(Dialer&, const TransferOptions&)>& transfer);
   void Tidy();
 
   const BenchOptions options_;

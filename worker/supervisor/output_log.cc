@@ -5,6 +5,9 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <utility>
+
+#include "common/base/open_file.h"
 
 namespace hone {
 namespace {
@@ -34,11 +37,14 @@ std::string LastBytes(std::string text) {
 }  // namespace
 
 void OutputLog::Bound() {
+  const Descriptor file(open(path_.c_str(), O_WRONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK));
   struct stat status{};
-  if (lstat(path_.c_str(), &status) != 0 || !S_ISREG(status.st_mode)) return;
-  if (static_cast<uint64_t>(status.st_size) <= max_bytes_) return;
+  if (!file || fstat(file.get(), &status) != 0 || !S_ISREG(status.st_mode)) return;
+  present_bytes_ = static_cast<uint64_t>(status.st_size);
+  if (present_bytes_ <= max_bytes_) return;
+  emptied_bytes_ += std::exchange(present_bytes_, 0);
   kept_ = LastBytes(kept_ + ReadEnd(path_));
-  [[maybe_unused]] const int truncated = truncate(path_.c_str(), 0);
+  [[maybe_unused]] const int truncated = ftruncate(file.get(), 0);
 }
 
 std::string OutputLog::Tail() const { return LastBytes(kept_ + ReadEnd(path_)); }

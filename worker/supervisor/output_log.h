@@ -18,11 +18,15 @@ class OutputLog {
   void Bound();
   // The last kOutputTailBytes that were written, over all.
   std::string Tail() const;
+  // All that was written until the last Bound.
+  uint64_t written_bytes() const { return emptied_bytes_ + present_bytes_; }
 
  private:
   const std::filesystem::path path_;
   const uint64_t max_bytes_;
   std::string kept_;
+  uint64_t emptied_bytes_ = 0;
+  uint64_t present_bytes_ = 0;
 };
 
 }  // namespace hone

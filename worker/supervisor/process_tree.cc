@@ -3,13 +3,16 @@
 #include <dirent.h>
 #include <fcntl.h>
 #include <fmt/format.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <charconv>
 #include <cstdlib>
 #include <optional>
+#include <set>
 #include <string_view>
 #include <unordered_set>
+#include <utility>
 
 namespace hone {
 namespace {
@@ -83,6 +86,21 @@ uint64_t ResidentBytesOf(pid_t pid) {
   return std::strtoull(statm.c_str() + space + 1, nullptr, 10) * PageBytes();
 }
 
+// utime, stime, cutime and cstime: fields 14 to 17 of /proc/PID/stat.
+uint64_t ProcessorTicksOf(pid_t pid) {
+  const std::string stat = ReadProc(fmt::format("/proc/{}/stat", pid));
+  const size_t name_end = stat.rfind(')');
+  if (name_end == std::string::npos) return 0;
+  uint64_t ticks = 0;
+  const char* at = stat.c_str() + name_end + 1;
+  for (int field = 3; field <= 17 && *at != '\0'; ++field) {
+    while (*at == ' ') ++at;
+    if (field >= 14) ticks += std::strtoull(at, nullptr, 10);
+    while (*at != ' ' && *at != '\0') ++at;
+  }
+  return ticks;
+}
+
 uint64_t ProportionalBytesOf(pid_t pid) {
   const std::string rollup = ReadProc(fmt::format("/proc/{}/smaps_rollup", pid));
   const size_t line = rollup.find("\nPss:");
@@ -133,6 +151,31 @@ uint64_t ResidentBytes(const std::vector<pid_t>& processes) {
 uint64_t ProportionalBytes(const std::vector<pid_t>& processes) {
   uint64_t bytes = 0;
   for (const pid_t pid : processes) bytes += ProportionalBytesOf(pid);
+  return bytes;
+}
+
+uint64_t ProcessorMs(const std::vector<pid_t>& processes) {
+  static const auto ticks_a_second = static_cast<uint64_t>(sysconf(_SC_CLK_TCK));
+  uint64_t ticks = 0;
+  for (const pid_t pid : processes) ticks += ProcessorTicksOf(pid);
+  return ticks * 1000 / ticks_a_second;
+}
+
+NamelessBytes NamelessBytesOf(const std::vector<pid_t>& processes) {
+  NamelessBytes bytes;
+  std::set<std::pair<dev_t, ino_t>> seen;
+  for (const pid_t pid : processes) {
+    const std::string folder = fmt::format("/proc/{}/fd", pid);
+    for (const pid_t number : NumbersIn(folder)) {
+      const std::string path = fmt::format("{}/{}", folder, number);
+      struct stat status {};
+      if (stat(path.c_str(), &status) != 0 || !S_ISREG(status.st_mode) || status.st_nlink != 0) continue;
+      if (!seen.emplace(status.st_dev, status.st_ino).second) continue;
+      char target[32] = {};
+      const bool memory = readlink(path.c_str(), target, sizeof target - 1) > 0 && std::string_view(target).starts_with("/memfd:");
+      (memory ? bytes.memory : bytes.disk) += static_cast<uint64_t>(status.st_blocks) * 512;
+    }
+  }
   return bytes;
 }
 

@@ -3,9 +3,11 @@
 #include <fcntl.h>
 #include <fmt/format.h>
 #include <poll.h>
+#include <sched.h>
 #include <spdlog/spdlog.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -19,9 +21,13 @@
 
 #include "common/base/clock.h"
 #include "common/base/file.h"
+#include "common/base/machine_lock.h"
+#include "common/base/open_file.h"
 #include "common/base/strings.h"
 #include "worker/supervisor/output_log.h"
 #include "worker/supervisor/process_tree.h"
+#include "worker/supervisor/progress.h"
+#include "worker/supervisor/scratch_use.h"
 #include "worker/supervisor/zygote.h"
 
 namespace hone {
@@ -33,8 +39,100 @@ constexpr int64_t kKillDeadlineMs = 5000;  // A family that survives SIGKILL so 
 // A SIGKILL that we did not send, at this share of the limit, was the kernel's out-of-memory killer.
 constexpr double kHighMemory = 0.6;
 
+constexpr int64_t kScratchLookMs = 250;    // Between looks at what was written.
+constexpr int64_t kTellWaitingMs = 10 * 60 * 1000;
+constexpr int64_t kReadyDeadlineMs = 60'000;  // A loaded machine links the runtimes slowly.
+
 // An unexplained death by one of these while the worker is told to stop is the same stop, delivered to the whole service.
 constexpr auto kStopNotice = std::chrono::milliseconds(500);
+
+// --- namespaces ------------------------------------------------------------------------------------------------------------------
+
+constexpr int kIsolating = CLONE_NEWPID | CLONE_NEWNET | CLONE_NEWIPC;
+
+// fork, with flags. The child shares nothing and must execute a program without allocating memory, as after any fork of a process with
+// threads.
+pid_t ForkInto(int namespaces) {
+  if (namespaces == 0) return fork();
+  return static_cast<pid_t>(syscall(SYS_clone, namespaces | SIGCHLD, nullptr, nullptr, nullptr, nullptr));
+}
+
+// In a new user namespace this user stays who he is, and nobody else exists. Texts are made before the fork.
+class IdentityMap {
+ public:
+  IdentityMap() : user_(fmt::format("{0} {0} 1", geteuid())), group_(fmt::format("{0} {0} 1", getegid())) {}
+  bool Apply(int namespaces) const {
+    if ((namespaces & CLONE_NEWUSER) == 0) return true;
+    constexpr char deny[] = "deny";
+    return Write("/proc/self/setgroups", deny, sizeof deny - 1) && Write("/proc/self/uid_map", user_.data(), user_.size()) &&
+           Write("/proc/self/gid_map", group_.data(), group_.size());
+  }
+
+ private:
+  static bool Write(const char* path, const char* text, size_t bytes) {
+    const int file = open(path, O_WRONLY | O_CLOEXEC);
+    const bool written = file >= 0 && write(file, text, bytes) == static_cast<ssize_t>(bytes);
+    if (file >= 0) close(file);
+    return written;
+  }
+  const std::string user_;
+  const std::string group_;
+};
+
+bool CanFork(int namespaces) {
+  const IdentityMap identities;
+  const pid_t pid = ForkInto(namespaces);
+  if (pid == 0) _exit(identities.Apply(namespaces) ? 0 : 1);
+  int status = 0;
+  while (pid > 0 && waitpid(pid, &status, 0) < 0) {
+    if (errno != EINTR) return false;
+  }
+  return pid > 0 && WIFEXITED(status) && WEXITSTATUS(status) == 0;
+}
+
+// 0 where none are allowed. Who may make them without a user namespace keeps the view of all users.
+int AllowedNamespaces() {
+  static const int allowed = [] {
+    if (CanFork(kIsolating)) return kIsolating;
+    return CanFork(kIsolating | CLONE_NEWUSER) ? kIsolating | CLONE_NEWUSER : 0;
+  }();
+  return (PartsTurnedOff() & kNamespaces) != 0 ? 0 : allowed;
+}
+
+// --- what a task writes and waits for -----------------------------------------------------------------------------------------------
+
+std::vector<std::filesystem::path> WrittenFolders(const proto::Task& task, const std::filesystem::path& folder) {
+  std::vector<std::filesystem::path> folders = {folder / kScratchFolder};
+  if (task.has_build() && !task.build().output_folder().empty()) folders.emplace_back(task.build().output_folder());
+  return folders;
+}
+
+std::vector<std::filesystem::path> LockFiles(const proto::Task& task) {
+  std::vector<std::filesystem::path> files;
+  const auto add = [&](const std::filesystem::path& lock) {
+    files.push_back(lock);
+    files.push_back(lock.string() + ".gate");
+  };
+  add(MachineLock::DefaultPath());
+  if (!task.measure().exclusive_lock().empty()) add(task.measure().exclusive_lock());
+  if (!task.sensitivity().exclusive_lock().empty()) add(task.sensitivity().exclusive_lock());
+  return files;
+}
+
+// The runner may have put anything in the result's place.
+Result<std::string> ReadResult(const std::filesystem::path& path) {
+  TRY_ASSIGN(const RegularFile file, OpenRegular(path, Links::refuse));
+  if (file.size_bytes > kMaxTaskBytes) return Fail(ErrorCode::kRejected, fmt::format("it has {}", HumanBytes(file.size_bytes)));
+  std::string bytes(file.size_bytes, '\0');
+  size_t done = 0;
+  while (done < bytes.size()) {
+    TRY_ASSIGN(const size_t got, ReadSome(file.descriptor.get(), bytes.data() + done, bytes.size() - done, path));
+    if (got == 0) break;
+    done += got;
+  }
+  bytes.resize(done);
+  return bytes;
+}
 
 bool IsStopRequest(int signal) { return signal == SIGTERM || signal == SIGINT || signal == SIGHUP; }
 
@@ -43,7 +141,17 @@ bool IsStopRequest(int signal) { return signal == SIGTERM || signal == SIGINT ||
 // The supervisor's end: the process and the socket to it.
 class RunnerHost::Zygote {
  public:
+  // In namespaces of its own where the machine allows them.
   static Result<std::unique_ptr<Zygote>> Start(const std::filesystem::path& program) {
+    const int namespaces = AllowedNamespaces();
+    auto started = StartIn(namespaces, program);
+    if (started || namespaces == 0) return started;
+    spdlog::warn("the zygote does not start in namespaces of its own ({}); it is started without", started.error().message);
+    return StartIn(0, program);
+  }
+
+ private:
+  static Result<std::unique_ptr<Zygote>> StartIn(int namespaces, const std::filesystem::path& program) {
     int ends[2];
     if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) != 0) {
       return Fail(ErrorCode::kEnvironment, fmt::format("make a socket for the zygote: {}", std::strerror(errno)));
@@ -55,8 +163,10 @@ class RunnerHost::Zygote {
     std::string flag = kZygoteFlag;
     std::string number = descriptor;
     char* arguments[] = {name.data(), flag.data(), number.data(), nullptr};
-    const pid_t pid = fork();
+    const IdentityMap identities;
+    const pid_t pid = ForkInto(namespaces);
     if (pid == 0) {
+      if (!identities.Apply(namespaces)) _exit(126);
       close_range(3, ~0U, CLOSE_RANGE_CLOEXEC);
       fcntl(ends[1], F_SETFD, 0);
       execv(path.c_str(), arguments);
@@ -68,9 +178,26 @@ class RunnerHost::Zygote {
       close(ends[0]);
       return Fail(ErrorCode::kEnvironment, fmt::format("start the zygote: {}", std::strerror(fork_error)));
     }
-    return std::unique_ptr<Zygote>(new Zygote(pid, ends[0]));
+    std::unique_ptr<Zygote> zygote(new Zygote(pid, ends[0], namespaces != 0));
+    TRY(zygote->AwaitReady());
+    return zygote;
   }
 
+  Result<> AwaitReady() {
+    const int64_t deadline = SystemClock().SteadyMs() + kReadyDeadlineMs;
+    for (;;) {
+      if (const auto event = Receive(); event && event->kind == ZygoteEvent::kReady) {
+        sandbox_.parts = event->parts;
+        return {};
+      }
+      const int64_t left = deadline - SystemClock().SteadyMs();
+      if (!alive_ || left <= 0) return Fail(ErrorCode::kEnvironment, "start the zygote: it did not get ready");
+      pollfd waiting{socket_, POLLIN, 0};
+      poll(&waiting, 1, static_cast<int>(left));
+    }
+  }
+
+ public:
   // Closing the socket tells it to kill its runners and go; one that does not go is stopped, or its program is no zygote.
   ~Zygote() {
     close(socket_);
@@ -84,6 +211,9 @@ class RunnerHost::Zygote {
 
   pid_t pid() const { return pid_; }
   int socket() const { return socket_; }
+  const Sandbox& sandbox() const { return sandbox_; }
+  // Its process numbers are not ours, and its death is that of all beneath it.
+  bool own_namespace() const { return own_namespace_; }
 
   bool Send(const ZygoteRequest& request) {
     ssize_t sent = 0;
@@ -109,18 +239,28 @@ class RunnerHost::Zygote {
   void GiveUp() { alive_ = false; }
 
  private:
-  Zygote(pid_t pid, int socket) : pid_(pid), socket_(socket) {}
+  Zygote(pid_t pid, int socket, bool own_namespace) : pid_(pid), socket_(socket), own_namespace_(own_namespace) {}
 
   const pid_t pid_;
   const int socket_;
+  const bool own_namespace_;
+  Sandbox sandbox_;
   bool alive_ = true;
 };
 
 // One run, from the request to the last member of its family.
 class RunnerHost::Watch {
  public:
-  Watch(Zygote& zygote, uint64_t id, const std::filesystem::path& folder, const RunLimits& limits, const StopSignal& stop)
-      : zygote_(zygote), id_(id), limits_(limits), stop_(stop), log_(folder / kOutputFile, limits.output_bytes), folder_(folder) {}
+  Watch(Zygote& zygote, uint64_t id, const proto::Task& task, const std::filesystem::path& folder, const RunLimits& limits,
+        const StopSignal& stop)
+      : zygote_(zygote),
+        id_(id),
+        limits_(limits),
+        stop_(stop),
+        log_(folder / kOutputFile, limits.output_bytes),
+        folder_(folder),
+        written_folders_(WrittenFolders(task, folder)),
+        progress_(LockFiles(task)) {}
 
   Result<RunOutcome> Run() {
     TRY(Request());
@@ -135,13 +275,23 @@ class RunnerHost::Watch {
       }
       log_.Bound();
       LookAtFamily();
+      LookAtFiles();
       CheckLimits();
+    }
+    // What was written last is beyond the bound as well.
+    if (!end_ && limits_.scratch_bytes != 0) {
+      MeasureFiles();
+      CheckScratch();
     }
     return Outcome();
   }
 
-  // The zygote was gone before the runner began: nobody has worked on the task.
-  bool never_began() const { return !zygote_.alive() && pid_ == 0; }
+  // The zygote was gone before the runner began: nobody has worked on the task. A runner opens its output first of all; the zygote may die
+  // between the fork and the word about it.
+  bool never_began() const {
+    std::error_code ignored;
+    return !zygote_.alive() && pid_ == 0 && !std::filesystem::exists(folder_ / kOutputFile, ignored);
+  }
 
  private:
   int64_t Now() const { return SystemClock().SteadyMs(); }
@@ -182,9 +332,47 @@ class RunnerHost::Watch {
       walked_ms_ = now;
       family_ = DescendantsOf(zygote_.pid(), limits_.processes + 1);  // Everything below the zygote is this run's.
     }
-    resident_bytes_ = ResidentBytes(family_);
-    if (limits_.memory_bytes != 0 && resident_bytes_ > limits_.memory_bytes) resident_bytes_ = ProportionalBytes(family_);
+    resident_bytes_ = ResidentBytes(family_) + nameless_.memory;
+    if (limits_.memory_bytes != 0 && resident_bytes_ > limits_.memory_bytes) resident_bytes_ = ProportionalBytes(family_) + nameless_.memory;
     peak_bytes_ = std::max(peak_bytes_, resident_bytes_);
+  }
+
+  void LookAtFiles() {
+    const int64_t now = Now();
+    if (pid_ == 0 || now - measured_ms_ < kScratchLookMs) return;
+    measured_ms_ = now;
+    nameless_ = NamelessBytesOf(family_);
+    MeasureFiles();
+    progress_.Look(family_, scratch_.bytes + scratch_.entries + log_.written_bytes(), now);
+    if (progress_.holder() && now - told_waiting_ms_ >= kTellWaitingMs) {
+      if (told_waiting_ms_ != 0) {
+        spdlog::warn("runner {} has waited {} for the machine, which process {} holds", pid_, HumanDuration(progress_.WaitedMs()),
+                     *progress_.holder());
+      }
+      told_waiting_ms_ = now;
+    }
+  }
+
+  void MeasureFiles() {
+    scratch_ = {};
+    for (const auto& folder : written_folders_) {
+      const FolderUse use = MeasureFolder(folder, limits_.scratch_files);
+      scratch_.bytes += use.bytes;
+      scratch_.entries += use.entries;
+      scratch_.complete = scratch_.complete && use.complete;
+    }
+    scratch_.bytes += nameless_.disk;
+  }
+
+  void CheckScratch() {
+    if (limits_.scratch_bytes == 0) return;
+    if (scratch_.bytes > limits_.scratch_bytes) {
+      return Kill(RunOutcome::End::kScratchFull, fmt::format("scratch quota: wrote {}, more than the {} allowed", HumanBytes(scratch_.bytes),
+                                                             HumanBytes(limits_.scratch_bytes)));
+    }
+    if (!scratch_.complete) {
+      Kill(RunOutcome::End::kScratchFull, fmt::format("scratch quota: made more than the {} files allowed", limits_.scratch_files));
+    }
   }
 
   void CheckLimits() {
@@ -194,8 +382,15 @@ class RunnerHost::Watch {
       return;
     }
     if (stop_.stopped()) return Kill(RunOutcome::End::kStopped, "stopped on request");
-    if (limits_.timeout.count() > 0 && now - started_ms_ >= limits_.timeout.count()) {
-      return Kill(RunOutcome::End::kTimedOut, fmt::format("not done after {}", HumanDuration(limits_.timeout.count())));
+    const int64_t waited = progress_.WaitedMs();
+    if (limits_.timeout.count() > 0 && now - started_ms_ - waited >= limits_.timeout.count() && !progress_.holder()) {
+      return Kill(RunOutcome::End::kTimedOut,
+                  fmt::format("not done after {}{}", HumanDuration(limits_.timeout.count()),
+                              waited > 0 ? fmt::format(" (and {} of waiting for the machine)", HumanDuration(waited)) : ""));
+    }
+    if (limits_.stall.count() > 0 && progress_.StandstillMs(now) >= limits_.stall.count()) {
+      return Kill(RunOutcome::End::kTimedOut,
+                  fmt::format("no progress: it used no processor and wrote nothing for {}", HumanDuration(limits_.stall.count())));
     }
     if (limits_.memory_bytes != 0 && resident_bytes_ > limits_.memory_bytes) {
       return Kill(RunOutcome::End::kOutOfMemory,
@@ -204,6 +399,7 @@ class RunnerHost::Watch {
     if (family_.size() > limits_.processes) {
       return Kill(RunOutcome::End::kCrashed, fmt::format("started more than {} processes", limits_.processes));
     }
+    CheckScratch();
   }
 
   void Kill(RunOutcome::End end, std::string why) {
@@ -227,7 +423,7 @@ class RunnerHost::Watch {
   void LoseZygote() {
     zygote_.GiveUp();
     kill(zygote_.pid(), SIGKILL);
-    if (pid_ > 0) kill(-pid_, SIGKILL);
+    if (pid_ > 0 && !zygote_.own_namespace()) kill(-pid_, SIGKILL);
     for (const pid_t member : family_) kill(member, SIGKILL);
     ended_ = ZygoteEvent{};
     ended_->status = SIGKILL;  // As wait(2) tells death by a signal.
@@ -262,7 +458,7 @@ class RunnerHost::Watch {
       outcome.explanation = fmt::format("the runner exited with status {}", outcome.exit_status);
       return;
     }
-    const auto bytes = ReadFile(folder_ / kResultFile, kMaxTaskBytes);
+    const auto bytes = ReadResult(folder_ / kScratchFolder / kResultFile);
     if (!bytes) {
       outcome.explanation = bytes.error().code == ErrorCode::kNotFound ? "the runner exited with status 0 but left no result"
                                                                        : "the runner's result: " + bytes.error().message;
@@ -298,6 +494,12 @@ class RunnerHost::Watch {
   pid_t pid_ = 0;
   int refused_ = 0;
   std::vector<pid_t> family_;
+  const std::vector<std::filesystem::path> written_folders_;
+  Progress progress_;
+  FolderUse scratch_;
+  NamelessBytes nameless_;
+  int64_t measured_ms_ = 0;
+  int64_t told_waiting_ms_ = 0;
   uint64_t resident_bytes_ = 0;
   uint64_t peak_bytes_ = 0;
   std::optional<ZygoteEvent> ended_;
@@ -314,6 +516,8 @@ Result<std::unique_ptr<RunnerHost>> RunnerHost::Start(const RunnerHostOptions& o
   return host;
 }
 
+const Sandbox& RunnerHost::sandbox() const { return sandbox_; }
+
 pid_t RunnerHost::zygote_pid() const { return zygote_ ? zygote_->pid() : -1; }
 
 Result<> RunnerHost::EnsureZygote() {
@@ -325,20 +529,30 @@ Result<> RunnerHost::EnsureZygote() {
     zygote_.reset();
   }
   TRY_ASSIGN(zygote_, Zygote::Start(options_.program));
-  return {};
+  const bool first = !std::exchange(started_, true);
+  if (first) {
+    sandbox_ = zygote_->sandbox();
+    return {};
+  }
+  // What was told to others about this worker must still hold.
+  if (zygote_->sandbox().Has(sandbox_.parts)) return {};
+  zygote_.reset();
+  return Fail(ErrorCode::kEnvironment, "this machine no longer allows what this worker's runners were confined by", "Start the worker again");
 }
 
 Result<RunOutcome> RunnerHost::Run(const proto::Task& task, const std::filesystem::path& folder, const RunLimits& limits,
                                    const StopSignal& stop) {
   TRY(EnsureZygote());
   std::error_code ignored;
-  std::filesystem::remove(folder / kResultFile, ignored);  // Of an earlier run in the same folder.
+  std::filesystem::remove_all(folder / kScratchFolder, ignored);  // Of an earlier run in the same folder.
+  std::filesystem::remove(folder / kOutputFile, ignored);
+  TRY(MakeFolder(folder / kScratchFolder));
   TRY(WriteFile(folder / kRequestFile, task.SerializeAsString()));
-  Watch watch(*zygote_, next_id_++, folder, limits, stop);
+  Watch watch(*zygote_, next_id_++, task, folder, limits, stop);
   auto outcome = watch.Run();
   if (!watch.never_began() || stop.stopped()) return outcome;
   TRY(EnsureZygote());  // It died unnoticed since the last run; a second one that dies so soon is the machine's fault.
-  return Watch(*zygote_, next_id_++, folder, limits, stop).Run();
+  return Watch(*zygote_, next_id_++, task, folder, limits, stop).Run();
 }
 
 }  // namespace hone

@@ -10,12 +10,16 @@
 
 #include "common/base/result.h"
 #include "proto/work.pb.h"
+#include "worker/supervisor/sandbox.h"
 #include "worker/supervisor/stop_signal.h"
 
 namespace hone {
 
 struct RunLimits {
-  std::chrono::milliseconds timeout{0};    // 0: none.
+  std::chrono::milliseconds timeout{0};    // 0: none. Waiting for the machine lock does not count.
+  std::chrono::milliseconds stall{0};      // Longest time without using a processor or writing anything; 0: for ever.
+  uint64_t scratch_bytes = 0;              // Of scratch and output folders and files without a name; 0: no bound.
+  uint64_t scratch_files = 200'000;
   uint64_t memory_bytes = 0;               // Of the runner and all it starts; 0: none.
   size_t processes = 1024;                 // More is a fork bomb: a runner needs a handful.
   uint64_t output_bytes = 64 << 20;        // The output file is emptied past this.
@@ -23,7 +27,7 @@ struct RunLimits {
 
 // How a run ended.
 struct RunOutcome {
-  enum class End { kResult, kCrashed, kTimedOut, kOutOfMemory, kStopped };
+  enum class End { kResult, kCrashed, kTimedOut, kOutOfMemory, kScratchFull, kStopped };
   End end = End::kCrashed;
   proto::TaskResult result;       // kResult
   int signal = 0;                 // kCrashed: not 0 where a signal ended it.
@@ -50,6 +54,9 @@ class RunnerHost {
   // could not be started (kEnvironment, kExhausted).
   Result<RunOutcome> Run(const proto::Task& task, const std::filesystem::path& folder, const RunLimits& limits, const StopSignal& stop);
 
+  // What every runner is confined by, found out by trying.
+  const Sandbox& sandbox() const;
+
   // Of the zygote, for tests.
   pid_t zygote_pid() const;
 
@@ -61,6 +68,8 @@ class RunnerHost {
 
   const RunnerHostOptions options_;
   std::unique_ptr<Zygote> zygote_;
+  Sandbox sandbox_;                // Of the first zygote; later ones must allow as much.
+  bool started_ = false;
   uint64_t next_id_ = 1;
 };
 

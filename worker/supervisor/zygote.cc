@@ -23,6 +23,7 @@
 
 #include "common/base/clock.h"
 #include "common/base/file.h"
+#include "common/transport/transport.h"
 #include "worker/supervisor/process_tree.h"
 #include "worker/supervisor/sandbox.h"
 
@@ -57,35 +58,43 @@ void RestoreSignals() {
   sigprocmask(SIG_SETMASK, &none, nullptr);
 }
 
-proto::Task ReadTask() {
-  const auto bytes = ReadFile(kRequestFile, kMaxTaskBytes);
+proto::Task ReadTask(const std::string& folder) {
+  const auto bytes = ReadFile(std::filesystem::path(folder) / kRequestFile, kMaxTaskBytes);
   if (!bytes) RunnerFailed(bytes.error().message);
   proto::Task task;
   if (!task.ParseFromString(*bytes)) RunnerFailed("request.pb holds no task");
   return task;
 }
 
+proto::TaskResult Refusal(const Error& error) {
+  proto::TaskResult result;
+  *result.mutable_error() = ToProto(error);
+  return result;
+}
+
 // The life of a runner. It ends by _exit: destructors of runtimes that were interrupted in the middle have nothing to add.
-[[noreturn]] void RunnerMain(const std::string& folder, pid_t zygote, TaskFunction task) {
+[[noreturn]] void RunnerMain(const std::string& folder, pid_t zygote, TaskFunction task, const Sandbox& promised, uint32_t standing) {
   setsid();
   prctl(PR_SET_PDEATHSIG, SIGKILL);
   if (getppid() != zygote) _exit(kRunnerBroken);  // It died before the line above.
   RedirectStreams(folder);
   close_range(3, ~0U, 0);
   RestoreSignals();
-  if (chdir(folder.c_str()) != 0) RunnerFailed(fmt::format("enter {}: {}", folder, std::strerror(errno)));
-  setenv("TMPDIR", folder.c_str(), 1);
-  if (const auto confined = ConfineThisProcess(); !confined) {
-    fmt::print(stderr, "runner: not fully confined: {}\n", confined.error().message);
-  }
-  const proto::Task request = ReadTask();
+  const std::string scratch = folder + "/" + kScratchFolder;
+  if (chdir(scratch.c_str()) != 0) RunnerFailed(fmt::format("enter {}: {}", scratch, std::strerror(errno)));
+  const proto::Task request = ReadTask(folder);
+  FileView view = ViewOf(request);
+  view.Write(scratch);
+  CleanEnvironment(scratch);
   proto::TaskResult result;
   try {
-    result = task(request);
+    const auto confined = ConfineThisProcess(view, Owner::service, promised.parts, standing);
+    view = {};  // The places need not stay open.
+    result = confined ? task(request) : Refusal(confined.error());
   } catch (const std::exception& exception) {
     RunnerFailed(fmt::format("the task threw: {}", exception.what()));
   }
-  if (const auto written = WriteFile(std::filesystem::path(folder) / kResultFile, result.SerializeAsString()); !written) {
+  if (const auto written = WriteFile(std::filesystem::path(scratch) / kResultFile, result.SerializeAsString()); !written) {
     RunnerFailed(written.error().message);
   }
   std::fflush(nullptr);
@@ -102,6 +111,11 @@ class Zygote {
     prctl(PR_SET_CHILD_SUBREAPER, 1);
     prctl(PR_SET_NAME, "hone-zygote");
     ListenToSignals();
+    sandbox_ = ProbeSandbox(standing_);
+    ZygoteEvent ready;
+    ready.kind = ZygoteEvent::kReady;
+    ready.parts = sandbox_.parts;
+    if (!Tell(ready)) return EXIT_FAILURE;
     for (;;) {
       pollfd waiting[2] = {{socket_, POLLIN, 0}, {signals_, POLLIN, 0}};
       if (poll(waiting, 2, -1) < 0 && errno != EINTR) return EXIT_FAILURE;
@@ -146,7 +160,7 @@ class Zygote {
     const std::string folder(request.folder, strnlen(request.folder, sizeof(request.folder)));
     const pid_t self = getpid();
     const pid_t pid = fork();
-    if (pid == 0) RunnerMain(folder, self, task_);
+    if (pid == 0) RunnerMain(folder, self, task_, sandbox_, standing_);
     ZygoteEvent event;
     event.id = request.id;
     if (pid < 0) {
@@ -202,17 +216,12 @@ class Zygote {
     Tell(event);
   }
 
-  // A child that is no runner and stays in no living runner's session is what a dead runner left behind. Killing one hands its
-  // children to us, so it goes on until none is left. Returns how many would not die.
+  // Kills what dead runners left behind, again and again until none is left: killing one hands its children to us. Returns how many
+  // would not die.
   int KillOrphans() {
     const int64_t deadline = SystemClock().SteadyMs() + kFamilyDeadlineMs;
     for (;;) {
-      int alive = 0;
-      for (const pid_t child : ChildrenOf(getpid())) {
-        if (runners_.contains(child) || runners_.contains(getsid(child))) continue;
-        kill(child, SIGKILL);
-        if (waitpid(child, nullptr, WNOHANG) != child) ++alive;
-      }
+      const int alive = first_of_namespace_ ? KillNamespace() : KillStrays();
       if (alive == 0 || SystemClock().SteadyMs() > deadline) return alive;
       pollfd waiting{signals_, POLLIN, 0};
       poll(&waiting, 1, 5);
@@ -220,15 +229,41 @@ class Zygote {
     }
   }
 
+  // A child that is no runner and stays in no living runner's session is what a dead runner left behind.
+  int KillStrays() {
+    int alive = 0;
+    for (const pid_t child : ChildrenOf(getpid())) {
+      if (runners_.contains(child) || runners_.contains(getsid(child))) continue;
+      kill(child, SIGKILL);
+      if (waitpid(child, nullptr, WNOHANG) != child) ++alive;
+    }
+    return alive;
+  }
+
+  // One call kills all of the namespace but its first process. While another runner lives, what this one left waits for that one's end.
+  int KillNamespace() {
+    if (!runners_.empty()) return 0;
+    kill(-1, SIGKILL);
+    pid_t reaped = 0;
+    while ((reaped = waitpid(-1, nullptr, WNOHANG)) > 0) {
+    }
+    return reaped == 0 ? 1 : 0;  // Negative: no child is left.
+  }
+
   void KillAll() {
     for (const auto& [pid, id] : runners_) KillGroup(pid);
-    for (const pid_t descendant : DescendantsOf(getpid(), kFamilyLimit)) kill(descendant, SIGKILL);
+    if (!first_of_namespace_) {
+      for (const pid_t descendant : DescendantsOf(getpid(), kFamilyLimit)) kill(descendant, SIGKILL);
+    }
     runners_.clear();
     KillOrphans();
   }
 
   const int socket_;
   const TaskFunction task_;
+  const bool first_of_namespace_ = getpid() == 1;
+  const uint32_t standing_ = first_of_namespace_ ? kNamespaces : 0;
+  Sandbox sandbox_;
   int signals_ = -1;
   std::map<pid_t, uint64_t> runners_;  // Living runners and their ids.
 };

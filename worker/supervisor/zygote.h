@@ -5,7 +5,12 @@
 //
 // The zygote is the subreaper of everything that runners fork, so a process that leaves its group or outlives its parent comes back to
 // it and is killed with the rest. Ended is told only after the runner's whole family is gone. When the supervisor's end of the socket
-// closes, the zygote kills all runners and ends.
+// closes, the zygote kills all runners and ends. Where the machine allows it, the zygote is the first process of a process namespace (and
+// has a network and an IPC namespace of its own): then its death is the kernel's kill of everything beneath it, and process numbers that
+// it tells are its own, not the supervisor's.
+//
+// The zygote's first word is ready, with the walls that every runner will stand behind (sandbox.h). A runner behind which one of them does
+// not come to stand works on nothing: its result is that error.
 #pragma once
 
 #include <climits>
@@ -22,10 +27,12 @@ using TaskFunction = proto::TaskResult (*)(const proto::Task& task);
 // The command-line word after which the zygote finds its descriptor: `program --zygote-fd 5`.
 inline constexpr char kZygoteFlag[] = "--zygote-fd";
 
-// Files of a work folder.
+// Files of a work folder. The runner sees the folder and may write to scratch alone (and where its task says); it starts there, and its
+// temporary files go there.
 inline constexpr char kRequestFile[] = "request.pb";   // proto::Task, written by the supervisor.
-inline constexpr char kResultFile[] = "result.pb";     // proto::TaskResult, renamed into place by the runner.
 inline constexpr char kOutputFile[] = "output.log";    // The runner's stdout and stderr.
+inline constexpr char kScratchFolder[] = "scratch";
+inline constexpr char kResultFile[] = "result.pb";     // In scratch: proto::TaskResult, renamed into place by the runner.
 
 inline constexpr uint64_t kMaxTaskBytes = 256 << 20;   // Of request and result files.
 
@@ -37,10 +44,11 @@ struct ZygoteRequest {
 };
 
 struct ZygoteEvent {
-  enum Kind : uint32_t { kStarted = 1, kEnded = 2, kRefused = 3 };
+  enum Kind : uint32_t { kStarted = 1, kEnded = 2, kRefused = 3, kReady = 4 };
   uint32_t kind = 0;
   uint64_t id = 0;
-  int32_t pid = 0;                // Of the runner, also its process group.
+  int32_t pid = 0;                // Of the runner, also its process group; in the zygote's own namespace.
+  uint32_t parts = 0;             // kReady: of a Sandbox.
   int32_t status = 0;             // kEnded: as wait(2) tells.
   int32_t error_number = 0;       // kRefused: of fork.
   int32_t unkillable = 0;         // kEnded: processes that did not die within two seconds.
