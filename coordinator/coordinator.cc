@@ -268,6 +268,8 @@ Result<> Coordinator::NoticeSilence() {
 }
 
 Result<> Coordinator::AssignWork() {
+  // What is begun on a full disk might not find room to end.
+  if (ballast_.spent()) return {};
   std::vector<Scheduler::Idle> idle;
   for (auto it = idle_.begin(); it != idle_.end();) {
     const auto parked = synchronizes_.find(*it);

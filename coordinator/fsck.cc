@@ -514,6 +514,16 @@ void CheckArtifacts(Examination& on, FsckCheck& check) {
 
 // --- I8 ----------------------------------------------------------------------------------------------------------
 
+// SQLite keeps other words out when it writes; what was written without it is found here.
+constexpr const char* kUnknownWords = R"sql(
+SELECT 'job ' || job, 'its state is ' || state FROM jobs WHERE state NOT IN ('running', 'complete', 'failed', 'cancelled')
+UNION ALL SELECT 'study ' || study || ' of job ' || job, 'its phase is ' || phase FROM studies WHERE phase NOT IN ('searching', 'finalists', 'done')
+UNION ALL SELECT 'trial ' || trial || ' of job ' || job || ' (study ' || study || ')', 'its state is ' || state || ', final ' || final FROM trials
+WHERE state NOT IN ('waiting', 'running', 'complete', 'infeasible', 'pruned', 'failed') OR final NOT IN ('none', 'wanted', 'done', 'failed')
+UNION ALL SELECT 'build ' || build, 'its state is ' || state FROM builds WHERE state NOT IN ('wanted', 'done', 'failed')
+UNION ALL SELECT 'attempt ' || attempt, 'it is a ' || kind || ' that ended as ' || outcome FROM attempts WHERE kind NOT IN ('build', 'measure', 'final')
+OR outcome NOT IN ('open', 'done', 'failed', 'crashed', 'timed_out', 'out_of_memory', 'cancelled', 'returned', 'worker_lost'))sql";
+
 void CheckIntegrity(Examination& on, FsckCheck& check) {
   const std::string_view pragma = on.options.quick ? "PRAGMA quick_check(100)" : "PRAGMA integrity_check(100)";
   const auto integrity = on.database.Each(pragma, [&](const Row& row) {
@@ -521,6 +531,7 @@ void CheckIntegrity(Examination& on, FsckCheck& check) {
     if (row.Text(0) != "ok") Add(check, "hone.db", row.Text(0), kRestore);
   });
   if (!integrity) AddError(check, integrity.error());
+  Violations(on, check, kUnknownWords, kRestore);
   const auto keys = on.database.Each("PRAGMA foreign_key_check", [&](const Row& row) {
     Add(check, fmt::format("table {} row {}", row.Text(0), row.IsNull(1) ? "?" : row.Text(1)),
         fmt::format("it refers to a row of {} that is missing", row.Text(2)), kRestore);

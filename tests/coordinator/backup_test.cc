@@ -70,6 +70,7 @@ TEST(BackupTest, RestoredFolderIsSoundAndGoesOnWithTheSearch) {
   worker.reports[future.lease()] = future;
   ASSERT_TRUE(worker.Sync(0));
   EXPECT_THAT(harness.Query("SELECT attempt FROM attempts WHERE outcome = 'done' AND attempt > " + std::to_string(held->id())), IsEmpty());
+  worker.Finish(*again);
   worker.Work();
   EXPECT_EQ(harness.Job(job).state(), proto::JOB_COMPLETE);
   EXPECT_EQ(harness.Job(job).studies(0).counts().complete(), kCandidates);

@@ -157,7 +157,7 @@ INSTANTIATE_TEST_SUITE_P(
         Harm{"TornModel", "UPDATE jobs SET model = '{\"files\":' WHERE job = 1", "I7", "job 1", "broken"},
         Harm{"TokenGoesBack", "UPDATE counters SET value = 1 WHERE name = 'token'", "I8", "counter token", "given out"},
         Harm{"BrokenReference", "DELETE FROM studies WHERE job = 1", "I8", "table trials", "missing"},
-        Harm{"UnknownState", "UPDATE trials SET state = 'perhaps' WHERE job = 1 AND trial = 2", "I8", "hone.db", "CHECK"}),
+        Harm{"UnknownState", "UPDATE trials SET state = 'perhaps' WHERE job = 1 AND trial = 2", "I8", "trial 2 of job 1", "its state is perhaps"}),
     [](const ::testing::TestParamInfo<Harm>& one) { return one.param.name; });
 
 TEST_F(FsckTest, ArtifactThatChangedOrWentIsFound) {
