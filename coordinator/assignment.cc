@@ -210,7 +210,10 @@ Result<> Scheduler::NoteStart(const Piece& piece, const Worker& worker) {
                                                     : fmt::format("trial {} started: {}", piece.trial.trial, what);
     TRY(Event(piece.trial, "trial.started", text));
   }
-  TRY(store_.UpdateTrial(trial.record));
+  // A lease of a measurement sets the state as well (OpenLeaseFor).
+  if (piece.kind == AttemptKind::kBuild || trial.kind == AttemptKind::kFinal || trial.record.state == proto::TRIAL_RUNNING) {
+    TRY(store_.UpdateTrialState(trial.record));
+  }
   if (piece.kind != AttemptKind::kBuild) return {};
   return Event(piece.trial, "build.started",
                fmt::format("trial {}: {} is built by {}", piece.trial.trial, piece.need.pass, worker.record.name));

@@ -37,6 +37,7 @@ struct ActiveTrial {
   std::string build;                          // The key of the build it waits for; "" = none.
   uint64_t lease = 0;                         // Of its measurement; 0 = none.
   AttemptHistory history;                     // Of its measurement.
+  std::string measure_key;                    // Once it was asked for.
   bool looked_up = false;                     // Whether an earlier measurement was looked for.
 };
 

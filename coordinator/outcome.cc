@@ -304,7 +304,7 @@ Result<> Scheduler::SetTrialState(ActiveTrial& trial, proto::TrialState state) {
   // A complete trial that is measured again stays complete.
   if (trial.kind == AttemptKind::kFinal || trial.record.state == state) return {};
   trial.record.state = state;
-  return store_.UpdateTrial(trial.record);
+  return store_.UpdateTrialState(trial.record);
 }
 
 }  // namespace hone

@@ -13,7 +13,9 @@
 
 namespace hone {
 
-std::string Scheduler::MeasureKey(const ActiveJob& job, const ActiveStudy& study, const ActiveTrial& trial) const {
+const std::string& Scheduler::MeasureKey(const ActiveJob& job, const ActiveStudy& study, ActiveTrial& trial) const {
+  // Of a trial that is built nothing that the key names changes any more.
+  if (!trial.measure_key.empty()) return trial.measure_key;
   proto::MeasureWork work = MeasureWorkOf(job, study, trial);
   work.clear_model();
   work.clear_baseline_model();
@@ -27,7 +29,8 @@ std::string Scheduler::MeasureKey(const ActiveJob& job, const ActiveStudy& study
     work.mutable_evaluation()->mutable_bundle()->set_main(id);
   }
   const std::string models = fmt::format("{}\n{}\n", BundleId(trial.record.model), BundleId(job.record.model));
-  return DigestOf(models + work.SerializeAsString());
+  trial.measure_key = DigestOf(models + work.SerializeAsString());
+  return trial.measure_key;
 }
 
 Result<bool> Scheduler::TakeMeasured(ActiveJob& job, ActiveStudy& study, ActiveTrial& trial) {

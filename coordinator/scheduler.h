@@ -165,7 +165,7 @@ class Scheduler {
   // reuse.cc
   // Gives the trial the result of the same measurement, made earlier on such a machine. False where there is none.
   Result<bool> TakeMeasured(ActiveJob& job, ActiveStudy& study, ActiveTrial& trial);
-  std::string MeasureKey(const ActiveJob& job, const ActiveStudy& study, const ActiveTrial& trial) const;
+  const std::string& MeasureKey(const ActiveJob& job, const ActiveStudy& study, ActiveTrial& trial) const;
   // What the search begins with: the next of the candidates that were best before.
   Result<std::optional<Assignment>> WarmProposal(const ActiveStudy& study) const;
 

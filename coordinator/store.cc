@@ -20,6 +20,21 @@ std::string ToJson(const google::protobuf::Message& message) {
   return text;
 }
 
+std::string JsonMemory::Of(const google::protobuf::Message& message) {
+  constexpr size_t kMaxBytes = 16 << 20;
+  std::string key = message.GetTypeName() + '\n' + message.SerializeAsString();
+  const auto found = known_.find(key);
+  if (found != known_.end()) return found->second;
+  std::string text = ToJson(message);
+  bytes_ += key.size() + text.size();
+  if (bytes_ > kMaxBytes) {
+    known_.clear();
+    bytes_ = key.size() + text.size();
+  }
+  known_.emplace(std::move(key), text);
+  return text;
+}
+
 Result<> FromJson(const std::string& text, google::protobuf::Message* message) {
   // Fields that a newer program wrote are left out rather than fatal: migrations say what must be understood.
   google::protobuf::util::JsonParseOptions options;
@@ -65,11 +80,13 @@ Result<Store> Store::Open(const std::filesystem::path& file, uint64_t quick_chec
 Result<> Store::Begin() { return database_.Run("BEGIN"); }
 Result<> Store::Commit() { return database_.Run("COMMIT"); }
 void Store::Rollback() {
+  fingerprints_.clear();
   if (InTransaction()) (void)database_.Run("ROLLBACK");
 }
 Result<> Store::Savepoint() { return database_.Run("SAVEPOINT piece"); }
 Result<> Store::ReleaseSavepoint() { return database_.Run("RELEASE piece"); }
 Result<> Store::RollbackToSavepoint() {
+  fingerprints_.clear();
   TRY(database_.Run("ROLLBACK TO piece"));
   return database_.Run("RELEASE piece");
 }
@@ -125,10 +142,12 @@ Result<std::vector<WorkerRecord>> Store::Workers() {
 }
 
 Result<> Store::SaveFingerprint(const proto::Fingerprint& fingerprint, int64_t unix_ms) {
-  if (fingerprint.digest().empty()) return {};
-  return database_.Run("INSERT OR IGNORE INTO fingerprints VALUES (?,?,?,?,?,?,?,?,?)", fingerprint.digest(), fingerprint.cpu_model(),
-                       fingerprint.cores_allowed(), fingerprint.memory_bytes(), fingerprint.governor(), fingerprint.kernel(),
-                       fingerprint.hostname(), ToJson(fingerprint), unix_ms);
+  if (fingerprint.digest().empty() || fingerprints_.contains(fingerprint.digest())) return {};
+  TRY(database_.Run("INSERT OR IGNORE INTO fingerprints VALUES (?,?,?,?,?,?,?,?,?)", fingerprint.digest(), fingerprint.cpu_model(),
+                    fingerprint.cores_allowed(), fingerprint.memory_bytes(), fingerprint.governor(), fingerprint.kernel(),
+                    fingerprint.hostname(), ToJson(fingerprint), unix_ms));
+  fingerprints_.insert(fingerprint.digest());
+  return {};
 }
 
 Result<> Store::NoteArtifact(const std::string& digest, uint64_t size_bytes, int64_t unix_ms) {

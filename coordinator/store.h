@@ -4,7 +4,9 @@
 #include <filesystem>
 #include <map>
 #include <optional>
+#include <set>
 #include <string>
+#include <unordered_map>
 #include <vector>
 
 #include "common/base/result.h"
@@ -18,6 +20,16 @@ struct AttemptMetrics {
   std::vector<proto::Metric> candidate;
   std::vector<proto::Metric> baseline;
   std::optional<proto::Metric> speedup;
+};
+
+// Messages as JSON, remembered by their content: trials share models and executions, and writing JSON costs more than the row.
+class JsonMemory {
+ public:
+  std::string Of(const google::protobuf::Message& message);
+
+ private:
+  std::unordered_map<std::string, std::string> known_;
+  size_t bytes_ = 0;
 };
 
 // One thread at a time. Everything but the transaction calls belongs inside Begin ... Commit.
@@ -60,6 +72,7 @@ class Store {
   // Trials.
   Result<> InsertTrial(const TrialRecord& trial);
   Result<> UpdateTrial(const TrialRecord& trial);
+  Result<> UpdateTrialState(const TrialRecord& trial);   // The state and the number of attempts alone.
   Result<std::optional<TrialRecord>> FindTrial(const TrialKey& key);
   Result<std::vector<TrialRecord>> Trials(uint64_t job, uint32_t study, uint64_t from, uint32_t limit);
   // Of the whole job by (study, trial), skipping `skip` rows.
@@ -133,6 +146,8 @@ class Store {
  private:
   explicit Store(Database database) : database_(std::move(database)) {}
   Database database_;
+  JsonMemory json_;
+  std::set<std::string> fingerprints_;   // Digests that are in the database; forgotten with each rollback.
 };
 
 // Messages as JSON text with proto field names, so that the database can be read without a program of ours.

@@ -246,7 +246,7 @@ Result<> Store::InsertMeasurement(uint64_t attempt, const TrialKey& trial, const
     return database_.Run("INSERT OR REPLACE INTO executions (attempt, subject, job, study, trial, backend, version, detail) "
                          "VALUES (?,?,?,?,?,?,?,?)",
                          attempt, NameOf(subject), trial.job, trial.study, trial.trial, execution.backend(), execution.version(),
-                         ToJson(execution));
+                         json_.Of(execution));
   };
   TRY(insert_execution(Subject::kCandidate, measurement.execution));
   TRY(insert_execution(Subject::kBaseline, measurement.baseline_execution));

@@ -213,14 +213,19 @@ Result<> Store::InsertTrial(const TrialRecord& trial) {
   return database_.Run(
       "INSERT INTO trials (job, study, trial, state, candidate, step, model, model_id, created_unix_ms) VALUES (?,?,?,?,?,?,?,?,?)",
       trial.key.job, trial.key.study, trial.key.trial, NameOf(trial.state), CanonicalCandidate(trial.candidate), trial.step,
-      ToJson(trial.model), BundleId(trial.model), trial.created_unix_ms);
+      json_.Of(trial.model), BundleId(trial.model), trial.created_unix_ms);
+}
+
+Result<> Store::UpdateTrialState(const TrialRecord& trial) {
+  return database_.Run("UPDATE trials SET state=?, attempts=? WHERE job=? AND study=? AND trial=?", NameOf(trial.state), trial.attempts,
+                       trial.key.job, trial.key.study, trial.key.trial);
 }
 
 Result<> Store::UpdateTrial(const TrialRecord& trial) {
   return database_.Run(
       "UPDATE trials SET state=?, step=?, model=?, model_id=?, final=?, result=?, reason=?, worker=?, fingerprint=?, pairs=?, wall_ms=?, "
       "attempts=?, notes=?, ended_unix_ms=? WHERE job=? AND study=? AND trial=?",
-      NameOf(trial.state), trial.step, ToJson(trial.model), BundleId(trial.model), NameOf(trial.final_state), trial.result, trial.reason,
+      NameOf(trial.state), trial.step, json_.Of(trial.model), BundleId(trial.model), NameOf(trial.final_state), trial.result, trial.reason,
       trial.worker, trial.fingerprint, trial.pairs, trial.wall_ms, trial.attempts, ToJson(trial.notes), trial.ended_unix_ms, trial.key.job,
       trial.key.study, trial.key.trial);
 }
