@@ -3,6 +3,7 @@
 //   fleet rate     --workers 64 --trials 100000            durable trials a second, result-to-next-dispatch latency, memory, descriptors
 //   fleet register --workers 1000 --seconds 10             time until all are registered, the coordinator's processor time for heartbeats
 //   fleet queue    --jobs 1000 --trials-each 1000          dispatch while 1,000,000 trials are queued, the coordinator's memory
+//   fleet transfer --workers 4 --megabytes 2000            a model up and down to several, and how long others wait meanwhile
 //   fleet restart  --trials 100000                         kill -9 with so many trials in the database of a running job, time until it serves
 //
 // Prints one JSON document; what happens meanwhile goes to stderr.
@@ -11,13 +12,16 @@
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
+#include <atomic>
 #include <chrono>
 #include <csignal>
 #include <cstdio>
 #include <filesystem>
 #include <fstream>
 #include <nlohmann/json.hpp>
+#include <random>
 #include <sstream>
+#include <thread>
 
 #include "bench/fleet/worker_crowd.h"
 #include "common/base/digest.h"
@@ -36,7 +40,7 @@ namespace fs = std::filesystem;
 
 struct Settings {
   uint32_t workers = 64, settings = 1, jobs = 1, seconds = 10;
-  uint64_t trials = 100'000, trials_each = 1000;
+  uint64_t trials = 100'000, trials_each = 1000, megabytes = 2000;
   std::string sampler = "random";
   fs::path folder;
 };
@@ -273,6 +277,65 @@ json Restart(const Settings& settings) {
           {"rss_mb", coordinator.ResidentMegabytes()}};
 }
 
+// A file of random bytes goes up once and down to several at once; pings tell how long others wait meanwhile.
+json Transfer(const Settings& settings) {
+  CoordinatorProcess coordinator(settings.folder);
+  coordinator.Start();
+  const fs::path source = settings.folder / "model.bin";
+  const uint64_t bytes = settings.megabytes * 1'000'000;
+  {
+    std::ofstream out(source, std::ios::binary);
+    std::mt19937_64 random(7);
+    std::vector<uint64_t> block(1 << 17);
+    for (uint64_t written = 0; written < bytes;) {
+      for (uint64_t& word : block) word = random();
+      const uint64_t size = std::min<uint64_t>(bytes - written, block.size() * sizeof(uint64_t));
+      out.write(reinterpret_cast<const char*>(block.data()), static_cast<std::streamsize>(size));
+      written += size;
+    }
+  }
+  const std::string digest = Must(DigestOfFile(source));
+  auto uploader = Must(Dialer::Connect(coordinator.endpoint()));
+  auto start = SteadyClock::now();
+  if (const auto sent = UploadFile(*uploader, source.string(), digest, bytes); !sent) Must(Result<int>(tl::unexpected(sent.error())));
+  const double up = SecondsSince(start);
+  std::atomic<bool> done = false;
+  std::vector<double> pings;
+  std::thread pinger([&] {
+    auto dialer = Must(Dialer::Connect(coordinator.endpoint()));
+    while (!done) {
+      proto::Frame ping;
+      ping.mutable_ping();
+      const auto sent = SteadyClock::now();
+      Must(dialer->Call(ping, milliseconds(60'000)));
+      pings.push_back(1000 * SecondsSince(sent));
+    }
+  });
+  start = SteadyClock::now();
+  std::vector<std::thread> downloads;
+  for (uint32_t i = 0; i < settings.workers; ++i) {
+    downloads.emplace_back([&, i] {
+      auto dialer = Must(Dialer::Connect(coordinator.endpoint()));
+      const auto got = DownloadFile(*dialer, digest, (settings.folder / fmt::format("worker-{}", i) / "model.bin").string());
+      if (!got) Must(Result<int>(tl::unexpected(got.error())));
+    });
+  }
+  for (std::thread& thread : downloads) thread.join();
+  const double down = SecondsSince(start);
+  done = true;
+  pinger.join();
+  start = SteadyClock::now();
+  if (const auto again = UploadFile(*uploader, source.string(), digest, bytes); !again) Must(Result<int>(tl::unexpected(again.error())));
+  const double megabytes = static_cast<double>(bytes) / 1e6;
+  return {{"megabytes", megabytes},
+          {"receivers", settings.workers},
+          {"up_mb_per_s", megabytes / up},
+          {"down_mb_per_s_together", megabytes * settings.workers / down},
+          {"ping_meanwhile", Latency(pings)},
+          {"known_again_s", SecondsSince(start)},
+          {"rss_mb", coordinator.ResidentMegabytes()}};
+}
+
 int Main(int argc, char** argv) {
   CLI::App app("Measures the coordinator with simulated workers.", "fleet");
   app.require_subcommand(1);
@@ -287,6 +350,7 @@ int Main(int argc, char** argv) {
     command.add_option("--jobs", settings.jobs)->capture_default_str();
     command.add_option("--trials-each", settings.trials_each, "Budget of each job")->capture_default_str();
     command.add_option("--seconds", settings.seconds)->capture_default_str();
+    command.add_option("--megabytes", settings.megabytes, "Of the file that is transferred")->capture_default_str();
     command.add_option("--folder", settings.folder, "For the coordinator's data; a new one otherwise, removed at the end");
     command.callback([&result, &settings, measure] {
       const bool own = settings.folder.empty();
@@ -302,6 +366,7 @@ int Main(int argc, char** argv) {
   add("rate", "Durable trials a second", Rate);
   add("register", "Many workers at once, and their heartbeats", RegisterAll);
   add("queue", "Dispatch with many jobs queued", Queue);
+  add("transfer", "A model to several workers (--workers) at once", Transfer);
   add("restart", "A coordinator killed and started again", Restart);
   CLI11_PARSE(app, argc, argv);
   fmt::print("{}\n", result.dump(2));
