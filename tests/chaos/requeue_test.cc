@@ -1,0 +1,157 @@
+// How soon the work of a dead worker goes to another, and that a slow one is not taken for dead.
+//
+//   HONE_REQUEUE_KILLS=200   deaths that are timed (default 50)
+//   HONE_STORM_S=600         length of the bad weather (default 12)
+#include <fmt/format.h>
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <set>
+#include <thread>
+
+#include "tests/chaos/service.h"
+#include "tests/chaos/sim_worker.h"
+#include "tests/support/tiny_models.h"
+
+namespace hone::test {
+namespace {
+
+using std::chrono::milliseconds;
+using Steady = std::chrono::steady_clock;
+
+uint64_t Setting(const char* name, uint64_t otherwise) {
+  const char* text = std::getenv(name);
+  return text == nullptr ? otherwise : std::strtoull(text, nullptr, 10);
+}
+
+double Seconds(Steady::duration time) { return std::chrono::duration<double>(time).count(); }
+
+// What the coordinator does by default; the figures are of the defaults.
+constexpr uint32_t kLeaseMs = 4000;
+
+TEST(RequeueTest, WorkOfADeadWorkerIsFreeWithinTheLeaseTime) {
+  const uint64_t kills = Setting("HONE_REQUEUE_KILLS", 50);
+  const TempFolder folder;
+  ClientLog log(folder / "acknowledged");
+  Service service({folder / "data", folder.path(), kLeaseMs});
+  const std::string endpoint = fmt::format("tcp://127.0.0.1:{}", service.port());
+  const fs::path database = folder / "data" / "hone.db";
+  // Each works on its piece for ever, and speaks as a real worker does.
+  std::vector<std::unique_ptr<SimWorker>> workers;
+  const uint64_t crowd = std::min<uint64_t>(25, kills);
+  for (uint64_t i = 0; i < crowd; ++i) {
+    workers.push_back(std::make_unique<SimWorker>(
+        SimWorker::Options{.endpoint = endpoint, .name = fmt::format("sim{}", i), .seed = i, .longest_work_ms = 1 << 30, .wait_ms = 800}, log));
+  }
+  SimClient client({.endpoint = endpoint, .seed = 3, .most_running = 2 * crowd}, log);
+  std::mt19937_64 random(5);
+  std::vector<double> times;
+  while (times.size() < kills) {
+    struct Death {
+      Steady::time_point at;
+      std::vector<uint64_t> leases;
+    };
+    std::vector<Death> deaths;
+    // Until everybody has work.
+    ASSERT_TRUE(Eventually([&] { return std::all_of(workers.begin(), workers.end(), [](const auto& one) { return !one->held().empty(); }); }, Deadline(60)));
+    for (auto& worker : workers) {
+      if (times.size() + deaths.size() >= kills) break;
+      std::this_thread::sleep_for(milliseconds(random() % 60));
+      const auto leases = worker->held();
+      deaths.push_back({Steady::now(), leases});
+      worker->KillWithoutWaiting();
+    }
+    while (!deaths.empty()) {
+      std::set<uint64_t> open;
+      for (const auto& row : Query(database, "SELECT attempt FROM attempts WHERE outcome = 'open'")) open.insert(std::stoull(row[0]));
+      const auto now = Steady::now();
+      std::erase_if(deaths, [&](const Death& death) {
+        if (std::any_of(death.leases.begin(), death.leases.end(), [&](uint64_t lease) { return open.contains(lease); })) return false;
+        times.push_back(Seconds(now - death.at));
+        return true;
+      });
+      ASSERT_TRUE(deaths.empty() || now - deaths.front().at < Deadline(30));
+      std::this_thread::sleep_for(milliseconds(5));
+    }
+    for (auto& worker : workers) worker->Restart();
+  }
+  std::sort(times.begin(), times.end());
+  fmt::print("{} deaths: work was free again after {:.2f} s (median), {:.2f} s (p99), {:.2f} s (longest); lease {} ms\n", times.size(),
+             times[times.size() / 2], times[times.size() * 99 / 100], times.back(), kLeaseMs);
+  // A bound on failure; the figure is printed.
+  EXPECT_LT(times.back(), 3 * kLeaseMs / 1000.0);
+}
+
+const char* const kRecipe = R"(
+data: {evaluation: {path: data.npz, samples: 8}}
+passes:
+  - choose:
+      - none
+      - fp16
+      - dynamic_int8: {per_channel: [true, false]}
+      - weights_int8: {per_channel: [true, false]}
+      - weights_int4: {group_size: [16, 32, 64], symmetric: [true, false]}
+backends: {onnxruntime: {}, openvino: {}}
+objectives: [{minimize: size_bytes}]
+search: {sampler: auto, trials: 12, seed: 5}
+measure: {pairs: 1, final_pairs: 1, finalists: 2, reuse: false}
+)";
+
+// Takes every core.
+class Load {
+ public:
+  Load() {
+    for (unsigned i = 0; i < std::max(1U, std::thread::hardware_concurrency()); ++i) {
+      threads_.emplace_back([this] {
+        volatile uint64_t sum = 0;
+        while (!stop_) {
+          for (int k = 0; k < 100'000; ++k) sum = sum + static_cast<uint64_t>(k);
+        }
+      });
+    }
+  }
+  ~Load() {
+    stop_ = true;
+    for (auto& thread : threads_) thread.join();
+  }
+
+ private:
+  std::atomic<bool> stop_{false};
+  std::vector<std::thread> threads_;
+};
+
+TEST(StormTest, RealWorkersBehindDelayAndLossWithEveryCoreBusyAreNotTakenForDead) {
+  const auto storm = std::chrono::seconds(Setting("HONE_STORM_S", 12));
+  const TempFolder folder;
+  Mlp().Save(folder / "mlp.onnx");
+  WriteNpz(folder / "data.npz", {{"x", NormalArray({8, 64}, 5)}});
+  std::ofstream(folder / "recipe.yaml") << kRecipe;
+  Service service({folder / "data", folder.path(), kLeaseMs});
+  const std::string direct = fmt::format("tcp://127.0.0.1:{}", service.port());
+  const fs::path database = folder / "data" / "hone.db";
+  TcpProxy proxy(service.port(), 9);
+  Worker one(folder.path(), "one", proxy.endpoint());
+  Worker two(folder.path(), "two", proxy.endpoint());
+  ASSERT_TRUE(WorkersReady(direct, 2));
+  proxy.Set({.delay = milliseconds(500), .loss = 0.2, .rto = milliseconds(200)});
+  const Load load;
+  uint64_t jobs = 0;
+  const auto end = Steady::now() + storm;
+  while (Steady::now() < end) {
+    if (Query(database, "SELECT 1 FROM jobs WHERE state = 'running' LIMIT 1").empty()) {
+      const Ran ran = Hone({"submit", (folder / "mlp.onnx").string(), "--recipe", (folder / "recipe.yaml").string(), "--coordinator", direct});
+      ASSERT_EQ(ran.code, 0) << ran.err;
+      ++jobs;
+    }
+    std::this_thread::sleep_for(milliseconds(100));
+  }
+  const auto lost = Query(database, "SELECT text FROM events WHERE kind IN ('worker.lost', 'attempt.worker_lost')");
+  const auto done = Query(database, "SELECT count(*) FROM attempts WHERE outcome = 'done'")[0][0];
+  fmt::print("{} s of 500 ms delay and 20 % loss ({} segments lost) with every core busy: {} jobs begun, {} pieces done, {} workers taken for dead\n",
+             storm.count(), proxy.lost_segments(), jobs, done, lost.size());
+  EXPECT_TRUE(lost.empty()) << lost[0][0] << service.Log();
+  EXPECT_NE(done, "0");
+}
+
+}  // namespace
+}  // namespace hone::test
