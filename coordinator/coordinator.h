@@ -58,6 +58,7 @@ class Coordinator {
   const CoordinatorCounters& counters() const { return counters_; }
   const Ballast& ballast() const { return ballast_; }
   Store& store() { return store_; }
+  const Fleet& fleet() const { return fleet_; }
 
  private:
   // kNow: the body is in `reply`; kLater: the request is parked.

@@ -20,6 +20,8 @@ int Run(int argc, char** argv) {
   hone::ServerOptions options;
   options.listen = "tcp://127.0.0.1:5710";
   std::string level = "info";
+  std::string redis;
+  std::string redis_password_file;
   std::string reserve = "64MiB";
   CLI::App app("Keeps jobs, hands out work to workers, stores results.", "hone-coordinator");
   app.set_version_flag("--version", HONE_VERSION);
@@ -27,6 +29,8 @@ int Run(int argc, char** argv) {
   app.add_option("--data", options.coordinator.data, "Folder for the database and the artifacts")->required();
   app.add_option("--keys", options.keys, "The folder with this coordinator's keys and the list of those it lets in (hone keys)")->envname("HONE_KEYS");
   app.add_option("--ready-file", options.ready_file, "Written once requests are served: {\"endpoint\": ..., \"pid\": ...}");
+  app.add_option("--redis", redis, "Publish events to a Redis: redis://[user[:password]@]host[:port][/db] or unix:///path[?db=N]");
+  app.add_option("--redis-password-file", redis_password_file, "Holds its password (mode 0600), which then is on no command line");
   app.add_option("--lease-ms", options.coordinator.lease_ms, "A worker silent for this long has lost its work")
       ->check(CLI::Range(200u, 3'600'000u))
       ->capture_default_str();
@@ -45,6 +49,14 @@ int Run(int argc, char** argv) {
     return kUsage;
   }
   options.coordinator.reserve_bytes = *reserve_bytes;
+  if (!redis.empty()) {
+    auto address = hone::ParseRedisUrl(redis, redis_password_file);
+    if (!address) {
+      std::fprintf(stderr, "hone-coordinator: %s\n  %s\n", address.error().message.c_str(), address.error().remedy.c_str());
+      return hone::ExitCode(address.error().code);
+    }
+    options.redis = std::move(*address);
+  }
   options.coordinator.heartbeat_ms = std::min(options.coordinator.heartbeat_ms, options.coordinator.lease_ms / 4);
   spdlog::set_default_logger(spdlog::stderr_color_mt("hone-coordinator"));
   spdlog::set_level(spdlog::level::from_str(level));

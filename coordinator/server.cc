@@ -13,6 +13,7 @@
 #include "common/base/file.h"
 #include "coordinator/coordinator.h"
 #include "coordinator/data_folder.h"
+#include "coordinator/redis/feed.h"
 
 namespace hone {
 namespace {
@@ -79,8 +80,9 @@ Result<> WriteReady(const std::filesystem::path& file, const std::string& endpoi
   return {};
 }
 
-Result<> Loop(Coordinator& coordinator, Listener& listener) {
+Result<> Loop(Coordinator& coordinator, Listener& listener, Feed* feed) {
   while (stop_signal == 0) {
+    if (feed != nullptr) feed->Tell(coordinator);
     for (Outgoing& out : coordinator.Round(Gather(listener, coordinator.NextRound()))) listener.Send(out.peer, std::move(out.frame));
     if (coordinator.fatal()) return Fail(*coordinator.fatal());
   }
@@ -107,7 +109,9 @@ Result<> Serve(const ServerOptions& options, const Clock& clock) {
   (void)(*coordinator)->Round({});
   TRY(WriteReady(options.ready_file, (*listener)->endpoint()));
   spdlog::info("serving at {}{}, data in {}", (*listener)->endpoint(), options.keys.empty() ? "" : " with keys", options.coordinator.data.string());
-  const auto result = Loop(**coordinator, **listener);
+  std::unique_ptr<Feed> feed;
+  if (options.redis) feed = std::make_unique<Feed>(*options.redis, **coordinator, (*listener)->endpoint());
+  const auto result = Loop(**coordinator, **listener, feed.get());
   wake_fd = -1;
   if (!options.ready_file.empty()) {
     std::error_code ignored;

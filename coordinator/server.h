@@ -2,11 +2,13 @@
 #pragma once
 
 #include <filesystem>
+#include <optional>
 #include <string>
 
 #include "common/base/clock.h"
 #include "common/base/result.h"
 #include "coordinator/options.h"
+#include "coordinator/redis/publisher.h"
 
 namespace hone {
 
@@ -14,6 +16,7 @@ struct ServerOptions {
   CoordinatorOptions coordinator;
   std::string listen;
   std::filesystem::path keys;            // The keys folder; empty: without keys, on the loopback and ipc alone.
+  std::optional<RedisAddress> redis;     // Where events are published and workers registered.
   std::filesystem::path ready_file;      // Empty: none. Otherwise {"endpoint": ..., "pid": ...} once requests are served.
 };
 
