@@ -18,7 +18,8 @@ constexpr size_t kLeaseBytes = kMaxFrameBytes - (1 << 20);
 
 // Errors that a handler finds before it changes anything.
 bool IsRefusal(ErrorCode code) {
-  return code == ErrorCode::kDenied || code == ErrorCode::kRejected || code == ErrorCode::kNotFound || code == ErrorCode::kConflict || code == ErrorCode::kUsage;
+  return code == ErrorCode::kDenied || code == ErrorCode::kRejected || code == ErrorCode::kNotFound || code == ErrorCode::kConflict ||
+         code == ErrorCode::kUsage;
 }
 
 }  // namespace
