@@ -1,7 +1,7 @@
 // How soon the work of a dead worker goes to another, and that a slow one is not taken for dead.
 //
 //   HONE_REQUEUE_KILLS=200   deaths that are timed (default 50)
-//   HONE_STORM_S=600         length of the bad weather (default 12)
+//   HONE_STORM_S=600         length of the bad weather (default: it is left out)
 #include <fmt/format.h>
 #include <gtest/gtest.h>
 
@@ -121,7 +121,8 @@ class Load {
 };
 
 TEST(StormTest, RealWorkersBehindDelayAndLossWithEveryCoreBusyAreNotTakenForDead) {
-  const auto storm = std::chrono::seconds(Setting("HONE_STORM_S", 12));
+  const auto storm = std::chrono::seconds(Setting("HONE_STORM_S", 0));
+  if (storm.count() == 0) GTEST_SKIP() << "a storm takes minutes to say anything: HONE_STORM_S=600 runs it";
   const TempFolder folder;
   Mlp().Save(folder / "mlp.onnx");
   WriteNpz(folder / "data.npz", {{"x", NormalArray({8, 64}, 5)}});

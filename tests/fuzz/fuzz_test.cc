@@ -2,10 +2,11 @@
 //
 //   HONE_FUZZ_SECONDS=60 HONE_FUZZ_SEED=7 build/dev/bin/fuzz_tests --gtest_filter='*/model'      (ops/fuzz runs all of them so)
 //
-// Without them: a second a target, seed 1. The input under way lies in $HONE_FUZZ_KEEP/<target> (default: the temporary folder), so that one
+// Without them: a second a target, seed 1. The input under way lies in $HONE_FUZZ_KEEP/input-of-<target> (default: the temporary folder), so that one
 // that ends the process is there to be replayed: HONE_FUZZ_INPUT=FILE runs that file alone. What was found becomes a file of
 // tests/fuzz/corpus/<target>.
 #include <fmt/format.h>
+#include <google/protobuf/stubs/logging.h>
 #include <gtest/gtest.h>
 #include <spdlog/spdlog.h>
 
@@ -76,6 +77,7 @@ class FuzzTest : public ::testing::TestWithParam<FuzzTarget> {};
 
 TEST_P(FuzzTest, HoldsWhateverTheBytesAre) {
   spdlog::set_level(spdlog::level::off);
+  google::protobuf::SetLogHandler(nullptr);
   const FuzzTarget& target = GetParam();
   const fs::path fast = fs::is_directory("/dev/shm") ? fs::path("/dev/shm") : fs::temp_directory_path();
   auto folder = ScopedFolder::Make(fast, "hone-fuzz-");
@@ -88,7 +90,7 @@ TEST_P(FuzzTest, HoldsWhateverTheBytesAre) {
   }
   ASSERT_FALSE(corpus.empty());
   const char* keep = std::getenv("HONE_FUZZ_KEEP");
-  const fs::path under_way = (keep != nullptr ? fs::path(keep) : folder->path()) / target.name;
+  const fs::path under_way = (keep != nullptr ? fs::path(keep) : folder->path()) / fmt::format("input-of-{}", target.name);
   const auto run = [&](const std::string& bytes) {
     std::ofstream(under_way, std::ios::binary | std::ios::trunc).write(bytes.data(), static_cast<std::streamsize>(bytes.size()));
     target.run(bytes, folder->path());

@@ -135,7 +135,7 @@ void RunNpz(std::string_view bytes, const fs::path& folder) {
   if (!file) return;
   for (const std::string& name : file->names()) {
     const auto header = file->Header(name);
-    if (header) (void)file->Rows(name, 0, 1);
+    if (header && header->type != 0 && !header->dims.empty()) (void)file->Rows(name, 0, 1);
   }
 }
 std::vector<std::string> NpzSeeds(const fs::path& folder) {
