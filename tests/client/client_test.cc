@@ -66,7 +66,7 @@ TEST(ClientTest, AnswerOfAnotherKindIsABug) {
 
 TEST(ClientTest, SilentCoordinatorIsUnreachableByName) {
   FakeService service([](const proto::Frame&, proto::Frame&) {});
-  const auto client = ConnectTo(service.endpoint());
+  const auto client = ConnectTo({service.endpoint(), {}});
   ASSERT_FALSE(client);
   EXPECT_EQ(client.error().code, ErrorCode::kUnreachable);
   EXPECT_NE(client.error().message.find(service.endpoint()), std::string::npos);
