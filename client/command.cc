@@ -11,10 +11,9 @@
 namespace hone {
 namespace {
 
-constexpr const char* kSearch = "Optimise a model";
-constexpr const char* kHere = "Work with one model";
+constexpr const char* kHere = "Optimise a model, here";
 constexpr const char* kService = "Ask a coordinator";
-constexpr const char* kAround = "Around";
+constexpr const char* kUpkeep = "Look after machines and the service";   // Listed by name alone.
 
 struct ExitCodeRow {
   int code;
@@ -139,7 +138,7 @@ Result<int> Dispatch(const std::vector<std::string>& words, Console& console) {
 
 const std::vector<Command>& Commands() {
   static const std::vector<Command> rows = {
-      {"optimize", kSearch, "[MODEL] [--recipe R] -o DIR", "Find the best deployable form of a model on this machine",
+      {"optimize", kHere, "[MODEL] [--recipe R] -o DIR", "Find the best deployable form of a model on this machine",
        "The job's state stays in DIR/.hone: the same command resumes an interrupted job and reuses earlier builds.\n"
        "Exit codes: 0 with a best model, 1 when no candidate is feasible, 9 for bad input, 130 on Ctrl-C.",
        DefineOptimize},
@@ -171,22 +170,22 @@ const std::vector<Command>& Commands() {
       {"logs", kService, "JOB[/TRIAL]", "What the attempts at failed trials left behind, and how to repeat them", "", DefineLogs},
       {"retry", kService, "JOB[/TRIAL]", "Take failed trials up again", "", DefineRetry},
       {"cancel", kService, "JOB", "Cancel a job", "", DefineCancel},
-      {"workers", kService, "", "The workers and what they do", "", DefineWorkers},
-      {"drain", kService, "NAME", "Let a worker finish its work and take nothing new", "", DefineDrain},
-      {"fsck", kAround, "DIR", "Whether a coordinator's folder holds what was promised",
+      {"workers", kUpkeep, "", "The workers and what they do", "", DefineWorkers},
+      {"drain", kUpkeep, "NAME", "Let a worker finish its work and take nothing new", "", DefineDrain},
+      {"fsck", kUpkeep, "DIR", "Whether a coordinator's folder holds what was promised",
        "Reads alone, so the coordinator may run meanwhile. Exit codes: 0 sound, 1 an invariant is broken, 8 no such folder,\n"
        "9 not a folder of hone-coordinator.",
        DefineFsck},
-      {"backup", kAround, "DIR -o FILE", "Copy a coordinator's database, running or not, with the list of its files",
+      {"backup", kUpkeep, "DIR -o FILE", "Copy a coordinator's database, running or not, with the list of its files",
        "docs/operations.md tells how to restore it.", DefineBackup},
-      {"keys", kAround, "ACTION [NAME] --keys DIR", "Key pairs, and who is let in: new, show, list, allow, revoke, trust",
+      {"keys", kUpkeep, "ACTION [NAME] --keys DIR", "Key pairs, and who is let in: new, show, list, allow, revoke, trust",
        "new     makes a key pair for a process of this machine and prints its public key\n"
        "show    prints the public key of a pair; list: the folder's keys, and those that its coordinator lets in\n"
        "allow   lets a public key in, at once; revoke: no longer, and its connections end\n"
        "trust   names the coordinator's public key on a worker's or a client's machine\n"
        "docs/security.md sets three machines up.",
        DefineKeys},
-      {"doctor", kAround, "", "What works on this machine",
+      {"doctor", kUpkeep, "", "What works on this machine",
        "hone sends nothing anywhere but to the coordinator that you name.", DefineDoctor},
   };
   return rows;
@@ -203,9 +202,9 @@ std::string TopHelp() {
   for (const Command& command : Commands()) {
     if (std::string_view(command.group) != group) text += fmt::format("\n{}\n", command.group);
     group = command.group;
-    text += fmt::format("  {:<11} {}\n", command.name, command.summary);
+    text += std::string_view(group) == kUpkeep ? fmt::format("  {}", command.name) : fmt::format("  {:<11} {}\n", command.name, command.summary);
   }
-  text += "\n`hone COMMAND --help` tells its options, `hone help exit-codes` what a command's status means.\n";
+  text += "\n\n`hone COMMAND --help` tells its options, `hone help exit-codes` what a command's status means.\n";
   return text;
 }
 

@@ -28,7 +28,7 @@ const std::vector<Command>& Commands();
 // `words` without the program's name. Prints, reports errors, returns the exit code.
 int RunCommandLine(const std::vector<std::string>& words);
 
-// The text of `hone --help`, at most 48 lines.
+// The text of `hone --help`, at most 40 lines.
 std::string TopHelp();
 
 // One function a command, in client/commands/.
