@@ -221,7 +221,8 @@ class Quantizer {
     QuantizationGraph graph(model_);
     TRY_ASSIGN(const NodeChoice choice, Choose(graph));
     TRY_ASSIGN(const auto losses, EstimateLosses(graph, choice, statistics_, options_.observer.levels));
-    const size_t count = std::min(losses.size(), static_cast<size_t>(options_.keep_worst));
+    // One at least is quantized: the pass of a model of few layers would have nothing left to do.
+    const size_t count = std::min(losses.empty() ? 0 : losses.size() - 1, static_cast<size_t>(options_.keep_worst));
     for (size_t i = 0; i < count; ++i) {
       worst_.insert(losses[i].output);
       if (i >= kMaxNamesTold) continue;
@@ -366,7 +367,7 @@ proto::PassInfo StaticInt8Info() {
   *info.add_parameters() = BoolParameter(
       "bias_correction", false, "Take back the shift of each layer's mean that rounding its weights causes.");
   *info.add_parameters() =
-      IntParameter("keep_worst", 0, {}, "Products that stay in float because, by estimate, rounding costs them most.");
+      IntParameter("keep_worst", 0, {}, "Products that stay in float because, by estimate, rounding costs them most. One at least is quantized.");
   info.mutable_parameters()->rbegin()->mutable_minimum()->set_integer(0);
   info.mutable_parameters()->rbegin()->mutable_maximum()->set_integer(1000);
   for (auto& parameter : NodeChoiceParameters()) *info.add_parameters() = std::move(parameter);
