@@ -38,7 +38,7 @@ std::string Hexadecimal(const void* data, size_t size) {
 
 class NncfParityTest : public OpenvinoPassTest {
  protected:
-  std::shared_ptr<ov::Model> Read(const Made& made) {
+  std::shared_ptr<ov::Model> Read(const Built& made) {
     return core_.read_model(fs::path(made.bundle.folder()) / made.bundle.bundle().main());
   }
 

@@ -303,22 +303,7 @@ TEST_F(QuantizationTest, NodesInsideBranchesAreToldAndLeft) {
   b.Input("x", {1, 8}).Input("which", {}, onnx::TensorProto::BOOL).Output("y", {1, 8});
   b.Weight("w", {8, 8}, 0.3f).Weight("v", {8, 8}, 0.3f);
   b.Node("MatMul", {"x", "w"}, {"h"});
-  auto* branch = b.Node("If", {"which"}, {"y"});
-  for (const char* name : {"then_branch", "else_branch"}) {
-    auto* attribute = branch->add_attribute();
-    attribute->set_name(name);
-    attribute->set_type(onnx::AttributeProto::GRAPH);
-    auto* graph = attribute->mutable_g();
-    graph->set_name(name);
-    auto* node = graph->add_node();
-    node->set_op_type("MatMul");
-    node->add_input("h");
-    node->add_input("v");
-    node->add_output(std::string(name) + "_out");
-    auto* output = graph->add_output();
-    output->set_name(std::string(name) + "_out");
-    output->mutable_type()->mutable_tensor_type()->set_elem_type(onnx::TensorProto::FLOAT);
-  }
+  b.If("which", "y", {"MatMul", {"h", "v"}}, {"MatMul", {"h", "v"}});
   for (const char* pass : {"dynamic_int8", "weights_int8", "weights_int4"}) {
     const auto built = Apply(Save(b), pass);
     ASSERT_TRUE(built) << built.error().message;

@@ -649,23 +649,7 @@ TEST_F(StaticInt8Test, WhatBranchesAndLoopsReadKeepsItsValues) {
   b.Weight("w", {8, 8}, 0.3f).Weight("v", {8, 8}, 0.3f);
   b.Node("MatMul", {"x", "w"}, {"h"});
   b.Node("Relu", {"h"}, {"r"});
-  auto* branch = b.Node("If", {"which"}, {"s"});
-  for (const char* name : {"then_branch", "else_branch"}) {
-    auto* attribute = branch->add_attribute();
-    attribute->set_name(name);
-    attribute->set_type(onnx::AttributeProto::GRAPH);
-    auto* graph = attribute->mutable_g();
-    graph->set_name(name);
-    auto* node = graph->add_node();
-    const bool product = std::string(name) == "then_branch";
-    node->set_op_type(product ? "MatMul" : "Add");
-    node->add_input("r");
-    node->add_input(product ? "w" : "r");
-    node->add_output(std::string(name) + "_out");
-    auto* output = graph->add_output();
-    output->set_name(std::string(name) + "_out");
-    output->mutable_type()->mutable_tensor_type()->set_elem_type(onnx::TensorProto::FLOAT);
-  }
+  b.If("which", "s", {"MatMul", {"r", "w"}}, {"Add", {"r", "r"}});
   b.Node("MatMul", {"s", "v"}, {"y"});
   const fs::path model = Save(b);
   std::string which(16, 0);

@@ -74,6 +74,27 @@ class ModelBuilder {
     for (const auto& output : outputs) node->add_output(output);
     return node;
   }
+  // One branch of an If: a graph of one node that reads from outside.
+  struct Branch {
+    const char* type;
+    std::vector<std::string> inputs;
+  };
+  void If(const std::string& condition, const std::string& output, const Branch& then_branch, const Branch& else_branch) {
+    auto* node = Node("If", {condition}, {output});
+    for (const auto& [name, branch] : {std::pair("then_branch", &then_branch), std::pair("else_branch", &else_branch)}) {
+      auto* attribute = node->add_attribute();
+      attribute->set_name(name);
+      attribute->set_type(onnx::AttributeProto::GRAPH);
+      auto* inner = attribute->mutable_g()->add_node();
+      attribute->mutable_g()->set_name(name);
+      inner->set_op_type(branch->type);
+      for (const auto& input : branch->inputs) inner->add_input(input);
+      inner->add_output(std::string(name) + "_out");
+      auto* result = attribute->mutable_g()->add_output();
+      result->set_name(inner->output(0));
+      result->mutable_type()->mutable_tensor_type()->set_elem_type(onnx::TensorProto::FLOAT);
+    }
+  }
   static void Ints(onnx::NodeProto* node, const std::string& name, const std::vector<int64_t>& values) {
     auto* attribute = node->add_attribute();
     attribute->set_name(name);
