@@ -32,23 +32,6 @@ namespace {
 using SteadyClock = std::chrono::steady_clock;
 using Settings = google::protobuf::RepeatedPtrField<proto::Parameter>;
 
-// The one place where ONNX Runtime's exceptions end.
-template <class Body>
-auto CallOnnxRuntime(ErrorCode code, std::string_view attempt, Body&& body) -> Result<decltype(body())> {
-  try {
-    if constexpr (std::is_void_v<decltype(body())>) {
-      body();
-      return {};
-    } else {
-      return body();
-    }
-  } catch (const std::bad_alloc&) {
-    return Fail(RuntimeError(code, attempt, "std::bad_alloc"));
-  } catch (const std::exception& thrown) {
-    return Fail(RuntimeError(code, attempt, thrown.what()));
-  }
-}
-
 // Made at the first use, so that nothing of the runtime starts in a process that forks others; never destroyed, since
 // other statics may still hold sessions when the process ends.
 Ort::Env& Environment() {
@@ -265,7 +248,7 @@ class OnnxRuntimeSession : public Session {
   // Reads inputs and outputs; before any other call.
   Result<> Describe(const google::protobuf::RepeatedPtrField<proto::InputShape>& pins) {
     std::vector<DeclaredInput> declared;
-    TRY(CallOnnxRuntime(ErrorCode::kRejected, "read the model's inputs", [&] {
+    TRY(CallEngine(ErrorCode::kRejected, "read the model's inputs", [&] {
       const std::vector<std::string> names = session_.GetInputNames();
       for (size_t i = 0; i < names.size(); ++i) declared.push_back(Declare(names[i], session_.GetInputTypeInfo(i)));
       outputs_ = session_.GetOutputNames();
@@ -291,7 +274,7 @@ class OnnxRuntimeSession : public Session {
     TRY(CheckFeed(inputs_, inputs));
     std::vector<Tensor> outputs;
     Result<> taken;
-    TRY(CallOnnxRuntime(ErrorCode::kFailed, "run the model in ONNX Runtime", [&] {
+    TRY(CallEngine(ErrorCode::kFailed, "run the model in ONNX Runtime", [&] {
       std::vector<Ort::Value> values;
       for (const Tensor& input : inputs) values.push_back(input.bytes.empty() ? Copy(input) : Borrow(input));
       const std::vector<Ort::Value> results = session_.Run(Ort::RunOptions{nullptr}, input_names_.data(), values.data(),
@@ -304,7 +287,7 @@ class OnnxRuntimeSession : public Session {
 
   Result<> Bind(const std::vector<Tensor>& inputs) override {
     TRY(CheckFeed(inputs_, inputs));
-    return CallOnnxRuntime(ErrorCode::kFailed, "bind inputs in ONNX Runtime", [&] {
+    return CallEngine(ErrorCode::kFailed, "bind inputs in ONNX Runtime", [&] {
       bound_.clear();
       for (const Tensor& input : inputs) bound_.push_back(Copy(input));
       binding_.emplace(MakeBinding());
@@ -313,7 +296,7 @@ class OnnxRuntimeSession : public Session {
 
   Result<> RunBound() override {
     CHECK_THAT(binding_.has_value());
-    return CallOnnxRuntime(ErrorCode::kFailed, "run the model in ONNX Runtime",
+    return CallEngine(ErrorCode::kFailed, "run the model in ONNX Runtime",
                            [&] { session_.Run(Ort::RunOptions{nullptr}, *binding_); });
   }
 
@@ -322,7 +305,7 @@ class OnnxRuntimeSession : public Session {
     // The threads of one session share its pool, so a second caller fills the gaps of the first and more only queue.
     if (requests == 0) requests = std::min(2u, AllowedCores());
     std::vector<Ort::IoBinding> bindings;
-    TRY(CallOnnxRuntime(ErrorCode::kFailed, "bind inputs in ONNX Runtime", [&] {
+    TRY(CallEngine(ErrorCode::kFailed, "bind inputs in ONNX Runtime", [&] {
       for (uint32_t i = 0; i < requests; ++i) bindings.push_back(MakeBinding());
     }));
 
@@ -339,7 +322,7 @@ class OnnxRuntimeSession : public Session {
       Result<> ran;
       SteadyClock::time_point end;
       do {
-        ran = CallOnnxRuntime(ErrorCode::kFailed, "run the model in ONNX Runtime",
+        ran = CallEngine(ErrorCode::kFailed, "run the model in ONNX Runtime",
                               [&] { session_.Run(Ort::RunOptions{nullptr}, binding); });
         end = SteadyClock::now();
         finished += ran ? 1 : 0;
@@ -351,7 +334,7 @@ class OnnxRuntimeSession : public Session {
     };
     {
       std::vector<std::jthread> threads;
-      auto started = CallOnnxRuntime(ErrorCode::kExhausted, "start threads for inferences", [&] {
+      auto started = CallEngine(ErrorCode::kExhausted, "start threads for inferences", [&] {
         for (Ort::IoBinding& binding : bindings) threads.emplace_back(work, std::ref(binding));
       });
       begin = SteadyClock::now();
@@ -409,7 +392,7 @@ class OnnxRuntimeSession : public Session {
     TRY_ASSIGN(const ScopedFolder folder,
                ScopedFolder::Make(std::filesystem::temp_directory_path(), "hone-optimized-"));
     const std::filesystem::path optimized = folder.path() / "optimized.onnx";
-    TRY(CallOnnxRuntime(ErrorCode::kFailed, "write the optimized model in ONNX Runtime", [&] {
+    TRY(CallEngine(ErrorCode::kFailed, "write the optimized model in ONNX Runtime", [&] {
       Ort::SessionOptions options = MakeOptions(effective_, named_dims_);
       options.SetOptimizedModelFilePath(optimized.c_str());
       options.AddConfigEntry(kOrtSessionOptionsOptimizedModelExternalInitializersFileName, "weights");
@@ -445,7 +428,7 @@ Result<std::unique_ptr<Session>> Load(const Source& source, Settings effective,
     TRY_ASSIGN(named_dims, NamedDims(source.file, pins));
   }
   std::unique_ptr<OnnxRuntimeSession> session;
-  TRY(CallOnnxRuntime(ErrorCode::kRejected, "load the model in ONNX Runtime", [&] {
+  TRY(CallEngine(ErrorCode::kRejected, "load the model in ONNX Runtime", [&] {
     const Ort::SessionOptions options = MakeOptions(effective, named_dims);
     Ort::Session loaded = source.file.empty()
                               ? Ort::Session(Environment(), source.bytes.data(), source.bytes.size(), options)

@@ -31,23 +31,6 @@ namespace {
 using SteadyClock = std::chrono::steady_clock;
 using Settings = google::protobuf::RepeatedPtrField<proto::Parameter>;
 
-// The one place where OpenVINO's exceptions end.
-template <class Body>
-auto CallOpenVino(ErrorCode code, std::string_view attempt, Body&& body) -> Result<decltype(body())> {
-  try {
-    if constexpr (std::is_void_v<decltype(body())>) {
-      body();
-      return {};
-    } else {
-      return body();
-    }
-  } catch (const std::bad_alloc&) {
-    return Fail(RuntimeError(code, attempt, "std::bad_alloc"));
-  } catch (const std::exception& thrown) {
-    return Fail(RuntimeError(code, attempt, thrown.what()));
-  }
-}
-
 // Made at the first use, so that nothing of the runtime starts in a process that forks others; never destroyed, since
 // the runtime's own statics may be gone when ours would be.
 ov::Core& Core() {
@@ -58,7 +41,7 @@ ov::Core& Core() {
 // --- settings --------------------------------------------------------------------------------------------------
 
 const std::vector<std::string>& Devices() {
-  static const std::vector<std::string> devices = CallOpenVino(ErrorCode::kEnvironment, "list OpenVINO's devices", [] {
+  static const std::vector<std::string> devices = CallEngine(ErrorCode::kEnvironment, "list OpenVINO's devices", [] {
                                                     return Core().get_available_devices();
                                                   }).value_or(std::vector<std::string>{});
   return devices;
@@ -326,7 +309,7 @@ class OpenVinoSession : public Session {
 
   Result<std::vector<Tensor>> Run(const std::vector<Tensor>& inputs) override {
     TRY(CheckFeed(inputs_, inputs));
-    return CallOpenVino(ErrorCode::kFailed, "run the model in OpenVINO", [&] {
+    return CallEngine(ErrorCode::kFailed, "run the model in OpenVINO", [&] {
       if (!request_) request_ = compiled_.create_infer_request();
       for (size_t i = 0; i < inputs.size(); ++i)
         request_.set_input_tensor(i, inputs[i].bytes.empty() ? CopyTensor(inputs[i]) : BorrowTensor(inputs[i]));
@@ -340,7 +323,7 @@ class OpenVinoSession : public Session {
 
   Result<> Bind(const std::vector<Tensor>& inputs) override {
     TRY(CheckFeed(inputs_, inputs));
-    return CallOpenVino(ErrorCode::kFailed, "bind inputs in OpenVINO", [&] {
+    return CallEngine(ErrorCode::kFailed, "bind inputs in OpenVINO", [&] {
       bound_.clear();
       for (const Tensor& input : inputs) bound_.push_back(CopyTensor(input));
       if (bound_request_) {
@@ -353,12 +336,12 @@ class OpenVinoSession : public Session {
 
   Result<> RunBound() override {
     CHECK_THAT(bound_request_.operator bool());
-    return CallOpenVino(ErrorCode::kFailed, "run the model in OpenVINO", [&] { bound_request_.infer(); });
+    return CallEngine(ErrorCode::kFailed, "run the model in OpenVINO", [&] { bound_request_.infer(); });
   }
 
   Result<Throughput> RunMany(uint32_t requests, uint32_t duration_ms) override {
     CHECK_THAT(bound_request_.operator bool());
-    return CallOpenVino(ErrorCode::kFailed, "run the model in OpenVINO", [&] {
+    return CallEngine(ErrorCode::kFailed, "run the model in OpenVINO", [&] {
       const uint32_t count =
           requests != 0 ? requests : std::max(1u, compiled_.get_property(ov::optimal_number_of_infer_requests));
       std::vector<ov::InferRequest> pool;
@@ -368,7 +351,7 @@ class OpenVinoSession : public Session {
   }
 
   Result<proto::Execution> Execution() override {
-    return CallOpenVino(ErrorCode::kFailed, "read back what OpenVINO executes", [&] {
+    return CallEngine(ErrorCode::kFailed, "read back what OpenVINO executes", [&] {
       proto::Execution execution;
       execution.set_backend("openvino");
       execution.set_version(ov::get_openvino_version().buildNumber);
@@ -463,7 +446,7 @@ constexpr FormatRow kFormats[] = {
 
 // Those whose reader can really be loaded.
 std::vector<std::string> LoadableFormats() {
-  const std::vector<std::string> frontends = CallOpenVino(ErrorCode::kEnvironment, "list OpenVINO's model readers", [] {
+  const std::vector<std::string> frontends = CallEngine(ErrorCode::kEnvironment, "list OpenVINO's model readers", [] {
                                                return ov::frontend::FrontEndManager().get_available_front_ends();
                                              }).value_or(std::vector<std::string>{});
   std::vector<std::string> formats;
@@ -501,13 +484,13 @@ Result<std::unique_ptr<Session>> LoadInOpenVino(const proto::LocalBundle& model,
   std::shared_ptr<ov::Model> read;
   std::vector<DeclaredInput> declared;
   std::vector<std::string> outputs;
-  TRY(CallOpenVino(ErrorCode::kRejected, "read the model in OpenVINO", [&] {
+  TRY(CallEngine(ErrorCode::kRejected, "read the model in OpenVINO", [&] {
     read = Core().read_model(PathToRead(file).string());
     for (const auto& port : read->inputs()) declared.push_back(Declare(port));
     for (const auto& port : read->outputs()) outputs.push_back(Declare(port).signature.name);
   }));
   TRY_ASSIGN(const std::vector<InputSignature> inputs, PinSignature(declared, options.inputs));
-  return CallOpenVino(ErrorCode::kRejected, "compile the model in OpenVINO", [&]() -> std::unique_ptr<Session> {
+  return CallEngine(ErrorCode::kRejected, "compile the model in OpenVINO", [&]() -> std::unique_ptr<Session> {
     if (!options.inputs.empty()) {
       std::map<ov::Output<ov::Node>, ov::PartialShape> shapes;
       for (size_t i = 0; i < inputs.size(); ++i) shapes[read->input(i)] = TheirShape(inputs[i].dims);

@@ -38,6 +38,23 @@ Result<std::filesystem::path> MainFile(const proto::LocalBundle& model);
 // line, made safe to print.
 Error RuntimeError(ErrorCode code, std::string_view attempt, std::string_view text);
 
+// The one place where the engines' exceptions end.
+template <class Body>
+auto CallEngine(ErrorCode code, std::string_view attempt, Body&& body) -> Result<decltype(body())> {
+  try {
+    if constexpr (std::is_void_v<decltype(body())>) {
+      body();
+      return {};
+    } else {
+      return body();
+    }
+  } catch (const std::bad_alloc&) {
+    return Fail(RuntimeError(code, attempt, "std::bad_alloc"));
+  } catch (const std::exception& thrown) {
+    return Fail(RuntimeError(code, attempt, thrown.what()));
+  }
+}
+
 // Counts by operator type, precision and kernel into an Execution, most frequent first, then by name.
 class KernelCounts {
  public:
