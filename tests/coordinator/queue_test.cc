@@ -69,10 +69,10 @@ TEST(QueueTest, ManyJobsHoldFewProposals) {
   EXPECT_THAT(harness.Query("SELECT count(*) FROM trials"), ElementsAre("40"));
 }
 
-// Every measurement of the second backend crashes until told otherwise.
-struct Fickle {
-  bool broken = true;
-  void Into(FakeWorker& worker) {
+// A job that is over: every measurement of its second backend crashed, and does until told otherwise.
+class FailedJobTest : public testing::Test {
+ protected:
+  void SetUp() override {
     worker.alter = [this](const proto::Lease& lease, proto::Report& report) {
       if (!broken || !lease.has_measure() || lease.measure().backend() != "openvino") return;
       report.clear_result();
@@ -80,7 +80,14 @@ struct Fickle {
       report.set_signal(6);
       report.set_output_tail("assertion failed\n");
     };
+    job = harness.Submit();
+    worker.Work();
   }
+
+  Harness harness;
+  FakeWorker worker = harness.Worker("one");
+  bool broken = true;
+  uint64_t job = 0;
 };
 
 Result<proto::Frame> AskRetry(Harness& harness, uint64_t job, std::optional<uint64_t> trial = {}) {
@@ -90,15 +97,9 @@ Result<proto::Frame> AskRetry(Harness& harness, uint64_t job, std::optional<uint
   }));
 }
 
-TEST(QueueTest, FailedTrialsAreTriedAgainAndTheJobEndsAnew) {
-  Harness harness;
-  auto worker = harness.Worker("one");
-  Fickle fickle;
-  fickle.Into(worker);
-  const uint64_t job = harness.Submit();
-  worker.Work();
+TEST_F(FailedJobTest, FailedTrialsAreTriedAgainAndTheJobEndsAnew) {
   ASSERT_EQ(harness.Job(job).studies(0).counts().failed(), 4U);
-  fickle.broken = false;
+  broken = false;
   const auto retried = AskRetry(harness, job);
   ASSERT_TRUE(retried) << retried.error().message;
   EXPECT_EQ(retried->retry_job_reply().trials(), 4U);
@@ -110,13 +111,7 @@ TEST(QueueTest, FailedTrialsAreTriedAgainAndTheJobEndsAnew) {
   EXPECT_EQ(summary.studies(0).counts().failed(), 0U);
 }
 
-TEST(QueueTest, RetriedTrialThatFailsAgainFailsWithFreshAttempts) {
-  Harness harness;
-  auto worker = harness.Worker("one");
-  Fickle fickle;
-  fickle.Into(worker);
-  const uint64_t job = harness.Submit();
-  worker.Work();
+TEST_F(FailedJobTest, RetriedTrialThatFailsAgainFailsWithFreshAttempts) {
   const auto before = harness.Query("SELECT attempt FROM attempts WHERE outcome = 'crashed'");
   ASSERT_TRUE(AskRetry(harness, job));
   worker.Work();
@@ -124,14 +119,8 @@ TEST(QueueTest, RetriedTrialThatFailsAgainFailsWithFreshAttempts) {
   EXPECT_THAT(harness.Query("SELECT attempt FROM attempts WHERE outcome = 'crashed'"), SizeIs(2 * before.size()));
 }
 
-TEST(QueueTest, OneTrialIsRetriedAlone) {
-  Harness harness;
-  auto worker = harness.Worker("one");
-  Fickle fickle;
-  fickle.Into(worker);
-  const uint64_t job = harness.Submit();
-  worker.Work();
-  fickle.broken = false;
+TEST_F(FailedJobTest, OneTrialIsRetriedAlone) {
+  broken = false;
   const auto trials = harness.Trials(job);
   const auto failed = std::find_if(trials.begin(), trials.end(), [](const auto& trial) { return trial.state() == proto::TRIAL_FAILED; });
   ASSERT_NE(failed, trials.end());
@@ -152,13 +141,7 @@ TEST(QueueTest, RetryWithNothingFailedSaysSo) {
   EXPECT_EQ(AskRetry(harness, 99).error().code, ErrorCode::kNotFound);
 }
 
-TEST(QueueTest, LogHoldsEachAttemptWithItsOutputAndTheCommandThatRepeatsIt) {
-  Harness harness;
-  auto worker = harness.Worker("one");
-  Fickle fickle;
-  fickle.Into(worker);
-  const uint64_t job = harness.Submit();
-  worker.Work();
+TEST_F(FailedJobTest, LogHoldsEachAttemptWithItsOutputAndTheCommandThatRepeatsIt) {
   const auto trials = harness.Trials(job);
   const auto failed = std::find_if(trials.begin(), trials.end(), [](const auto& trial) {
     return trial.state() == proto::TRIAL_FAILED && trial.candidate().pipeline_size() > 0;

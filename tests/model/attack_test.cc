@@ -15,42 +15,17 @@
 #include "common/artifact/bundle.h"
 #include "common/base/digest.h"
 #include "tests/model/support.h"
+#include "tests/support/setting.h"
 #include "worker/model/survey.h"
 
 namespace hone::test {
 namespace {
 
 using ::testing::HasSubstr;
-using Entries = std::vector<std::pair<std::string, std::string>>;
 
 constexpr char kSecret[] = "the secret bytes, 24 all";
 constexpr size_t kWeightBytes = 24;
 static_assert(sizeof kSecret - 1 == kWeightBytes);
-
-onnx::ModelProto Small() {
-  onnx::ModelProto model = Parse(R"(<ir_version: 8, opset_import: ["" : 17]> g (float[2,3] x) => (float[2,3] y) { y = Add(x, w) })");
-  *model.mutable_graph()->add_initializer() = RandomWeights("w", {2, 3}, 1);
-  return model;
-}
-
-onnx::ModelProto External(const Entries& entries) {
-  onnx::ModelProto model = Small();
-  auto& tensor = *model.mutable_graph()->mutable_initializer(0);
-  tensor.clear_raw_data();
-  tensor.set_data_location(onnx::TensorProto::EXTERNAL);
-  for (const auto& [key, value] : entries) {
-    auto* entry = tensor.add_external_data();
-    entry->set_key(key);
-    entry->set_value(value);
-  }
-  return model;
-}
-
-// A number from the environment, for the long form of a test.
-size_t FromEnvironment(const char* name, size_t otherwise) {
-  const char* text = std::getenv(name);
-  return text == nullptr ? otherwise : std::strtoull(text, nullptr, 10);
-}
 
 class AttackTest : public testing::Test {
  protected:
@@ -61,7 +36,7 @@ class AttackTest : public testing::Test {
 
   // Every way in: the intake of a person's model, its bundle, and loading.
   void ExpectRefused(const Entries& entries) {
-    const fs::path file = folder_.Write("m/model.onnx", External(entries).SerializeAsString());
+    const fs::path file = folder_.Write("m/model.onnx", ExternalSum(entries).SerializeAsString());
     const auto named = ExternalFiles(file, HardLinks::refuse);
     EXPECT_FALSE(named.has_value()) << entries.front().second;
     if (!named) {
@@ -71,7 +46,7 @@ class AttackTest : public testing::Test {
     EXPECT_FALSE(bundle.has_value());
   }
   void ExpectNotLoaded(const Entries& entries) {
-    const auto model = LoadOnnx(folder_.Write("m/model.onnx", External(entries).SerializeAsString()));
+    const auto model = LoadOnnx(folder_.Write("m/model.onnx", ExternalSum(entries).SerializeAsString()));
     ASSERT_FALSE(model.has_value()) << entries.front().second;
     EXPECT_EQ(model.error().code, ErrorCode::kRejected);
   }
@@ -100,7 +75,7 @@ TEST_F(AttackTest, HardLinkIsRefusedInAPersonsFolder) {
   fs::create_hard_link(folder_.path() / "secret", folder_.path() / "m/hard");
   ExpectRefused({{"location", "hard"}});
   // Not even where whoever listed the files did not look.
-  const fs::path file = folder_.Write("m/model.onnx", External({{"location", "hard"}}).SerializeAsString());
+  const fs::path file = folder_.Write("m/model.onnx", ExternalSum({{"location", "hard"}}).SerializeAsString());
   const auto bundle = BundleOfModel(file, [](const fs::path&) { return Result<std::vector<std::string>>({"hard"}); });
   ASSERT_FALSE(bundle.has_value());
   EXPECT_THAT(bundle.error().message, HasSubstr("hard links"));
@@ -134,7 +109,7 @@ TEST_F(AttackTest, PlaceInTheSecondHalfOfASplitTensorIsSeen) {
     *half.mutable_t() = tensor;
     return half.SerializeAsString();
   };
-  onnx::TensorProto first = External({{"location", "w.bin"}}).graph().initializer(0);
+  onnx::TensorProto first = ExternalSum({{"location", "w.bin"}}).graph().initializer(0);
   onnx::TensorProto second;
   auto* entry = second.add_external_data();
   entry->set_key("location");
@@ -156,8 +131,8 @@ TEST_F(AttackTest, PlaceInTheSecondHalfOfASplitTensorIsSeen) {
   onnx::NodeProto node;
   node.set_op_type("Constant");
   node.add_output("c");
-  const std::string graph = Small().graph().SerializeAsString() + field(1, node.SerializeAsString() + field(5, merged));
-  onnx::ModelProto shell = Small();
+  const std::string graph = SmallSum().graph().SerializeAsString() + field(1, node.SerializeAsString() + field(5, merged));
+  onnx::ModelProto shell = SmallSum();
   shell.clear_graph();
   const fs::path file = folder_.Write("m/model.onnx", shell.SerializeAsString() + field(7, graph));
   EXPECT_FALSE(ExternalFiles(file).has_value());
@@ -167,7 +142,7 @@ TEST_F(AttackTest, PlaceInTheSecondHalfOfASplitTensorIsSeen) {
 // Somebody swaps the file of weights between itself and ways to the secret while the model is taken in again and again.
 TEST_F(AttackTest, RacerWhoSwapsLinksGetsNothingOut) {
   const fs::path folder = folder_.path() / "m";
-  const fs::path file = folder_.Write("m/model.onnx", External({{"location", "d/w.bin"}, {"length", "24"}}).SerializeAsString());
+  const fs::path file = folder_.Write("m/model.onnx", ExternalSum({{"location", "d/w.bin"}, {"length", "24"}}).SerializeAsString());
   folder_.Write("m/d/w.bin", std::string(kWeightBytes, 'w'));
   folder_.Write("elsewhere/w.bin", kSecret);
   folder_.Write("good", std::string(kWeightBytes, 'w'));
@@ -195,7 +170,7 @@ TEST_F(AttackTest, RacerWhoSwapsLinksGetsNothingOut) {
     }
   });
   using Clock = std::chrono::steady_clock;
-  const auto half = std::chrono::milliseconds(500 * FromEnvironment("HONE_RACE_SECONDS", 2));
+  const auto half = std::chrono::milliseconds(500 * Setting("HONE_RACE_SECONDS", 2));
   size_t looks = 0, taken = 0, loaded = 0, escapes = 0;
   for (const auto end = Clock::now() + half; Clock::now() < end; ++looks) {
     const auto bundle = BundleOfModel(file, [](const fs::path& model) { return ExternalFiles(model, HardLinks::refuse); });
@@ -222,7 +197,7 @@ TEST_F(AttackTest, RacerWhoSwapsLinksGetsNothingOut) {
 // What was damaged is refused by name, or is a model all the same: never a crash.
 TEST_F(AttackTest, EveryMutationIsRejectedByNameOrIsAModel) {
   const std::string bytes = ReadFile(TextAngle(), 64 << 20).value();
-  const size_t mutations = FromEnvironment("HONE_MUTATIONS", 300);
+  const size_t mutations = Setting("HONE_MUTATIONS", 300);
   std::mt19937_64 random(20261121);
   size_t rejected = 0, equal = 0, other = 0;
   for (size_t i = 0; i < mutations; ++i) {
@@ -262,7 +237,7 @@ Result<std::optional<Survey>> SurveyOf(const Folder& folder, const onnx::ModelPr
 }
 
 TEST_F(AttackTest, EveryBoundIsNamedWhereItIsPassed) {
-  onnx::ModelProto model = Small();
+  onnx::ModelProto model = SmallSum();
   model.mutable_graph()->add_node()->set_op_type("Relu");
   model.mutable_graph()->mutable_node(0)->add_attribute()->set_name("a");
   model.mutable_graph()->mutable_node(0)->add_attribute()->set_name("b");

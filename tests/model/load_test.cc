@@ -10,29 +10,8 @@ namespace {
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 
-onnx::ModelProto Small() {
-  onnx::ModelProto model =
-      Parse(R"(<ir_version: 8, opset_import: ["" : 17]> g (float[2,3] x) => (float[2,3] y) { y = Add(x, w) })");
-  *model.mutable_graph()->add_initializer() = RandomWeights("w", {2, 3}, 1);
-  return model;
-}
-
-// The weights of Small in a file of 64 bytes, placed as the entries say.
-onnx::ModelProto External(const std::map<std::string, std::string>& entries) {
-  onnx::ModelProto model = Small();
-  auto& tensor = *model.mutable_graph()->mutable_initializer(0);
-  tensor.clear_raw_data();
-  tensor.set_data_location(onnx::TensorProto::EXTERNAL);
-  for (const auto& [key, value] : entries) {
-    auto* entry = tensor.add_external_data();
-    entry->set_key(key);
-    entry->set_value(value);
-  }
-  return model;
-}
-
-Result<onnx::ModelProto> LoadExternal(const Folder& folder, const std::map<std::string, std::string>& entries) {
-  return LoadOnnx(folder.Write("m/model.onnx", External(entries).SerializeAsString()));
+Result<onnx::ModelProto> LoadExternal(const Folder& folder, const Entries& entries) {
+  return LoadOnnx(folder.Write("m/model.onnx", ExternalSum(entries).SerializeAsString()));
 }
 
 void ExpectRejected(const Result<onnx::ModelProto>& result, const std::string& part) {
@@ -72,7 +51,7 @@ TEST(LoadOnnxTest, FileThatIsSomethingElseIsNotAnOnnxFile) {
 
 TEST(LoadOnnxTest, EveryTruncationIsRejected) {
   const Folder folder;
-  onnx::ModelProto model = Small();
+  onnx::ModelProto model = SmallSum();
   model.set_producer_name("pytorch");
   const std::string bytes = model.SerializeAsString();
   for (size_t size = 1; size < bytes.size(); ++size) {
@@ -85,7 +64,7 @@ TEST(LoadOnnxTest, EveryTruncationIsRejected) {
 
 TEST(LoadOnnxTest, DamageInsideTheGraphIsTold) {
   const Folder folder;
-  onnx::ModelProto model = Small();
+  onnx::ModelProto model = SmallSum();
   std::string bytes = model.SerializeAsString();
   const size_t at = bytes.find("Add");
   bytes.replace(at - 2, 2, "\xff\xff");
@@ -93,7 +72,7 @@ TEST(LoadOnnxTest, DamageInsideTheGraphIsTold) {
 }
 
 TEST(LoadOnnxTest, DeepNestingIsRejected) {
-  onnx::ModelProto model = Small();
+  onnx::ModelProto model = SmallSum();
   onnx::GraphProto graph = model.graph();
   for (int depth = 0; depth < 200; ++depth) {
     onnx::GraphProto outer;
@@ -110,7 +89,7 @@ TEST(LoadOnnxTest, DeepNestingIsRejected) {
 
 TEST(LoadOnnxTest, ModelWithoutGraphOrOpsetIsRejected) {
   const Folder folder;
-  onnx::ModelProto model = Small();
+  onnx::ModelProto model = SmallSum();
   model.clear_opset_import();
   ExpectRejected(LoadOnnx(folder.Write("a.onnx", model.SerializeAsString())), "no opset");
   model.clear_graph();
@@ -120,7 +99,7 @@ TEST(LoadOnnxTest, ModelWithoutGraphOrOpsetIsRejected) {
 TEST(LoadOnnxTest, TensorSizesMustFit) {
   const Folder folder;
   const auto load = [&](const std::function<void(onnx::TensorProto&)>& change) {
-    onnx::ModelProto model = Small();
+    onnx::ModelProto model = SmallSum();
     change(*model.mutable_graph()->mutable_initializer(0));
     return LoadOnnx(folder.Write("model.onnx", model.SerializeAsString()));
   };
@@ -170,7 +149,7 @@ TEST(LoadOnnxTest, ExternalDataIsBroughtIn) {
     EXPECT_EQ(ToFloats(*tensor), values);
   }
   const auto files =
-      ExternalFiles(folder.Write("m/model.onnx", External({{"location", "./sub/w.bin"}}).SerializeAsString()));
+      ExternalFiles(folder.Write("m/model.onnx", ExternalSum({{"location", "./sub/w.bin"}}).SerializeAsString()));
   ASSERT_TRUE(files) << files.error().message;
   EXPECT_THAT(*files, ElementsAre("sub/w.bin"));
 }
@@ -196,7 +175,7 @@ TEST(LoadOnnxTest, ExternalDataOutsideTheFolderIsRejected) {
   ExpectRejected(LoadExternal(folder, {{"location", "gone.bin"}}), "is missing");
   ExpectRejected(LoadExternal(folder, {{"offset", "0"}}), "without a location");
   const auto files =
-      ExternalFiles(folder.Write("m/model.onnx", External({{"location", "up/secret"}}).SerializeAsString()));
+      ExternalFiles(folder.Write("m/model.onnx", ExternalSum({{"location", "up/secret"}}).SerializeAsString()));
   EXPECT_FALSE(files.has_value());
 }
 
@@ -208,14 +187,14 @@ TEST(LoadOnnxTest, ExternalPlacesMustFitTheFileAndTheTensor) {
   ExpectRejected(LoadExternal(folder, {{"location", "w.bin"}, {"offset", "-1"}}), "offset '-1'");
   ExpectRejected(LoadExternal(folder, {{"location", "w.bin"}, {"length", "25"}}), "declares 25");
   ExpectRejected(LoadExternal(folder, {{"location", "w.bin"}, {"length", "12 "}}), "length '12 '");
-  onnx::ModelProto huge = External({{"location", "w.bin"}});
+  onnx::ModelProto huge = ExternalSum({{"location", "w.bin"}});
   huge.mutable_graph()->mutable_initializer(0)->set_dims(0, int64_t{1} << 40);
   ExpectRejected(LoadOnnx(folder.Write("m/model.onnx", huge.SerializeAsString())), "more than");
 }
 
 TEST(LoadOnnxTest, ExternalWeightsCanBeLeftWhereTheyAre) {
   const Folder folder;
-  const auto model = LoadOnnx(folder.Write("m/model.onnx", External({{"location", "w.bin"}}).SerializeAsString()),
+  const auto model = LoadOnnx(folder.Write("m/model.onnx", ExternalSum({{"location", "w.bin"}}).SerializeAsString()),
                               Weights::leave_external);
   ASSERT_TRUE(model) << model.error().message;
   EXPECT_FALSE(ReadTensor(model->graph().initializer(0)).has_value());
@@ -229,8 +208,8 @@ TEST(LoadOnnxTest, NamelessDimensionsAreFreeAndUnrelated) {
 }
 
 TEST(CheckModelTest, InvalidModelsAreRejectedInOneLine) {
-  EXPECT_TRUE(CheckModel(Small()));
-  onnx::ModelProto model = Small();
+  EXPECT_TRUE(CheckModel(SmallSum()));
+  onnx::ModelProto model = SmallSum();
   model.mutable_graph()->mutable_node(0)->set_op_type("NoSuchOperator");
   const auto result = CheckModel(model);
   ASSERT_FALSE(result.has_value());
@@ -240,7 +219,7 @@ TEST(CheckModelTest, InvalidModelsAreRejectedInOneLine) {
 }
 
 TEST(CheckModelTest, OpsetOfTheFutureIsRejected) {
-  onnx::ModelProto model = Small();
+  onnx::ModelProto model = SmallSum();
   SetOpset(model, "", 99);
   const auto result = CheckModel(model);
   ASSERT_FALSE(result.has_value());
@@ -248,7 +227,7 @@ TEST(CheckModelTest, OpsetOfTheFutureIsRejected) {
 }
 
 TEST(CheckModelTest, OperatorsOfOtherDomainsPassWhereTheDomainIsImported) {
-  onnx::ModelProto model = Small();
+  onnx::ModelProto model = SmallSum();
   model.mutable_graph()->mutable_node(0)->set_domain("com.microsoft");
   model.mutable_graph()->mutable_node(0)->set_op_type("BiasGelu");
   EXPECT_FALSE(CheckModel(model));

@@ -22,6 +22,14 @@ Result<proto::BuildResult> Convert(const Folder& input, const Folder& output, co
   return RunPass(TaskFor("openvino_ir", input.path(), output.path(), parameters, pins));
 }
 
+Result<std::unique_ptr<Session>> Load(const proto::BuildResult& made, const Folder& output) {
+  TRY_ASSIGN(const BackendRow* backend, FindBackend("openvino"));
+  proto::LocalBundle bundle;
+  *bundle.mutable_bundle() = made.model();
+  bundle.set_folder(output.path().string());
+  return backend->load(bundle, {});
+}
+
 TEST(OpenvinoIrTest, NamesPinsAndResultsAreThoseOfTheModel) {
   const Folder input;
   const Folder output;
@@ -33,12 +41,7 @@ TEST(OpenvinoIrTest, NamesPinsAndResultsAreThoseOfTheModel) {
   ASSERT_EQ(made->model().files_size(), 2);
   EXPECT_EQ(made->model().files(0).path(), "model.bin");
 
-  const auto backend = FindBackend("openvino");
-  ASSERT_TRUE(backend);
-  proto::LocalBundle bundle;
-  *bundle.mutable_bundle() = made->model();
-  bundle.set_folder(output.path().string());
-  const auto session = (*backend)->load(bundle, {});
+  const auto session = Load(*made, output);
   ASSERT_TRUE(session) << session.error().message;
   ASSERT_EQ((*session)->inputs().size(), 1U);
   EXPECT_EQ((*session)->inputs()[0].name, "x");
@@ -155,12 +158,7 @@ TEST(OpenvinoIrTest, InputThatIsAnOutputTooKeepsBothNames) {
   // Without weights there is one file.
   ASSERT_EQ(made->model().files_size(), 1);
   EXPECT_EQ(made->model().files(0).path(), "model.xml");
-  const auto backend = FindBackend("openvino");
-  ASSERT_TRUE(backend);
-  proto::LocalBundle bundle;
-  *bundle.mutable_bundle() = made->model();
-  bundle.set_folder(output.path().string());
-  const auto session = (*backend)->load(bundle, {});
+  const auto session = Load(*made, output);
   ASSERT_TRUE(session) << session.error().message;
   ASSERT_EQ((*session)->inputs().size(), 2U);
   EXPECT_EQ((*session)->inputs()[1].name, "x");

@@ -38,6 +38,26 @@ onnx::TensorProto RandomWeights(const std::string& name, const std::vector<int64
   return MakeTensor(name, onnx::TensorProto::FLOAT, dims, values);
 }
 
+onnx::ModelProto SmallSum() {
+  onnx::ModelProto model =
+      Parse(R"(<ir_version: 8, opset_import: ["" : 17]> g (float[2,3] x) => (float[2,3] y) { y = Add(x, w) })");
+  *model.mutable_graph()->add_initializer() = RandomWeights("w", {2, 3}, 1);
+  return model;
+}
+
+onnx::ModelProto ExternalSum(const Entries& entries) {
+  onnx::ModelProto model = SmallSum();
+  auto& tensor = *model.mutable_graph()->mutable_initializer(0);
+  tensor.clear_raw_data();
+  tensor.set_data_location(onnx::TensorProto::EXTERNAL);
+  for (const auto& [key, value] : entries) {
+    auto* entry = tensor.add_external_data();
+    entry->set_key(key);
+    entry->set_value(value);
+  }
+  return model;
+}
+
 proto::BuildTask TaskFor(const std::string& pass, const fs::path& folder, const fs::path& output,
                          const Parameters& parameters, const Pins& pins) {
   proto::BuildTask task;

@@ -35,6 +35,11 @@ onnx::ModelProto Parse(const std::string& text);
 onnx::TensorProto RandomWeights(const std::string& name, const std::vector<int64_t>& dims, uint32_t seed,
                                 float spread = 0.5F);
 
+// y = x + w, shapes [2,3], with w inside; and with w in a file, placed as the entries of its external data say.
+using Entries = std::vector<std::pair<std::string, std::string>>;
+onnx::ModelProto SmallSum();
+onnx::ModelProto ExternalSum(const Entries& entries);
+
 using Pins = std::map<std::string, std::vector<int64_t>>;
 using Parameters = std::map<std::string, std::string>;  // Values as YAML scalars.
 
