@@ -233,6 +233,23 @@ Result<std::vector<Explanation>> ExplainStudies(Client& client, const proto::Job
   return explanations;
 }
 
+Result<int> PrintExplanations(const std::string& job_text, const CoordinatorFlags& coordinator, Console& console) {
+  TRY_ASSIGN(const uint64_t number, ParseJob(job_text));
+  TRY_ASSIGN(Client client, ConnectTo(coordinator));
+  TRY_ASSIGN(const proto::JobSummary job, client.Job(number));
+  TRY_ASSIGN(const std::vector<Explanation> explanations, ExplainStudies(client, job));
+  if (console.json) {
+    TRY(console.PrintJson(ExplanationsJson(number, explanations)));
+    return 0;
+  }
+  std::string text;
+  for (size_t i = 0; i < explanations.size(); ++i) {
+    text += (i > 0 ? "\n" : "") + ExplanationText(job.studies(static_cast<int>(i)), explanations[i]);
+  }
+  TRY(console.Print(text));
+  return 0;
+}
+
 Json ExplanationJson(const Explanation& explanation) {
   Json importance = Json::array(), contributions = Json::array(), kept_out = Json::array();
   for (const auto& one : explanation.importance) {

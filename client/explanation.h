@@ -9,6 +9,7 @@
 
 #include "client/client.h"
 #include "client/json_output.h"
+#include "client/remote.h"
 #include "proto/wire.pb.h"
 
 namespace hone {
@@ -50,8 +51,8 @@ Explanation Explain(const proto::JobSummary& job, const proto::StudySummary& stu
 
 // One a study of the job.
 Result<std::vector<Explanation>> ExplainStudies(Client& client, const proto::JobSummary& job);
-// Asks for the job, prints as the console wants it. The exit code is 0.
-Result<int> PrintExplanations(Client& client, uint64_t job, Console& console);
+// Asks the coordinator for the job that a person named, prints as the console wants it. The exit code is 0.
+Result<int> PrintExplanations(const std::string& job, const CoordinatorFlags& coordinator, Console& console);
 
 Json ExplanationJson(const Explanation& explanation);
 // hone.explain/1

@@ -17,12 +17,6 @@ struct ExplainOptions {
   std::optional<uint64_t> target;
 };
 
-Result<int> ExplainJob(const ExplainOptions& options, Console& console) {
-  TRY_ASSIGN(const uint64_t number, ParseJob(options.job));
-  TRY_ASSIGN(Client client, ConnectTo(options.coordinator));
-  return PrintExplanations(client, number, console);
-}
-
 Result<proto::TrialSummary> Named(Client& client, const std::string& name, uint64_t target) {
   TRY_ASSIGN(const JobReference reference, ParseJobReference(name));
   TRY_ASSIGN(const proto::JobSummary job, client.Job(reference.job));
@@ -47,26 +41,11 @@ Result<int> CompareTrials(const ExplainOptions& options, Console& console) {
 
 }  // namespace
 
-Result<int> PrintExplanations(Client& client, uint64_t number, Console& console) {
-  TRY_ASSIGN(const proto::JobSummary job, client.Job(number));
-  TRY_ASSIGN(const std::vector<Explanation> explanations, ExplainStudies(client, job));
-  if (console.json) {
-    TRY(console.PrintJson(ExplanationsJson(number, explanations)));
-    return 0;
-  }
-  std::string text;
-  for (size_t i = 0; i < explanations.size(); ++i) {
-    text += (i > 0 ? "\n" : "") + ExplanationText(job.studies(static_cast<int>(i)), explanations[i]);
-  }
-  TRY(console.Print(text));
-  return 0;
-}
-
 Run DefineExplain(Flags& flags) {
   auto options = std::make_shared<ExplainOptions>();
   flags.Argument("JOB", "number of the job", options->job);
   AddCoordinatorFlag(flags, options->coordinator);
-  return [options](Console& console) { return ExplainJob(*options, console); };
+  return [options](Console& console) { return PrintExplanations(options->job, options->coordinator, console); };
 }
 
 Run DefineCompare(Flags& flags) {

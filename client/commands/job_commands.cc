@@ -103,12 +103,6 @@ Result<int> Follow(const JobCommandOptions& options, Voice voice, Console& conso
   return JobExitCode(*job);
 }
 
-Result<int> Why(const JobCommandOptions& options, Console& console) {
-  TRY_ASSIGN(const uint64_t number, ParseJob(options.job));
-  TRY_ASSIGN(Client client, ConnectTo(options.coordinator));
-  return PrintExplanations(client, number, console);
-}
-
 Result<int> ListJobs(const JobCommandOptions& options, Console& console) {
   TRY_ASSIGN(Client client, ConnectTo(options.coordinator));
   TRY_ASSIGN(const std::vector<proto::JobSummary> jobs, client.Jobs(static_cast<uint32_t>(options.limit.value_or(20))));
@@ -155,7 +149,10 @@ Run DefineStatus(Flags& flags) {
 Run DefineBest(Flags& flags) {
   const auto options = WithJob(flags);
   flags.Toggle("--why", "what ended the search, what each pass bought, what mattered, what kept trials out", options->why);
-  return [options](Console& console) { return options->why ? Why(*options, console) : Show(*options, {BestsJson, BestsText, BestCode}, console); };
+  return [options](Console& console) {
+    return options->why ? PrintExplanations(options->job, options->coordinator, console)
+                        : Show(*options, {BestsJson, BestsText, BestCode}, console);
+  };
 }
 
 Run DefinePareto(Flags& flags) {
