@@ -17,6 +17,9 @@
 #define STBI_MAX_DIMENSIONS 16384
 #pragma GCC diagnostic push
 #pragma GCC diagnostic ignored "-Wunused-function"
+#ifdef HONE_SANITIZED
+#define STBI_NO_SIMD   // GCC 12 does not see the immediate operands of its intrinsics through what UBSan adds.
+#endif
 #include <stb/stb_image.h>
 #pragma GCC diagnostic pop
 
