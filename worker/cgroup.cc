@@ -158,4 +158,17 @@ CgroupLimits ReadCgroupLimits(const fs::path& root) {
   return limits;
 }
 
+std::optional<fs::path> OwnControlGroup(const fs::path& root) {
+  for (const Membership& membership : Memberships(root)) {
+    if (!membership.controllers.empty()) continue;
+    for (const Mount& mount : CgroupMounts(root)) {
+      if (!mount.version2) continue;
+      const fs::path folder = GroupFolders(mount, membership.group).front();
+      std::error_code ignored;
+      if (fs::is_directory(folder, ignored)) return folder;
+    }
+  }
+  return std::nullopt;
+}
+
 }  // namespace hone

@@ -16,4 +16,7 @@ struct CgroupLimits {
 // read limits nothing.
 CgroupLimits ReadCgroupLimits(const std::filesystem::path& root = "/");
 
+// The folder of this process's own group of version 2; nullopt where there is none.
+std::optional<std::filesystem::path> OwnControlGroup(const std::filesystem::path& root = "/");
+
 }  // namespace hone

@@ -196,6 +196,16 @@ TEST_F(CgroupTest, SmallestLimitOnTheWayUpCountsInVersion2) {
   EXPECT_EQ(limits.memory_bytes.value(), 1000000u);
 }
 
+TEST_F(CgroupTest, OwnGroupIsItsFolderInTheMountOfVersion2) {
+  EXPECT_EQ(OwnControlGroup(folder_.path()), std::nullopt);
+  Write("proc/self/cgroup", "4:memory:/other\n0::/outer/inner\n");
+  Write("proc/self/mountinfo",
+        "30 23 0:26 / /sys/fs/cgroup/memory rw - cgroup cgroup rw,memory\n31 23 0:27 /outer /sys/fs/cgroup/unified rw - cgroup2 cgroup2 rw\n");
+  EXPECT_EQ(OwnControlGroup(folder_.path()), std::nullopt);
+  fs::create_directories(Path("sys/fs/cgroup/unified/inner"));
+  EXPECT_EQ(OwnControlGroup(folder_.path()), Path("sys/fs/cgroup/unified/inner"));
+}
+
 TEST_F(CgroupTest, MaxLimitsNothing) {
   Write("proc/self/cgroup", "0::/\n");
   Write("proc/self/mountinfo", "30 23 0:26 / /sys/fs/cgroup rw - cgroup2 cgroup2 rw\n");

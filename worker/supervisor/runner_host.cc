@@ -1,3 +1,4 @@
+#include "worker/supervisor/passed_descriptor.h"
 #include "worker/supervisor/runner_host.h"
 
 #include <fcntl.h>
@@ -39,6 +40,7 @@ constexpr int64_t kKillDeadlineMs = 5000;  // A family that survives SIGKILL so 
 // A SIGKILL that we did not send, at this share of the limit, was the kernel's out-of-memory killer.
 constexpr double kHighMemory = 0.6;
 
+constexpr uint64_t kTasksPerProcess = 8;   // A control group counts threads as well.
 constexpr int64_t kScratchLookMs = 250;    // Between looks at what was written.
 constexpr int64_t kTellWaitingMs = 10 * 60 * 1000;
 constexpr int64_t kReadyDeadlineMs = 60'000;  // A loaded machine links the runtimes slowly.
@@ -215,12 +217,9 @@ class RunnerHost::Zygote {
   // Its process numbers are not ours, and its death is that of all beneath it.
   bool own_namespace() const { return own_namespace_; }
 
-  bool Send(const ZygoteRequest& request) {
-    ssize_t sent = 0;
-    do {
-      sent = send(socket_, &request, sizeof(request), MSG_NOSIGNAL);
-    } while (sent < 0 && errno == EINTR);
-    return sent == static_cast<ssize_t>(sizeof(request));
+  // With a descriptor where it is not negative.
+  bool Send(const ZygoteRequest& request, int descriptor = -1) {
+    return SendWithDescriptor(socket_, &request, sizeof(request), descriptor);
   }
 
   // The next event, if one is there. alive() tells afterwards whether the zygote still listens.
@@ -251,9 +250,11 @@ class RunnerHost::Zygote {
 // One run, from the request to the last member of its family.
 class RunnerHost::Watch {
  public:
-  Watch(Zygote& zygote, uint64_t id, const proto::Task& task, const std::filesystem::path& folder, const RunLimits& limits,
-        const StopSignal& stop)
+  // `group` may be nullptr.
+  Watch(Zygote& zygote, ControlGroup* group, uint64_t id, const proto::Task& task, const std::filesystem::path& folder,
+        const RunLimits& limits, const StopSignal& stop)
       : zygote_(zygote),
+        group_(group),
         id_(id),
         limits_(limits),
         stop_(stop),
@@ -304,7 +305,7 @@ class RunnerHost::Watch {
     if (text.size() >= sizeof(request.folder)) return Fail(ErrorCode::kConfiguration, "the work folder's path is too long: " + text);
     std::memcpy(request.folder, text.data(), text.size());
     started_ms_ = Now();
-    if (!zygote_.Send(request)) {
+    if (!zygote_.Send(request, group_ != nullptr ? group_->entrance() : -1)) {
       zygote_.GiveUp();
       return Fail(ErrorCode::kEnvironment, "the zygote does not answer");
     }
@@ -410,6 +411,7 @@ class RunnerHost::Watch {
     request.kind = ZygoteRequest::kKill;
     request.id = id_;
     if (!zygote_.Send(request)) zygote_.GiveUp();
+    if (group_ != nullptr) group_->Kill();
   }
 
   // The zygote does not answer although it was told to kill: it is replaced.
@@ -425,6 +427,7 @@ class RunnerHost::Watch {
     kill(zygote_.pid(), SIGKILL);
     if (pid_ > 0 && !zygote_.own_namespace()) kill(-pid_, SIGKILL);
     for (const pid_t member : family_) kill(member, SIGKILL);
+    if (group_ != nullptr) group_->Kill();
     ended_ = ZygoteEvent{};
     ended_->status = SIGKILL;  // As wait(2) tells death by a signal.
     if (!end_) {
@@ -473,7 +476,9 @@ class RunnerHost::Watch {
     outcome.end = RunOutcome::End::kCrashed;
     outcome.explanation = fmt::format("the runner was ended by signal {} ({})", outcome.signal, strsignal(outcome.signal));
     const double high = kHighMemory * static_cast<double>(limits_.memory_bytes);
-    if (outcome.signal == SIGKILL && limits_.memory_bytes != 0 && static_cast<double>(outcome.peak_memory_bytes) >= high) {
+    const bool told = group_ != nullptr && group_->OutOfMemoryKills() > 0;
+    const bool likely = limits_.memory_bytes != 0 && static_cast<double>(outcome.peak_memory_bytes) >= high;
+    if (outcome.signal == SIGKILL && (told || likely)) {
       outcome.end = RunOutcome::End::kOutOfMemory;
       outcome.explanation = fmt::format("killed by the system at {}; it was out of memory", HumanBytes(outcome.peak_memory_bytes));
     } else if (IsStopRequest(outcome.signal) && stop_.WaitFor(kStopNotice)) {
@@ -482,6 +487,7 @@ class RunnerHost::Watch {
   }
 
   Zygote& zygote_;
+  ControlGroup* const group_;
   const uint64_t id_;
   const RunLimits& limits_;
   const StopSignal& stop_;
@@ -512,8 +518,19 @@ RunnerHost::~RunnerHost() = default;
 
 Result<std::unique_ptr<RunnerHost>> RunnerHost::Start(const RunnerHostOptions& options) {
   std::unique_ptr<RunnerHost> host(new RunnerHost(options));
+  host->FindGroups();
   TRY(host->EnsureZygote());
   return host;
+}
+
+void RunnerHost::FindGroups() {
+  if ((PartsTurnedOff() & kGroups) != 0) return;
+  auto groups = ControlGroups::Find();
+  if (groups) {
+    groups_ = std::move(*groups);
+  } else {
+    spdlog::debug("runners get no control groups: {}", groups.error().message);
+  }
 }
 
 const Sandbox& RunnerHost::sandbox() const { return sandbox_; }
@@ -532,10 +549,11 @@ Result<> RunnerHost::EnsureZygote() {
   const bool first = !std::exchange(started_, true);
   if (first) {
     sandbox_ = zygote_->sandbox();
+    if (groups_) sandbox_.parts |= kGroups;
     return {};
   }
   // What was told to others about this worker must still hold.
-  if (zygote_->sandbox().Has(sandbox_.parts)) return {};
+  if (zygote_->sandbox().Has(sandbox_.parts & ~kGroups)) return {};
   zygote_.reset();
   return Fail(ErrorCode::kEnvironment, "this machine no longer allows what this worker's runners were confined by", "Start the worker again");
 }
@@ -548,11 +566,28 @@ Result<RunOutcome> RunnerHost::Run(const proto::Task& task, const std::filesyste
   std::filesystem::remove(folder / kOutputFile, ignored);
   TRY(MakeFolder(folder / kScratchFolder));
   TRY(WriteFile(folder / kRequestFile, task.SerializeAsString()));
-  Watch watch(*zygote_, next_id_++, task, folder, limits, stop);
-  auto outcome = watch.Run();
-  if (!watch.never_began() || stop.stopped()) return outcome;
+  bool never_began = false;
+  auto outcome = RunOnce(task, folder, limits, stop, never_began);
+  if (!never_began || stop.stopped()) return outcome;
   TRY(EnsureZygote());  // It died unnoticed since the last run; a second one that dies so soon is the machine's fault.
-  return Watch(*zygote_, next_id_++, task, folder, limits, stop).Run();
+  return RunOnce(task, folder, limits, stop, never_began);
+}
+
+Result<RunOutcome> RunnerHost::RunOnce(const proto::Task& task, const std::filesystem::path& folder, const RunLimits& limits,
+                                       const StopSignal& stop, bool& never_began) {
+  std::unique_ptr<ControlGroup> group;
+  if (groups_) {
+    auto made = groups_->Make({limits.memory_bytes, kTasksPerProcess * limits.processes});
+    if (made) {
+      group = std::move(*made);
+    } else {
+      spdlog::warn("the runner is held by the other walls alone: {}", made.error().message);
+    }
+  }
+  Watch watch(*zygote_, group.get(), next_id_++, task, folder, limits, stop);
+  auto outcome = watch.Run();
+  never_began = watch.never_began();
+  return outcome;
 }
 
 }  // namespace hone

@@ -10,6 +10,7 @@
 
 #include "common/base/result.h"
 #include "proto/work.pb.h"
+#include "worker/supervisor/control_group.h"
 #include "worker/supervisor/sandbox.h"
 #include "worker/supervisor/stop_signal.h"
 
@@ -63,11 +64,15 @@ class RunnerHost {
  private:
   class Zygote;
   class Watch;
+  void FindGroups();
+  Result<RunOutcome> RunOnce(const proto::Task& task, const std::filesystem::path& folder, const RunLimits& limits, const StopSignal& stop,
+                             bool& never_began);
   explicit RunnerHost(const RunnerHostOptions& options);
   Result<> EnsureZygote();
 
   const RunnerHostOptions options_;
   std::unique_ptr<Zygote> zygote_;
+  std::unique_ptr<ControlGroups> groups_;   // nullptr where this machine gives none.
   Sandbox sandbox_;                // Of the first zygote; later ones must allow as much.
   bool started_ = false;
   uint64_t next_id_ = 1;

@@ -54,6 +54,8 @@ constexpr PartRow kParts[] = {
     {kSignals, "signals", "no signals to processes outside",
      "this kernel does not bound signals (Linux 6.12, or process namespaces allowed to this user)"},
     {kNamespaces, "namespaces", "processes, network and IPC of its own", "namespaces are not allowed to this user here"},
+    {kGroups, "groups", "a control group of its own, which ends by one write",
+     "control groups are not delegated to this worker (version 2, Linux 5.14; a service with Delegate=yes)"},
 };
 
 // --- resources and privileges ----------------------------------------------------------------------------------------------------

@@ -29,19 +29,20 @@ inline constexpr uint32_t kSystemCalls = 1 << 1;   // The filter; no network.
 inline constexpr uint32_t kFiles = 1 << 2;         // The view of the file system.
 inline constexpr uint32_t kSignals = 1 << 3;       // No signals to processes outside.
 inline constexpr uint32_t kNamespaces = 1 << 4;    // Of its own: processes, network, IPC.
+inline constexpr uint32_t kGroups = 1 << 5;        // A control group of its own; found by the supervisor (control_group.h).
 
 struct Sandbox {
   uint32_t parts = 0;
 
   bool Has(uint32_t wanted) const { return (parts & wanted) == wanted; }
-  // full: everything but kNamespaces, which is a second wall behind the others; partial: some of it.
+  // full: everything but kNamespaces and kGroups, which are second walls behind the others; partial: some of it.
   SandboxLevel level() const;
   // For people: what stands, and what does not with its reason.
   std::vector<std::string> Applied() const;
   std::vector<std::string> Missing() const;
 };
 
-// Parts that $HONE_SANDBOX_OFF turns off (names as in Applied's first words: privileges, system_calls, files, signals, namespaces,
+// Parts that $HONE_SANDBOX_OFF turns off (names as in Applied's first words: privileges, system_calls, files, signals, namespaces, groups,
 // separated by commas), for a driver that does not work behind them. They count as missing.
 uint32_t PartsTurnedOff();
 

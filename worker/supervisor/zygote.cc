@@ -23,7 +23,9 @@
 
 #include "common/base/clock.h"
 #include "common/base/file.h"
+#include "common/base/open_file.h"
 #include "common/transport/transport.h"
+#include "worker/supervisor/passed_descriptor.h"
 #include "worker/supervisor/process_tree.h"
 #include "worker/supervisor/sandbox.h"
 
@@ -73,11 +75,13 @@ proto::TaskResult Refusal(const Error& error) {
 }
 
 // The life of a runner. It ends by _exit: destructors of runtimes that were interrupted in the middle have nothing to add.
-[[noreturn]] void RunnerMain(const std::string& folder, pid_t zygote, TaskFunction task, const Sandbox& promised, uint32_t standing) {
+[[noreturn]] void RunnerMain(const std::string& folder, int group, pid_t zygote, TaskFunction task, const Sandbox& promised,
+                             uint32_t standing) {
   setsid();
   prctl(PR_SET_PDEATHSIG, SIGKILL);
   if (getppid() != zygote) _exit(kRunnerBroken);  // It died before the line above.
   RedirectStreams(folder);
+  if (group >= 0 && write(group, "0", 1) != 1) RunnerFailed(fmt::format("join the control group: {}", std::strerror(errno)));
   close_range(3, ~0U, 0);
   RestoreSignals();
   const std::string scratch = folder + "/" + kScratchFolder;
@@ -146,21 +150,22 @@ class Zygote {
 
   bool HandleRequest() {
     ZygoteRequest request;
-    const ssize_t got = recv(socket_, &request, sizeof(request), MSG_DONTWAIT);
+    Descriptor group;
+    const ssize_t got = ReceiveWithDescriptor(socket_, &request, sizeof(request), group);
     if (got < 0) return errno == EAGAIN || errno == EINTR;
     if (got != static_cast<ssize_t>(sizeof(request))) return false;  // 0: the supervisor is gone.
-    if (request.kind == ZygoteRequest::kRun) return StartRunner(request);
+    if (request.kind == ZygoteRequest::kRun) return StartRunner(request, group.get());
     for (const auto& [pid, id] : runners_) {
       if (id == request.id) KillGroup(pid);
     }
     return true;
   }
 
-  bool StartRunner(const ZygoteRequest& request) {
+  bool StartRunner(const ZygoteRequest& request, int group) {
     const std::string folder(request.folder, strnlen(request.folder, sizeof(request.folder)));
     const pid_t self = getpid();
     const pid_t pid = fork();
-    if (pid == 0) RunnerMain(folder, self, task_, sandbox_, standing_);
+    if (pid == 0) RunnerMain(folder, group, self, task_, sandbox_, standing_);
     ZygoteEvent event;
     event.id = request.id;
     if (pid < 0) {

@@ -1,6 +1,6 @@
 // The zygote: a process without threads that forks a runner for each task, so that loading the runtimes' libraries is paid once.
 //
-//   supervisor --(SOCK_SEQPACKET: run, kill)--> zygote --fork--> runner (own session and process group) --> what it forks
+//   supervisor --(SOCK_SEQPACKET: run [+ the entrance of a control group], kill)--> zygote --fork--> runner (own session and process group) --> what it forks
 //              <--(started, ended, refused)----
 //
 // The zygote is the subreaper of everything that runners fork, so a process that leaves its group or outlives its parent comes back to
