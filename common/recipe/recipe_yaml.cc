@@ -14,10 +14,13 @@
 #include "common/base/strings.h"
 #include "common/recipe/metrics.h"
 #include "common/recipe/value.h"
+#include "common/recipe/yaml_reader.h"
 #include "common/recipe/yaml_tree.h"
 
 namespace hone {
 namespace {
+
+using namespace yaml;
 
 constexpr int64_t kMaxDimension = std::numeric_limits<int32_t>::max();
 constexpr size_t kMaxRank = 16;
@@ -26,193 +29,6 @@ constexpr size_t kMaxChannels = 64;
 constexpr int64_t kMaxTrials = 1'000'000;
 constexpr int64_t kMaxPairs = 100'000;
 constexpr int64_t kMaxFinalists = 1000;
-constexpr int64_t kMaxMilliseconds = int64_t{3650} * 86'400'000;  // Ten years.
-constexpr size_t kMaxTextBytes = 4096;
-constexpr size_t kShownBytes = 80;                                // Of a person's text in a message.
-
-// What every reader needs to know.
-struct Context {
-  std::string file;
-  std::string accuracy_metric;   // Of accuracy.metric, wherever it stands in the text.
-};
-
-std::string Shown(std::string_view text) { return Printable(text, kShownBytes); }
-
-tl::unexpected<Error> FailAt(const Context& context, YamlPlace place, std::string message, std::string remedy = {}) {
-  return Fail(Error{ErrorCode::kRejected, std::move(message), std::move(remedy), context.file, place.line, place.column});
-}
-
-tl::unexpected<Error> FailAt(const Context& context, YamlPlace place, const Error& error) {
-  return FailAt(context, place, error.message, error.remedy);
-}
-
-proto::Position PositionOf(const Context& context, YamlPlace place) {
-  proto::Position position;
-  position.set_file(context.file);
-  position.set_line(place.line);
-  position.set_column(place.column);
-  return position;
-}
-
-const char* ScalarKind(const YamlNode& node) {
-  if (!node.plain) return "a text";
-  switch (ParseValue(node.text).kind_case()) {
-    case proto::Value::kBoolean: return "a truth value";
-    case proto::Value::kInteger:
-    case proto::Value::kReal: return "a number";
-    default: return "a text";
-  }
-}
-
-const char* KindOf(const YamlNode& node) {
-  switch (node.kind) {
-    case YamlNode::Kind::kNull: return "empty";
-    case YamlNode::Kind::kList: return "a list";
-    case YamlNode::Kind::kMap: return "a map";
-    case YamlNode::Kind::kScalar: break;
-  }
-  return ScalarKind(node);
-}
-
-// what: "'trials'", "an item of 'tags'"; wanted: "a whole number".
-tl::unexpected<Error> WrongKind(const Context& context, const YamlNode& node, const std::string& what, const std::string& wanted) {
-  const bool show = node.kind == YamlNode::Kind::kScalar;
-  return FailAt(context, node.place,
-                fmt::format("{} must be {}, is {}", what, wanted, show ? fmt::format("{} '{}'", KindOf(node), Shown(node.text)) : KindOf(node)));
-}
-
-std::string Quoted(const std::string& name) { return "'" + Shown(name) + "'"; }
-
-// --- single values ---------------------------------------------------------------------------------------------
-
-Result<std::string> ReadText(const Context& context, const YamlNode& node, const std::string& what, const std::string& wanted = "a text") {
-  if (node.kind != YamlNode::Kind::kScalar) return WrongKind(context, node, what, wanted);
-  if (node.text.empty()) return FailAt(context, node.place, what + " must not be empty");
-  if (node.text.size() > kMaxTextBytes) return FailAt(context, node.place, fmt::format("{} has more than {} bytes", what, kMaxTextBytes));
-  return node.text;
-}
-
-Result<int64_t> ReadInteger(const Context& context, const YamlNode& node, const std::string& what, int64_t low, int64_t high) {
-  const proto::Value value = node.kind == YamlNode::Kind::kScalar && node.plain ? ParseValue(node.text) : proto::Value();
-  if (value.kind_case() != proto::Value::kInteger) return WrongKind(context, node, what, "a whole number");
-  if (value.integer() < low) return FailAt(context, node.place, fmt::format("{} must be at least {}, is {}", what, low, value.integer()));
-  if (value.integer() > high) return FailAt(context, node.place, fmt::format("{} must be at most {}, is {}", what, high, value.integer()));
-  return value.integer();
-}
-
-Result<double> ReadReal(const Context& context, const YamlNode& node, const std::string& what) {
-  const proto::Value value = node.kind == YamlNode::Kind::kScalar && node.plain ? ParseValue(node.text) : proto::Value();
-  const bool number = value.kind_case() == proto::Value::kInteger || value.kind_case() == proto::Value::kReal;
-  if (!number) return WrongKind(context, node, what, "a number");
-  if (!std::isfinite(RealOf(value))) return FailAt(context, node.place, fmt::format("{} must be a finite number, is {}", what, Shown(node.text)));
-  return RealOf(value);
-}
-
-Result<bool> ReadBool(const Context& context, const YamlNode& node, const std::string& what) {
-  const proto::Value value = node.kind == YamlNode::Kind::kScalar && node.plain ? ParseValue(node.text) : proto::Value();
-  if (value.kind_case() != proto::Value::kBoolean) return WrongKind(context, node, what, "true or false");
-  return value.boolean();
-}
-
-Result<uint64_t> ReadMilliseconds(const Context& context, const YamlNode& node, const std::string& what) {
-  TRY_ASSIGN(const std::string text, ReadText(context, node, what, "a duration like 90s, 20m or 1h30m"));
-  const auto ms = ParseDuration(text);
-  if (!ms) return FailAt(context, node.place, fmt::format("{}: {}", what, ms.error().message), ms.error().remedy);
-  if (*ms < 1) return FailAt(context, node.place, what + " must be longer than nothing");
-  if (*ms > kMaxMilliseconds) return FailAt(context, node.place, what + " must be at most ten years");
-  return static_cast<uint64_t>(*ms);
-}
-
-Result<uint64_t> ReadBytes(const Context& context, const YamlNode& node, const std::string& what) {
-  TRY_ASSIGN(const std::string text, ReadText(context, node, what, "a size like 512MB or 2GiB"));
-  const auto bytes = ParseBytes(text);
-  if (!bytes) return FailAt(context, node.place, fmt::format("{}: {}", what, bytes.error().message), bytes.error().remedy);
-  if (*bytes < 1) return FailAt(context, node.place, what + " must be more than nothing");
-  return *bytes;
-}
-
-bool IsOverflownNumber(const std::string& text) {
-  if (text.empty() || text.find_first_not_of("+-.0123456789eE") != std::string::npos) return false;
-  char* end = nullptr;
-  const double number = std::strtod(text.c_str(), &end);
-  return *end == '\0' && std::isinf(number);
-}
-
-// A value of a parameter, as the pass will get it: the words of YAML unquoted, a text quoted.
-Result<proto::Value> ReadValue(const Context& context, const YamlNode& node, const std::string& what) {
-  if (node.kind != YamlNode::Kind::kScalar) return WrongKind(context, node, what, "a single value");
-  if (node.text.size() > kMaxTextBytes) return FailAt(context, node.place, fmt::format("{} has more than {} bytes", what, kMaxTextBytes));
-  if (!node.plain) return TextValue(node.text);
-  proto::Value value = ParseValue(node.text);
-  if (value.kind_case() == proto::Value::kReal && !std::isfinite(value.real())) {
-    return FailAt(context, node.place, fmt::format("{} must be a finite number, is {}", what, Shown(node.text)));
-  }
-  // A number that no double holds would read as text; nobody means that.
-  if (value.kind_case() == proto::Value::kText && IsOverflownNumber(node.text)) {
-    return FailAt(context, node.place, fmt::format("{} is beyond what a number holds: {}", what, Shown(node.text)));
-  }
-  return value;
-}
-
-// One of a few words.
-template <class T, size_t N>
-Result<T> ReadWord(const Context& context, const YamlNode& node, const std::string& what, const std::array<std::pair<const char*, T>, N>& words) {
-  std::vector<std::string> names;
-  for (const auto& [name, value] : words) names.emplace_back(name);
-  TRY_ASSIGN(const std::string text, ReadText(context, node, what, "one of " + Join(names, ", ")));
-  for (const auto& [name, value] : words) {
-    if (text == name) return value;
-  }
-  return FailAt(context, node.place, fmt::format("{} must be one of {}, is '{}'{}", what, Join(names, ", "), Shown(text), DidYouMean(text, names)));
-}
-
-// --- sections --------------------------------------------------------------------------------------------------
-
-template <class Message>
-struct KeyRow {
-  const char* key;
-  Result<> (*read)(const Context& context, const YamlEntry& entry, Message* message);
-};
-
-template <class Message>
-using Section = std::vector<KeyRow<Message>>;
-
-template <class Message>
-std::vector<std::string> KeysOf(const Section<Message>& rows) {
-  std::vector<std::string> keys;
-  for (const KeyRow<Message>& row : rows) keys.emplace_back(row.key);
-  return keys;
-}
-
-// where: "'data'" or "the recipe".
-template <class Message>
-Result<> ReadSection(const Context& context, const YamlNode& node, const std::string& where, const Section<Message>& rows, Message* message) {
-  const std::vector<std::string> keys = KeysOf(rows);
-  if (node.kind != YamlNode::Kind::kMap) return WrongKind(context, node, where, fmt::format("a map with the keys {}", Join(keys, ", ")));
-  for (const YamlEntry& entry : node.entries) {
-    const auto row = std::find_if(rows.begin(), rows.end(), [&](const KeyRow<Message>& candidate) { return entry.key == candidate.key; });
-    if (row == rows.end()) {
-      return FailAt(context, entry.place, fmt::format("unknown key {} in {}{}", Quoted(entry.key), where, DidYouMean(entry.key, keys)),
-                    "Known here are " + Join(keys, ", "));
-    }
-    if (entry.value.kind == YamlNode::Kind::kNull) {
-      return FailAt(context, entry.place, fmt::format("'{}' has no value", entry.key), "Give it one or leave the key out");
-    }
-    TRY(row->read(context, entry, message));
-  }
-  return {};
-}
-
-const YamlEntry* FindEntry(const YamlNode& node, std::string_view key) {
-  const auto found = std::find_if(node.entries.begin(), node.entries.end(), [&](const YamlEntry& entry) { return entry.key == key; });
-  return found == node.entries.end() ? nullptr : &*found;
-}
-
-Result<> CheckList(const Context& context, const YamlEntry& entry, const std::string& wanted) {
-  if (entry.value.kind != YamlNode::Kind::kList) return WrongKind(context, entry.value, Quoted(entry.key), wanted);
-  if (entry.value.items.empty()) return FailAt(context, entry.place, fmt::format("{} must not be empty", Quoted(entry.key)));
-  return {};
-}
 
 // --- inputs ----------------------------------------------------------------------------------------------------
 
