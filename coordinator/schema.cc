@@ -1,13 +1,10 @@
 #include "coordinator/schema.h"
 
-#include <fmt/format.h>
-
-#include <filesystem>
-
 namespace hone {
 namespace {
 
-constexpr int64_t kApplicationId = 0x686f6e65;  // "hone"
+constexpr DatabaseOwner kOwner = {0x686f6e65, "hone", "Give another --data folder.",  // "hone"
+                                  "Start the hone-coordinator that wrote it, or a newer one."};
 
 constexpr Migration kMigrations[] = {
     {1, R"sql(
@@ -223,55 +220,10 @@ INSERT INTO counters VALUES ('events_dropped', 0);
 )sql"},
 };
 
-Result<int64_t> Pragma(Database& database, const std::string& name) {
-  int64_t value = 0;
-  TRY(database.Each("PRAGMA " + name, [&](const Row& row) { value = row.Int(0); }));
-  return value;
-}
-
-// Somebody else's SQLite file must not be written into.
-Result<> CheckOwner(Database& database) {
-  TRY_ASSIGN(const int64_t owner, Pragma(database, "application_id"));
-  if (owner == kApplicationId) return {};
-  int64_t tables = 0;
-  TRY(database.Each("SELECT count(*) FROM sqlite_schema", [&](const Row& row) { tables = row.Int(0); }));
-  if (owner == 0 && tables == 0) return {};
-  return Fail(ErrorCode::kConfiguration, fmt::format("{} is no database of hone", database.path().string()),
-              "Give another --data folder.");
-}
-
-Result<> Backup(Database& database, int64_t version) {
-  const std::string copy = fmt::format("{}.schema-{}", database.path().string(), version);
-  std::error_code ignored;
-  std::filesystem::remove(copy, ignored);
-  return database.Run("VACUUM INTO ?", copy);
-}
-
 }  // namespace
 
 std::span<const Migration> Migrations() { return kMigrations; }
 
-Result<> Migrate(Database& database, std::span<const Migration> migrations) {
-  TRY(CheckOwner(database));
-  TRY_ASSIGN(int64_t version, Pragma(database, "user_version"));
-  const int64_t last = migrations.empty() ? 0 : migrations.back().version;
-  if (version > last) {
-    return Fail(ErrorCode::kConfiguration,
-                fmt::format("{} has schema {}, this program knows up to {}", database.path().string(), version, last),
-                "Start the hone-coordinator that wrote it, or a newer one.");
-  }
-  if (version > 0 && version < last) TRY(Backup(database, version));
-  for (const Migration& migration : migrations) {
-    if (migration.version <= version) continue;
-    const auto applied = database.Script(fmt::format("BEGIN IMMEDIATE; {} PRAGMA application_id={}; PRAGMA user_version={}; COMMIT;",
-                                                     migration.sql, kApplicationId, migration.version));
-    if (!applied) {
-      if (database.InTransaction()) TRY(database.Script("ROLLBACK"));
-      return FailWith(fmt::format("bring the database to schema {}", migration.version), applied.error());
-    }
-    version = migration.version;
-  }
-  return {};
-}
+Result<> Migrate(Database& database, std::span<const Migration> migrations) { return Migrate(database, migrations, kOwner); }
 
 }  // namespace hone

@@ -1,4 +1,4 @@
-#include "coordinator/sqlite.h"
+#include "common/sqlite/database.h"
 
 #include <fmt/format.h>
 
