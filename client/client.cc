@@ -68,6 +68,7 @@ Result<proto::SubmitJobReply> Client::Submit(const Submission& submission, const
   std::vector<const proto::LocalBundle*> bundles = {&submission.model};
   if (submission.calibration) bundles.push_back(&submission.calibration->data());
   if (submission.evaluation) bundles.push_back(&submission.evaluation->data());
+  if (submission.baseline) bundles.push_back(&submission.baseline->model);
   for (const proto::LocalBundle* bundle : bundles) {
     TRY(UploadBundle(*dialer_, bundle->bundle(), bundle->folder(), transfer));
   }
@@ -78,6 +79,12 @@ Result<proto::SubmitJobReply> Client::Submit(const Submission& submission, const
   *submit.mutable_model() = submission.model.bundle();
   if (submission.calibration) *submit.mutable_calibration() = ToWire(*submission.calibration);
   if (submission.evaluation) *submit.mutable_evaluation() = ToWire(*submission.evaluation);
+  if (submission.baseline) {
+    proto::PinnedBaseline& baseline = *submit.mutable_baseline();
+    *baseline.mutable_model() = submission.baseline->model.bundle();
+    baseline.set_backend(submission.baseline->backend);
+    baseline.mutable_settings()->Add(submission.baseline->settings.begin(), submission.baseline->settings.end());
+  }
   submit.set_name(submission.name);
   submit.set_priority(submission.priority);
   submit.set_request(submission.request.empty() ? RandomKey() : submission.request);

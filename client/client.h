@@ -27,6 +27,13 @@ class Client {
     proto::LocalBundle model;
     std::optional<proto::LocalData> calibration;
     std::optional<proto::LocalData> evaluation;
+    // What trials are measured against; absent: the model itself on the reference backend.
+    struct Baseline {
+      proto::LocalBundle model;
+      std::string backend;
+      std::vector<proto::Parameter> settings;   // Ordered by name.
+    };
+    std::optional<Baseline> baseline = {};
     std::string name;
     int32_t priority = 0;     // Higher ones go first.
     std::string request;      // Idempotency key; "" = a fresh one.

@@ -107,9 +107,11 @@ Result<> Scheduler::AdvanceJob(ActiveJob& job) {
 
 Result<> Scheduler::AdvanceStudy(ActiveJob& job, ActiveStudy& study) {
   if (study.trials == 0) {
-    proto::Candidate baseline;
-    baseline.set_backend(ReferenceBackend(study.record.catalogue)->name());
-    TRY(CreateTrial(job, study, std::move(baseline)));
+    const proto::PinnedBaseline baseline = BaselineOf(job, study);
+    proto::Candidate candidate;
+    candidate.set_backend(baseline.backend());
+    *candidate.mutable_settings() = baseline.settings();
+    TRY(CreateTrial(job, study, std::move(candidate)));
   }
   std::vector<uint64_t> numbers;
   for (const auto& [number, trial] : study.active) numbers.push_back(number);
@@ -169,7 +171,7 @@ Result<> Scheduler::CreateTrial(ActiveJob& job, ActiveStudy& study, proto::Candi
   ActiveTrial trial;
   trial.record.key = {job.record.id, study.record.study, study.trials};
   trial.record.candidate = std::move(candidate);
-  trial.record.model = job.record.model;
+  trial.record.model = study.trials == 0 ? BaselineOf(job, study).model() : job.record.model;
   trial.record.created_unix_ms = clock_.UnixMs();
   TRY(store_.InsertTrial(trial.record));
   if (study.trials > 0) study.observations.push_back(ObservationOf(job, study, trial.record));

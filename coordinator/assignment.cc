@@ -99,12 +99,12 @@ std::vector<Scheduler::Piece> Scheduler::PendingOf(const ActiveJob& job, std::se
   return pieces;
 }
 
-Scheduler::Piece Scheduler::MeasurePiece(const ActiveJob&, const ActiveStudy& study, const ActiveTrial& trial) const {
+Scheduler::Piece Scheduler::MeasurePiece(const ActiveJob& job, const ActiveStudy& study, const ActiveTrial& trial) const {
   Piece piece;
   piece.kind = trial.kind;
   piece.trial = trial.record.key;
   piece.need.tags = study.record.tags;
-  piece.need.backends = {trial.record.candidate.backend(), ReferenceBackend(study.record.catalogue)->name()};
+  piece.need.backends = {trial.record.candidate.backend(), BaselineBackend(job, study)};
   piece.preferred_tags = study.record.tags;
   piece.input = BundleId(trial.record.model);
   piece.history = &trial.history;

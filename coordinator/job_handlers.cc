@@ -63,15 +63,20 @@ Result<> CheckSubmission(const FileStore& artifacts, const proto::SubmitJob& sub
   TRY(CheckStored(artifacts, "model", submit.model()));
   if (submit.has_calibration()) TRY(CheckStored(artifacts, "calibration data", submit.calibration().bundle()));
   if (submit.has_evaluation()) TRY(CheckStored(artifacts, "evaluation data", submit.evaluation().bundle()));
+  if (submit.has_baseline()) {
+    TRY(CheckStored(artifacts, "baseline", submit.baseline().model()));
+    if (submit.baseline().backend().empty()) return Fail(ErrorCode::kRejected, "the baseline's backend is not given");
+  }
+  const size_t models = submit.model().ByteSizeLong() + std::max(submit.model().ByteSizeLong(), submit.baseline().ByteSizeLong());
   const size_t data = std::max(submit.calibration().ByteSizeLong(), submit.evaluation().ByteSizeLong());
-  if (2 * submit.model().ByteSizeLong() + data + submit.recipe().ByteSizeLong() > kMaxLeaseBytes) {
+  if (models + data + submit.recipe().ByteSizeLong() > kMaxLeaseBytes) {
     return Fail(ErrorCode::kRejected, "model and data have too many files for one message", "Pack the data into an .npz file.");
   }
   return {};
 }
 
 PlanInputs InputsOf(const proto::SubmitJob& submit) {
-  return {submit.model().format(), submit.has_calibration(), submit.has_evaluation()};
+  return {submit.model().format(), submit.has_calibration(), submit.has_evaluation(), submit.baseline().backend()};
 }
 
 std::string PlanText(const StudyPlan& plan) {
@@ -114,12 +119,14 @@ Result<Coordinator::Answer> Coordinator::HandleSubmitJob(const Request& request,
   job.model = submit.model();
   if (submit.has_calibration()) job.calibration = submit.calibration();
   if (submit.has_evaluation()) job.evaluation = submit.evaluation();
+  if (submit.has_baseline()) job.baseline = submit.baseline();
   job.priority = std::clamp(submit.priority(), -kHighestPriority, kHighestPriority);
   job.owner = request.identity.name;
   job.created_unix_ms = clock_.UnixMs();
   TRY(store_.NoteBundle(job.model, job.created_unix_ms));
   if (job.calibration) TRY(store_.NoteBundle(job.calibration->bundle(), job.created_unix_ms));
   if (job.evaluation) TRY(store_.NoteBundle(job.evaluation->bundle(), job.created_unix_ms));
+  if (job.baseline) TRY(store_.NoteBundle(job.baseline->model(), job.created_unix_ms));
   TRY_ASSIGN(job.id, store_.InsertJob(job));
   proto::SubmitJobReply& answer = *reply->mutable_submit_job_reply();
   answer.set_job(job.id);

@@ -161,6 +161,18 @@ const proto::BackendInfo* ReferenceBackend(const proto::Catalogue& catalogue) {
   return nullptr;
 }
 
+const std::string& BaselineBackend(const ActiveJob& job, const ActiveStudy& study) {
+  return job.record.baseline ? job.record.baseline->backend() : ReferenceBackend(study.record.catalogue)->name();
+}
+
+proto::PinnedBaseline BaselineOf(const ActiveJob& job, const ActiveStudy& study) {
+  if (job.record.baseline) return *job.record.baseline;
+  proto::PinnedBaseline baseline;
+  *baseline.mutable_model() = job.record.model;
+  baseline.set_backend(BaselineBackend(job, study));
+  return baseline;
+}
+
 uint64_t StudySeed(uint64_t job_seed, uint32_t study) {
   // splitmix64 (Steele, Lea, Flood 2014), so that studies of one job search independently.
   uint64_t state = job_seed + 0x9e3779b97f4a7c15ULL * (uint64_t{study} + 1);

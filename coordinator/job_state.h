@@ -103,6 +103,10 @@ const proto::PassInfo* FindPass(const proto::Catalogue& catalogue, const std::st
 // The backend that baselines run on; nullptr if the catalogue has none.
 const proto::BackendInfo* ReferenceBackend(const proto::Catalogue& catalogue);
 
+// What a job's trials are measured against: what was given with it, else its own model on the reference backend.
+proto::PinnedBaseline BaselineOf(const ActiveJob& job, const ActiveStudy& study);
+const std::string& BaselineBackend(const ActiveJob& job, const ActiveStudy& study);
+
 // Trials of the study's budget that the search leaves to racing the best few: those of auto, but none where the budget holds the whole space.
 uint64_t ReserveOf(const proto::Search& search, const StudyRecord& study);
 

@@ -52,6 +52,7 @@ struct JobRecord {
   proto::Bundle model;
   std::optional<proto::Data> calibration;
   std::optional<proto::Data> evaluation;
+  std::optional<proto::PinnedBaseline> baseline;  // Absent: the model itself on the reference backend.
   std::string error;
   int64_t created_unix_ms = 0;
   int64_t finished_unix_ms = 0;

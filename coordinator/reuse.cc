@@ -28,7 +28,7 @@ const std::string& Scheduler::MeasureKey(const ActiveJob& job, const ActiveStudy
     work.mutable_evaluation()->mutable_bundle()->Clear();
     work.mutable_evaluation()->mutable_bundle()->set_main(id);
   }
-  const std::string models = fmt::format("{}\n{}\n", BundleId(trial.record.model), BundleId(job.record.model));
+  const std::string models = fmt::format("{}\n{}\n", BundleId(trial.record.model), BundleId(BaselineOf(job, study).model()));
   trial.measure_key = DigestOf(models + work.SerializeAsString());
   return trial.measure_key;
 }

@@ -185,8 +185,10 @@ proto::MeasureWork Scheduler::MeasureWorkOf(const ActiveJob& job, const ActiveSt
   *work.mutable_model() = trial.record.model;
   work.set_backend(trial.record.candidate.backend());
   *work.mutable_settings() = trial.record.candidate.settings();
-  *work.mutable_baseline_model() = job.record.model;
-  work.set_baseline_backend(ReferenceBackend(study.record.catalogue)->name());
+  const proto::PinnedBaseline baseline = BaselineOf(job, study);
+  *work.mutable_baseline_model() = baseline.model();
+  work.set_baseline_backend(baseline.backend());
+  *work.mutable_baseline_settings() = baseline.settings();
   work.set_is_baseline(is_baseline);
   for (const proto::PassStep& step : trial.record.candidate.pipeline()) {
     const proto::PassInfo* pass = FindPass(study.record.catalogue, step.pass());

@@ -218,6 +218,10 @@ ALTER TABLE attempts ADD COLUMN forgiven INTEGER NOT NULL DEFAULT 0;
 CREATE INDEX attempts_open ON attempts (attempt) WHERE outcome = 'open';
 INSERT INTO counters VALUES ('events_dropped', 0);
 )sql"},
+    // Jobs that are measured against something else than their own model.
+    {4, R"sql(
+ALTER TABLE jobs ADD COLUMN baseline TEXT;
+)sql"},
 };
 
 }  // namespace

@@ -8,8 +8,9 @@
 namespace hone {
 namespace {
 
-std::optional<std::string> JsonOf(const std::optional<proto::Data>& data) {
-  return data ? std::optional<std::string>(ToJson(*data)) : std::nullopt;
+template <class Message>
+std::optional<std::string> JsonOf(const std::optional<Message>& message) {
+  return message ? std::optional<std::string>(ToJson(*message)) : std::nullopt;
 }
 
 // A row as read, before its JSON texts are parsed outside the query's callback.
@@ -67,20 +68,20 @@ Result<std::vector<TrialRecord>> ParseAll(std::vector<TrialRow> rows) {
 
 Result<uint64_t> Store::InsertJob(const JobRecord& job) {
   const std::optional<std::string> request = job.request.empty() ? std::nullopt : std::optional<std::string>(job.request);
-  TRY(database_.Run("INSERT INTO jobs (name, request, state, recipe, model, model_id, calibration, evaluation, created_unix_ms, owner, priority) "
-                    "VALUES (?,?,?,?,?,?,?,?,?,?,?)",
+  TRY(database_.Run("INSERT INTO jobs (name, request, state, recipe, model, model_id, calibration, evaluation, baseline, created_unix_ms, owner, "
+                    "priority) VALUES (?,?,?,?,?,?,?,?,?,?,?,?)",
                     job.name, request, NameOf(job.state), ToJson(job.recipe), ToJson(job.model), BundleId(job.model),
-                    JsonOf(job.calibration), JsonOf(job.evaluation), job.created_unix_ms, job.owner, job.priority));
+                    JsonOf(job.calibration), JsonOf(job.evaluation), JsonOf(job.baseline), job.created_unix_ms, job.owner, job.priority));
   return static_cast<uint64_t>(database_.LastId());
 }
 
 Result<std::optional<JobRecord>> Store::FindJob(uint64_t id) {
   std::optional<JobRecord> found;
   std::string state, recipe, model;
-  std::optional<std::string> calibration, evaluation;
+  std::optional<std::string> calibration, evaluation, baseline;
   TRY(database_.Each(
       "SELECT job, name, coalesce(request, ''), state, recipe, model, calibration, evaluation, error, created_unix_ms, finished_unix_ms, "
-      "elapsed_ms, owner, priority FROM jobs WHERE job = ?",
+      "elapsed_ms, owner, priority, baseline FROM jobs WHERE job = ?",
       [&](const Row& row) {
         JobRecord& job = found.emplace();
         job.id = row.Unsigned(0);
@@ -97,6 +98,7 @@ Result<std::optional<JobRecord>> Store::FindJob(uint64_t id) {
         job.elapsed_ms = row.Int(11);
         job.owner = row.Text(12);
         job.priority = static_cast<int32_t>(row.Int(13));
+        if (!row.IsNull(14)) baseline = row.Text(14);
       },
       id));
   if (!found) return found;
@@ -105,6 +107,7 @@ Result<std::optional<JobRecord>> Store::FindJob(uint64_t id) {
   TRY(FromJson(model, &found->model));
   if (calibration) TRY(FromJson(*calibration, &found->calibration.emplace()));
   if (evaluation) TRY(FromJson(*evaluation, &found->evaluation.emplace()));
+  if (baseline) TRY(FromJson(*baseline, &found->baseline.emplace()));
   return found;
 }
 

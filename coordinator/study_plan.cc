@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+
 #include "common/base/strings.h"
 #include "coordinator/job_state.h"
 #include "coordinator/search/sampler.h"
@@ -41,7 +43,13 @@ Result<StudyPlan> PlanStudy(const proto::Recipe& recipe, const proto::Target& ta
   plan.record.tags = tags;
   plan.record.catalogue = UnionOf(matching);
   for (const Worker* worker : matching) plan.workers.push_back(worker->record.name);
-  if (ReferenceBackend(plan.record.catalogue) == nullptr) {
+  const auto& backends = plan.record.catalogue.backends();
+  const std::string& wanted = inputs.baseline_backend;
+  if (!wanted.empty() && std::none_of(backends.begin(), backends.end(), [&](const auto& backend) { return backend.name() == wanted; })) {
+    return FailAt(target.position(), fmt::format("no worker of the target [{}] has the baseline's backend '{}'", Join(tags, ", "),
+                                                 Printable(wanted, 100)));
+  }
+  if (wanted.empty() && ReferenceBackend(plan.record.catalogue) == nullptr) {
     return FailAt(target.position(), fmt::format("no worker of the target [{}] has a reference backend for the baseline", Join(tags, ", ")));
   }
   SpaceInputs space_inputs;

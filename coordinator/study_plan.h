@@ -23,10 +23,11 @@ struct PlanInputs {
   std::string model_format;
   bool has_calibration = false;
   bool has_evaluation = false;
+  std::string baseline_backend = {};     // "": the reference backend.
 };
 
 // kRejected with the recipe's position where a target has no live worker (telling which tags there are), where no matching worker has the
-// reference backend, where the recipe does not fit the catalogue (Space::Build), where the sampler is unknown, and where nothing would ever end
+// baseline's backend, where the recipe does not fit the catalogue (Space::Build), where the sampler is unknown, and where nothing would ever end
 // the search.
 Result<std::vector<StudyPlan>> PlanStudies(const proto::Recipe& recipe, const PlanInputs& inputs, const Fleet& fleet,
                                            const CoordinatorOptions& options);

@@ -433,6 +433,47 @@ TEST(StudyTest, CheckTellsTheSizeOfTheSpaceAndItsWorkers) {
   EXPECT_EQ(reply->check_recipe_reply().studies(0).workers(0), "one");
 }
 
+// One candidate: the model as it is, on the other backend.
+constexpr const char* kAsItIs = "passes: [{choose: [none]}]\nbackends: {openvino: {}}\nmeasure: {reuse: false, pairs: 4, final_pairs: 4}\n";
+
+proto::Frame SubmissionAgainst(Harness& harness, const std::string& backend) {
+  proto::Frame frame = harness.Submission(kAsItIs, "the new model");
+  proto::PinnedBaseline& baseline = *frame.mutable_submit_job()->mutable_baseline();
+  *baseline.mutable_model() = UploadModel(harness.As("client"), "the accepted model");
+  baseline.set_backend(backend);
+  return frame;
+}
+
+TEST(StudyTest, GivenBaselineIsMeasuredBesideTheModelAlsoAfterARestart) {
+  Harness harness;
+  auto worker = harness.Worker("one");
+  const auto reply = harness.Call("client", SubmissionAgainst(harness, "openvino"));
+  ASSERT_TRUE(reply) << reply.error().message;
+  const uint64_t job = reply->submit_job_reply().job();
+  harness.Restart();
+  auto again = harness.Worker("one", {"cpu"}, "later");
+  again.Work();
+  ASSERT_EQ(again.log.size(), 2u) << "the baseline alone, then the model beside it";
+  const proto::MeasureWork& alone = again.log[0].measure();
+  EXPECT_TRUE(alone.is_baseline());
+  EXPECT_EQ(BundleId(alone.model()), BundleId(ModelOf("the accepted model")));
+  EXPECT_EQ(alone.backend(), "openvino");
+  const proto::MeasureWork& beside = again.log[1].measure();
+  EXPECT_EQ(BundleId(beside.model()), BundleId(ModelOf("the new model")));
+  EXPECT_EQ(BundleId(beside.baseline_model()), BundleId(ModelOf("the accepted model")));
+  EXPECT_EQ(beside.baseline_backend(), "openvino");
+  EXPECT_EQ(harness.Job(job).state(), proto::JOB_COMPLETE);
+}
+
+TEST(StudyTest, BaselineOnABackendThatNoWorkerHasIsRejected) {
+  Harness harness;
+  auto worker = harness.Worker("one");
+  const auto reply = harness.Call("client", SubmissionAgainst(harness, "tpu"));
+  ASSERT_FALSE(reply);
+  EXPECT_EQ(reply.error().code, ErrorCode::kRejected);
+  EXPECT_THAT(reply.error().message, HasSubstr("'tpu'"));
+}
+
 TEST(StudyTest, UnknownJobIsNotFound) {
   Harness harness;
   const auto reply = harness.Call("client", FrameOf([](auto& frame) { frame.mutable_get_job()->set_job(77); }));
