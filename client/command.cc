@@ -170,6 +170,15 @@ const std::vector<Command>& Commands() {
       {"logs", kService, "JOB[/TRIAL]", "What the attempts at failed trials left behind, and how to repeat them", "", DefineLogs},
       {"retry", kService, "JOB[/TRIAL]", "Take failed trials up again", "", DefineRetry},
       {"cancel", kService, "JOB", "Cancel a job", "", DefineCancel},
+      {"nightly", kService, "ACTION SUITE", "Regression runs of a suite: run, report, accept, pin, history ...",
+       "run       measures every model beside what is accepted for it; the worst verdict is the exit code: 0 well, 1 a regression,\n"
+       "          3 undecided, 4 something could not be measured, 5 the machine is unfit\n"
+       "report    tells a night again; history: every series with its changes\n"
+       "accept    makes what was measured last the accepted; pin: a file\n"
+       "annotate  leaves a note; mute: silences series until a day\n"
+       "export    copies the history, import brings nights from a copy\n"
+       "docs/nightly.md tells the suite and the rules.",
+       DefineNightly},
       {"workers", kUpkeep, "", "The workers and what they do", "", DefineWorkers},
       {"drain", kUpkeep, "NAME", "Let a worker finish its work and take nothing new", "", DefineDrain},
       {"fsck", kUpkeep, "DIR", "Whether a coordinator's folder holds what was promised",
