@@ -6,10 +6,10 @@
 
 namespace hone {
 
-std::string Row::Text(int column) const {
+std::string_view Row::View(int column) const {
   const void* bytes = sqlite3_column_blob(statement_, column);
   const int size = sqlite3_column_bytes(statement_, column);
-  return bytes == nullptr ? std::string() : std::string(static_cast<const char*>(bytes), static_cast<size_t>(size));
+  return bytes == nullptr ? std::string_view() : std::string_view(static_cast<const char*>(bytes), static_cast<size_t>(size));
 }
 
 Result<Database> Database::Open(const std::filesystem::path& path) {

@@ -30,7 +30,8 @@ class Row {
   int64_t Int(int column) const { return sqlite3_column_int64(statement_, column); }
   uint64_t Unsigned(int column) const { return static_cast<uint64_t>(Int(column)); }
   double Real(int column) const { return sqlite3_column_double(statement_, column); }
-  std::string Text(int column) const;
+  std::string Text(int column) const { return std::string(View(column)); }
+  std::string_view View(int column) const;   // Valid in the callback only.
 
  private:
   sqlite3_stmt* statement_;
