@@ -12,6 +12,7 @@
 
 #include "common/base/strings.h"
 #include "common/transport/endpoint.h"
+#include "common/transport/greeting.h"
 #include "common/transport/socket.h"
 #include "common/transport/transport.h"
 
@@ -21,6 +22,7 @@ namespace {
 using std::chrono::milliseconds;
 
 constexpr size_t kMaxPosted = 4096;   // Posted frames that may still be answered; the oldest are forgotten first.
+constexpr milliseconds kGreeting{2000};   // For a listener that answers at all.
 constexpr size_t kMaxInbox = 256;     // Replies to them that came during a Call.
 
 class ZmqDialer final : public Dialer {
@@ -138,19 +140,27 @@ class ZmqDialer final : public Dialer {
   // What became of the connections that were tried. One that was broken off may have been chance; it is told at a time-out.
   Result<> NoteHandshakes() {
     while (const auto ended = socket_.NextHandshake()) {
+      const bool first_break = *ended == Socket::Handshake::broken_off && !broken_off_;
       broken_off_ = *ended == Socket::Handshake::broken_off;
       if (*ended == Socket::Handshake::refused) {
         return Fail(ErrorCode::kDenied, fmt::format("{} does not let the key of {} in", endpoint_.Text(), options_.keys ? options_.keys->own.name : ""),
                     "Its administrator allows a key with `hone keys allow`; `hone keys show` prints yours");
       }
-      if (*ended == Socket::Handshake::other_mechanism) {
-        return options_.keys ? Fail(ErrorCode::kDenied, fmt::format("{} works without keys, this program with them", endpoint_.Text()),
-                                    "Start hone-coordinator with --keys, or leave out --keys and HONE_KEYS here")
-                             : Fail(ErrorCode::kDenied, fmt::format("{} lets nobody in without keys", endpoint_.Text()),
-                                    "Name the folder of your keys with --keys or HONE_KEYS (docs/security.md tells how to make them)");
-      }
+      if (*ended == Socket::Handshake::other_mechanism || (first_break && SpeaksOtherMechanism())) return OtherMechanism();
     }
     return {};
+  }
+
+  bool SpeaksOtherMechanism() const {
+    const auto mechanism = ListenersMechanism(endpoint_, kGreeting);
+    return mechanism && *mechanism != (options_.keys ? "CURVE" : "NULL");
+  }
+
+  tl::unexpected<Error> OtherMechanism() const {
+    return options_.keys ? Fail(ErrorCode::kDenied, fmt::format("{} works without keys, this program with them", endpoint_.Text()),
+                                "Start hone-coordinator with --keys, or leave out --keys and HONE_KEYS here")
+                         : Fail(ErrorCode::kDenied, fmt::format("{} lets nobody in without keys", endpoint_.Text()),
+                                "Name the folder of your keys with --keys or HONE_KEYS (docs/security.md tells how to make them)");
   }
 
   Result<> CheckProtocol(const proto::Frame& frame) const {

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <random>
 
+#include "common/transport/greeting.h"
 #include "tests/security/fixture.h"
 
 namespace hone::test {
@@ -54,6 +55,21 @@ TEST(DoorTest, ClientWithoutKeysIsDeniedAtOnce) {
   ASSERT_EQ(CodeOf(reply), ErrorCode::kDenied);
   EXPECT_THAT(reply.error().message, HasSubstr("lets nobody in without keys"));
   EXPECT_EQ(server.Frames(), 0u);
+}
+
+TEST(DoorTest, ListenerTellsItsMechanismBeforeAnyHandshake) {
+  const KeyRing ring;
+  const auto mechanism = [](const std::string& endpoint) {
+    return ListenersMechanism(*ParseEndpoint(endpoint, ErrorCode::kUsage), std::chrono::seconds(20));
+  };
+  Server locked(ring.Options());
+  Server open({});
+  Server local(ring.Options(), "ipc://" + (ring.folder() / "socket").string());
+  EXPECT_EQ(mechanism(locked.endpoint()), "CURVE");
+  EXPECT_EQ(mechanism(open.endpoint()), "NULL");
+  EXPECT_EQ(mechanism(local.endpoint()), "CURVE");
+  EXPECT_EQ(locked.Frames() + open.Frames() + local.Frames(), 0u);
+  EXPECT_EQ(mechanism("ipc://" + (ring.folder() / "nobody").string()), std::nullopt);
 }
 
 TEST(DoorTest, ClientWithKeysDoesNotSpeakToACoordinatorWithoutThem) {
