@@ -367,6 +367,12 @@ Json ResultJson(const proto::JobSummary& job, const std::vector<std::optional<Wr
           {"studies", studies}};
 }
 
+Json ReasonsJson(const google::protobuf::RepeatedPtrField<proto::Impossible>& rules) {
+  Json reasons = Json::array();
+  for (const proto::Impossible& rule : rules) reasons.push_back(rule.reason());
+  return reasons;
+}
+
 Json PassJson(const proto::PassInfo& pass) {
   return {{"name", pass.name()},
           {"version", pass.version()},
@@ -376,7 +382,8 @@ Json PassJson(const proto::PassInfo& pass) {
           {"produces", TextOrNull(pass.produces())},
           {"needs_calibration", pass.needs_calibration()},
           {"takes_calibration", pass.takes_calibration()},
-          {"precisions", Texts(pass.precisions())}};
+          {"precisions", Texts(pass.precisions())},
+          {"impossible", ReasonsJson(pass.impossible())}};
 }
 
 Json PassesJson(const proto::Catalogue& catalogue) {

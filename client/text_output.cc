@@ -243,10 +243,21 @@ std::string WorkersText(const std::vector<proto::WorkerSummary>& workers, size_t
   return table.Text(width);
 }
 
-static const char* CalibrationText(const proto::PassInfo& pass) {
+namespace {
+
+const char* CalibrationText(const proto::PassInfo& pass) {
   if (pass.needs_calibration()) return "needed";
   return pass.takes_calibration() ? "used" : "-";
 }
+
+// What does not go together.
+std::string RulesText(const google::protobuf::RepeatedPtrField<proto::Impossible>& rules) {
+  std::string text;
+  for (const proto::Impossible& rule : rules) text += fmt::format("{}  {}\n", text.empty() ? "never:\n" : "", rule.reason());
+  return text;
+}
+
+}  // namespace
 
 std::string PassesText(const proto::Catalogue& catalogue, size_t width) {
   Table table({{"pass", Align::left, false}, {"precision", Align::left, false}, {"data", Align::left, false}, {"does", Align::left, true}});
@@ -265,7 +276,8 @@ std::string PassText(const proto::PassInfo& pass) {
                       pass.needs_calibration()   ? "; needs calibration data"
                       : pass.takes_calibration() ? "; uses calibration data where given"
                                                  : "");
-  return text + (pass.parameters_size() == 0 ? "no parameters\n" : "parameters:\n" + ParameterTable(pass.parameters()));
+  text += pass.parameters_size() == 0 ? "no parameters\n" : "parameters:\n" + ParameterTable(pass.parameters());
+  return text + RulesText(pass.impossible());
 }
 
 std::string BackendsText(const proto::Catalogue& catalogue) {

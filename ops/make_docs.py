@@ -50,6 +50,8 @@ def main() -> None:
         lines += ["; ".join(facts) + ".", ""]
         if p["parameters"]:
             lines += rows(p["parameters"]) + [""]
+        if p["impossible"]:
+            lines += ["Never proposed, and rejected:", ""] + [f"- {reason}" for reason in p["impossible"]] + [""]
     lines += ["## Backends", ""]
     for b in ask(hone, "backends")["backends"]:
         lines += [f"### {b['name']}", "", "Loads " + ", ".join(b["formats"]) + ".", ""] + rows(b["settings"]) + [""]

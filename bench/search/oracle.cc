@@ -65,7 +65,7 @@ int ServeOracle() {
     } else if (problem != nullptr && request.contains("measure") && request["measure"].size() == problem->coded().size()) {
       Point point;
       for (const Json& value : request["measure"]) point.push_back(value.is_null() ? kAbsent : value.get<double>());
-      if (problem->coded().FormatsChain(point)) {
+      if (problem->coded().IsPossible(point)) {
         const Truth truth = problem->At(point);
         reply["drop"] = problem->ObservedDrop(point);
         reply["latency"] = problem->MeasuredLatency(point, request["seed"].get<uint64_t>());

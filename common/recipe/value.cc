@@ -390,6 +390,28 @@ Result<> CheckParameters(const google::protobuf::RepeatedPtrField<proto::Paramet
   return {};
 }
 
+bool TermHolds(const proto::Impossible::Term& term, const proto::Value& value) {
+  if (value.kind_case() == proto::Value::KIND_NOT_SET) return false;
+  const auto same = [&](const proto::Value& one) { return Equal(one, value); };
+  if (std::any_of(term.values().begin(), term.values().end(), same)) return true;
+  return term.has_below() && RealOf(value) < RealOf(term.below());
+}
+
+Result<> CheckTogether(const google::protobuf::RepeatedPtrField<proto::Impossible>& rules,
+                       const google::protobuf::RepeatedPtrField<proto::ParameterInfo>& infos, const Parameters& parameters,
+                       std::string_view owner) {
+  const auto holds = [&](const proto::Impossible::Term& term) {
+    if (const proto::Value* given = Find(parameters, term.parameter())) return TermHolds(term, *given);
+    const proto::ParameterInfo* info = FindInfo(infos, term.parameter());
+    return info != nullptr && TermHolds(term, info->default_value());
+  };
+  for (const proto::Impossible& rule : rules) {
+    if (!std::all_of(rule.terms().begin(), rule.terms().end(), holds)) continue;
+    return Fail(ErrorCode::kRejected, fmt::format("{}: {}", owner, rule.reason()), "`hone passes NAME` tells which values go together");
+  }
+  return {};
+}
+
 std::string BuildKey(const proto::PassInfo& pass, const std::string& input_bundle_id, const proto::PassStep& step,
                      const google::protobuf::RepeatedPtrField<proto::InputShape>& inputs, const std::string& calibration_digest, uint64_t seed) {
   std::vector<std::string> pins;

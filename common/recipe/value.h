@@ -50,6 +50,13 @@ Result<> CheckValue(const proto::ParameterInfo& info, const proto::Value& value,
 Result<> CheckParameters(const google::protobuf::RepeatedPtrField<proto::ParameterInfo>& infos,
                          const google::protobuf::RepeatedPtrField<proto::Parameter>& parameters, std::string_view owner);
 
+// Whether a term of proto::Impossible holds for a value; for one without a case it does not.
+bool TermHolds(const proto::Impossible::Term& term, const proto::Value& value);
+// kRejected with the reason of the first rule whose terms all hold.
+Result<> CheckTogether(const google::protobuf::RepeatedPtrField<proto::Impossible>& rules,
+                       const google::protobuf::RepeatedPtrField<proto::ParameterInfo>& infos,
+                       const google::protobuf::RepeatedPtrField<proto::Parameter>& parameters, std::string_view owner);
+
 // The id of a build: sha256 over input bundle id, pass, version, canonical parameters, input pins, calibration digest and seed (each
 // only where the pass uses it: calibration and seed where needs_ or takes_calibration).
 std::string BuildKey(const proto::PassInfo& pass, const std::string& input_bundle_id, const proto::PassStep& step,

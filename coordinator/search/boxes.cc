@@ -74,6 +74,30 @@ void CutBy(const Dimension::Condition& condition, const Dimension& dimension, st
   active = std::move(holding);
 }
 
+// What of a box breaks no rule, as boxes.
+std::vector<Box> WithoutBroken(const Box& box, const StepRule& rule) {
+  std::vector<Box> kept;
+  Box inside = box;
+  for (const StepRule::Term& term : rule.terms) {
+    if (!box[term.parameter].present) {
+      if (!term.when_absent) return {box};
+      continue;
+    }
+    std::vector<uint32_t> holding;
+    for (uint32_t i = 0; i < term.holds.size(); ++i) {
+      if (term.holds[i]) holding.push_back(i);
+    }
+    auto [in, out] = Divide(inside[term.parameter], holding);
+    if (in.count == 0) return {box};
+    if (out.count > 0) {
+      kept.push_back(inside);
+      kept.back()[term.parameter] = std::move(out);
+    }
+    inside[term.parameter] = std::move(in);
+  }
+  return kept;
+}
+
 }  // namespace
 
 Count operator+(const Count& a, const Count& b) {
@@ -102,8 +126,11 @@ CountedBox::CountedBox(Box slots) : box(std::move(slots)), from(box.size() + 1, 
   for (size_t p = box.size(); p-- > 0;) from[p] = CountOf(box[p]) * from[p + 1];
 }
 
-Result<SplitResult> SplitByConditions(const std::vector<ParameterPlan>& parameters, const std::string& owner) {
+Result<SplitResult> SplitByConditions(const std::vector<ParameterPlan>& parameters, const std::vector<StepRule>& rules, const std::string& owner) {
   SplitResult result;
+  const auto too_many = [&] {
+    return Fail(ErrorCode::kRejected, fmt::format("the conditions of {} divide its parameters in more than {} ways", owner, kMaxBoxes), "Write fewer conditions");
+  };
   result.boxes.emplace_back();
   for (size_t p = 0; p < parameters.size(); ++p) {
     std::vector<Box> active = std::move(result.boxes), inactive;
@@ -115,10 +142,15 @@ Result<SplitResult> SplitByConditions(const std::vector<ParameterPlan>& paramete
     for (Box& box : inactive) box.emplace_back();
     result.boxes = std::move(active);
     result.boxes.insert(result.boxes.end(), std::make_move_iterator(inactive.begin()), std::make_move_iterator(inactive.end()));
-    if (result.boxes.size() > kMaxBoxes) {
-      return Fail(ErrorCode::kRejected, fmt::format("the conditions of {} divide its parameters in more than {} ways", owner, kMaxBoxes),
-                  "Write fewer conditions");
+    if (result.boxes.size() > kMaxBoxes) return too_many();
+  }
+  for (const StepRule& rule : rules) {
+    std::vector<Box> kept;
+    for (const Box& box : result.boxes) {
+      for (Box& piece : WithoutBroken(box, rule)) kept.push_back(std::move(piece));
     }
+    result.boxes = std::move(kept);
+    if (result.boxes.size() > kMaxBoxes) return too_many();
   }
   return result;
 }

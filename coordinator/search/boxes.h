@@ -8,6 +8,7 @@
 
 #include "common/base/result.h"
 #include "coordinator/search/parameters.h"
+#include "coordinator/search/rules.h"
 
 namespace hone {
 
@@ -49,7 +50,7 @@ struct SplitResult {
   std::vector<Box> boxes;
   std::optional<size_t> never;      // A parameter that is in no box: its conditions never hold.
 };
-// kRejected where it would take too many boxes.
-Result<SplitResult> SplitByConditions(const std::vector<ParameterPlan>& parameters, const std::string& owner);
+// Without what breaks a rule; no box is left where everything does. kRejected where it would take too many boxes.
+Result<SplitResult> SplitByConditions(const std::vector<ParameterPlan>& parameters, const std::vector<StepRule>& rules, const std::string& owner);
 
 }  // namespace hone

@@ -24,6 +24,7 @@ constexpr int kMaxBackends = 64;
 constexpr double kAbsurd = 1e300;
 constexpr size_t kMaxPresets = 1000;
 constexpr const char* kNone = "none";
+constexpr const char* kTogether = "`hone passes NAME` and `hone backends` tell which values go together";
 
 // An option or a backend, matched with what the workers declare.
 struct MatchedOption {
@@ -31,6 +32,7 @@ struct MatchedOption {
   const proto::PassChoice* choice = nullptr;
   const proto::PassInfo* info = nullptr;   // nullptr is none.
   std::vector<ParameterPlan> parameters;
+  std::vector<StepRule> rules;
 };
 struct MatchedStage {
   int index = 0;                           // In the recipe.
@@ -40,6 +42,7 @@ struct MatchedStage {
 struct MatchedBackend {
   const proto::BackendInfo* info = nullptr;
   std::vector<ParameterPlan> settings;
+  std::vector<StepRule> rules;
 };
 
 class PlanBuilder {
@@ -175,7 +178,7 @@ class PlanBuilder {
   }
 
   Result<> MatchOption(const proto::PassChoice& choice, int index, MatchedStage& stage) {
-    MatchedOption option{index, &choice, nullptr, {}};
+    MatchedOption option{index, &choice, nullptr, {}, {}};
     if (choice.pass().empty()) {
       stage.options.push_back(std::move(option));
       return {};
@@ -199,6 +202,9 @@ class PlanBuilder {
     }
     const ParameterOwner owner{fmt::format("pass '{}'", shown), "parameter"};
     TRY_ASSIGN(option.parameters, PlanParameters(choice.parameters(), option.info->parameters(), owner, Rules(), plan_->notes));
+    option.rules = RulesOf(option.info->impossible(), option.info->parameters(), option.parameters);
+    TRY_ASSIGN(const bool possible, IsPossible(option.parameters, option.rules, owner.name));
+    if (!possible) return LeaveOut(choice.position(), fmt::format("{}: {}", owner.name, option.rules.front().reason), kTogether);
     stage.options.push_back(std::move(option));
     return {};
   }
@@ -217,6 +223,13 @@ class PlanBuilder {
     return nullptr;
   }
 
+  // Whether some values break no rule.
+  static Result<bool> IsPossible(const std::vector<ParameterPlan>& parameters, const std::vector<StepRule>& rules, const std::string& owner) {
+    if (rules.empty()) return true;
+    TRY_ASSIGN(const SplitResult split, SplitByConditions(parameters, rules, owner));
+    return !split.boxes.empty();
+  }
+
   ParameterRules Rules() const { return {recipe_.skip_unavailable(), inputs_.has_calibration}; }
 
   Result<> MatchBackends() {
@@ -231,7 +244,7 @@ class PlanBuilder {
     }
     if (recipe_.backends().empty()) {
       for (const proto::BackendInfo& info : catalogue_.backends()) {
-        if (seen.insert(info.name()).second) backends_.push_back({&info, {}});
+        if (seen.insert(info.name()).second) backends_.push_back({&info, {}, RulesOf(info.impossible(), info.settings(), {})});
       }
     }
     if (backends_.empty()) return RejectAt(BackendsPosition(), fmt::format("no backend of the recipe is offered by {}", Workers()), BackendsRemedy());
@@ -244,13 +257,16 @@ class PlanBuilder {
 
   Result<> MatchBackend(const proto::BackendChoice& choice) {
     const std::string shown = Printable(choice.backend(), 80);
-    MatchedBackend backend{FindBackend(choice.backend()), {}};
+    MatchedBackend backend{FindBackend(choice.backend()), {}, {}};
     if (backend.info == nullptr) {
       return LeaveOut(choice.position(), fmt::format("no backend '{}' is offered by {}{}", shown, Workers(), DidYouMean(choice.backend(), NamesOf(catalogue_.backends()))),
                       BackendsRemedy());
     }
     const ParameterOwner owner{fmt::format("backend '{}'", shown), "setting"};
     TRY_ASSIGN(backend.settings, PlanParameters(choice.settings(), backend.info->settings(), owner, Rules(), plan_->notes));
+    backend.rules = RulesOf(backend.info->impossible(), backend.info->settings(), backend.settings);
+    TRY_ASSIGN(const bool possible, IsPossible(backend.settings, backend.rules, owner.name));
+    if (!possible) return LeaveOut(choice.position(), fmt::format("{}: {}", owner.name, backend.rules.front().reason), kTogether);
     backends_.push_back(std::move(backend));
     return {};
   }
@@ -379,6 +395,7 @@ class PlanBuilder {
         option.pass = from.info == nullptr ? "" : from.info->name();
         option.first_dimension = plan_->dimensions.size();
         option.parameters = std::move(from.parameters);
+        option.rules = std::move(from.rules);
         AddParameterDimensions(option.parameters, name + "." + option.label, stage.dimension, option.label);
         stage.options.push_back(std::move(option));
       }
@@ -397,6 +414,7 @@ class PlanBuilder {
       backend.name = from.info->name();
       backend.first_dimension = plan_->dimensions.size();
       backend.parameters = std::move(from.settings);
+      backend.rules = std::move(from.rules);
       AddParameterDimensions(backend.parameters, backend.name, plan_->backend_dimension, backend.name);
       plan_->backends.push_back(std::move(backend));
     }
@@ -430,7 +448,7 @@ class PlanBuilder {
   Result<> CutBoxes() {
     TRY(CutIntoParts(*plan_));
     for (BackendPlan& backend : plan_->backends) {
-      TRY_ASSIGN(SplitResult split, SplitByConditions(backend.parameters, fmt::format("backend '{}'", backend.name)));
+      TRY_ASSIGN(SplitResult split, SplitByConditions(backend.parameters, backend.rules, fmt::format("backend '{}'", backend.name)));
       for (Box& box : split.boxes) {
         backend.boxes.emplace_back(std::move(box));
         backend.count = backend.count + backend.boxes.back().from[0];
@@ -481,6 +499,31 @@ class PlanBuilder {
     }
   }
 
+  // As AssignPreferred; where those values do not go together, the first that do, with as many of them as that leaves.
+  void AssignPossible(const std::vector<ParameterPlan>& parameters, const std::vector<StepRule>& rules, const Box& first_box, size_t first,
+                      Assignment& assignment) const {
+    AssignPreferred(parameters, first, assignment);
+    const auto number_of = [&](size_t p) -> std::optional<size_t> {
+      const auto value = assignment.find(first + p);
+      if (value == assignment.end()) return std::nullopt;
+      return IndexIn(parameters[p].dimension, value->second);
+    };
+    if (BrokenRule(rules, number_of) == nullptr) return;
+    for (size_t p = 0; p < parameters.size(); ++p) {
+      const Slot& slot = first_box[p];
+      if (!slot.present) {
+        assignment.erase(first + p);
+        continue;
+      }
+      const auto preferred = IndexIn(parameters[p].dimension, parameters[p].preferred);
+      if (slot.continuous || (preferred && Holds(slot, *preferred))) {
+        assignment[first + p] = parameters[p].preferred;
+      } else {
+        assignment[first + p] = ValueAt(parameters[p].dimension, slot.all ? 0 : slot.values.front());
+      }
+    }
+  }
+
   // Options in the order of preference: none, then the recipe's.
   static std::vector<size_t> Preference(const StagePlan& stage) {
     std::vector<size_t> order(stage.options.size());
@@ -503,13 +546,16 @@ class PlanBuilder {
         const int next = NextFormat(stage.options[o], format);
         if (next < 0 || !reach[s + 1][static_cast<size_t>(next)]) continue;
         assignment[stage.dimension] = TextValue(stage.options[o].label);
-        AssignPreferred(stage.options[o].parameters, stage.options[o].first_dimension, assignment);
+        const OptionPlan& option = stage.options[o];
+        if (!option.pass.empty()) {
+          AssignPossible(option.parameters, option.rules, option.parts.front().steps.box, option.first_dimension, assignment);
+        }
         format = next;
         break;
       }
     }
     assignment[plan_->backend_dimension] = TextValue(backend.name);
-    AssignPreferred(backend.parameters, backend.first_dimension, assignment);
+    AssignPossible(backend.parameters, backend.rules, backend.boxes.front().box, backend.first_dimension, assignment);
     return assignment;
   }
 

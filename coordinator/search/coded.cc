@@ -103,7 +103,7 @@ std::optional<Point> CodedSpace::Encode(const Assignment& assignment) const {
   for (size_t d = 0; d < point.size(); ++d) {
     if ((point[d] != kAbsent) != IsActive(d, point)) return std::nullopt;
   }
-  if (!FormatsChain(point)) return std::nullopt;
+  if (!IsPossible(point)) return std::nullopt;
   return point;
 }
 
@@ -125,7 +125,7 @@ bool CodedSpace::IsActive(size_t dimension, const Point& point) const {
   });
 }
 
-bool CodedSpace::FormatsChain(const Point& point) const {
+bool CodedSpace::IsPossible(const Point& point) const {
   const SpacePlan& plan = *space_.plan();
   if (plan.backends.empty()) return false;
   int format = 0;
@@ -134,7 +134,8 @@ bool CodedSpace::FormatsChain(const Point& point) const {
     if (!option.pass.empty()) format = option.next_format[static_cast<size_t>(format)];
     if (format < 0) return false;
   }
-  return plan.backends[static_cast<size_t>(point[plan.backend_dimension])].loads[static_cast<size_t>(format)];
+  return plan.backends[static_cast<size_t>(point[plan.backend_dimension])].loads[static_cast<size_t>(format)] &&
+         plan.KeepsRules([&](size_t d) { return point[d] == kAbsent ? std::nullopt : std::optional(static_cast<size_t>(point[d])); });
 }
 
 bool CodedSpace::Repair(Point& point) const {
@@ -145,7 +146,7 @@ bool CodedSpace::Repair(Point& point) const {
       point[d] = coordinates_[d].preferred;
     }
   }
-  return FormatsChain(point);
+  return IsPossible(point);
 }
 
 Point CodedSpace::Canonical(const Point& point) const {

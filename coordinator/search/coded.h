@@ -64,9 +64,10 @@ class CodedSpace {
   Assignment Decode(const Point& point) const;
   // By the dimensions before it.
   bool IsActive(size_t dimension, const Point& point) const;
-  // Makes dimensions absent or gives them their preferred value, as the conditions want; then whether formats chain from the model to the backend.
+  // Makes dimensions absent or gives them their preferred value, as the conditions want; then IsPossible.
   bool Repair(Point& point) const;
-  bool FormatsChain(const Point& point) const;
+  // Whether formats chain from the model to the backend, and the values of each step go together.
+  bool IsPossible(const Point& point) const;
   // Of the points that give the same candidate the first; Repair must hold.
   Point Canonical(const Point& point) const;
 

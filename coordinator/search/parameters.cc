@@ -271,7 +271,7 @@ class ParameterPlanner {
   Result<bool> DropContradiction() {
     std::vector<ParameterPlan> plans;
     for (const Draft& draft : drafts_) plans.push_back(draft.plan);
-    const auto split = SplitByConditions(plans, owner_.name);
+    const auto split = SplitByConditions(plans, {}, owner_.name);
     if (!split) return Fail(drafts_.empty() ? split.error() : LocatedAt(drafts_.front().domain->position(), split.error()));
     if (!split->never) return false;
     const Draft& draft = drafts_[*split->never];

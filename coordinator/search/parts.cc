@@ -237,7 +237,7 @@ Result<> CutIntoParts(SpacePlan& plan) {
         plan.ambiguous = plan.ambiguous || ++nones > 1;
         continue;
       }
-      TRY_ASSIGN(SplitResult split, SplitByConditions(option.parameters, fmt::format("pass '{}'", option.pass)));
+      TRY_ASSIGN(SplitResult split, SplitByConditions(option.parameters, option.rules, fmt::format("pass '{}'", option.pass)));
       for (Box& box : split.boxes) option.parts.push_back({CountedBox(std::move(box)), {{s, o}}});
       places[option.pass].emplace_back(s, o);
     }

@@ -39,6 +39,7 @@ struct OptionPlan {
   std::vector<int> next_format;           // By the format before; -1 where the pass does not accept it.
   size_t first_dimension = 0;             // Of its parameters, which follow one another.
   std::vector<ParameterPlan> parameters;
+  std::vector<StepRule> rules;
   std::vector<Part> parts;                // Disjoint; together all its steps.
 };
 
@@ -54,6 +55,7 @@ struct BackendPlan {
   std::vector<bool> loads;                // By format.
   size_t first_dimension = 0;
   std::vector<ParameterPlan> parameters;
+  std::vector<StepRule> rules;
   std::vector<CountedBox> boxes;
   Count count;
 };
@@ -82,6 +84,17 @@ struct SpacePlan {
   Rivals RivalsAfter(const Rivals& rivals, size_t stage, size_t option, const Part* part) const;
   // Candidates that go on from before `stage` with the format and no rival that spells them earlier. Counts and remembers.
   Result<Count> CountCompletions(size_t stage, int format, const Rivals& rivals);
+  // Whether the steps taken and the backend break none of their rules. `number_of(d)`: of the value of dimension d, nullopt where it is absent.
+  template <class NumberOf>
+  bool KeepsRules(NumberOf number_of) const {
+    const auto broken = [&](const auto& owner) {
+      return !owner.rules.empty() && BrokenRule(owner.rules, [&](size_t p) { return number_of(owner.first_dimension + p); }) != nullptr;
+    };
+    for (const StagePlan& stage : stages) {
+      if (broken(stage.options[*number_of(stage.dimension)])) return false;
+    }
+    return !broken(backends[*number_of(backend_dimension)]);
+  }
   // The remembered count.
   Count Completions(size_t stage, int format, const Rivals& rivals) const;
   Count BackendsFor(int format) const;

@@ -196,7 +196,8 @@ bool Space::Valid(const Assignment& assignment) const {
     if (!option.pass.empty()) format = option.next_format[static_cast<size_t>(format)];
     if (format < 0) return false;
   }
-  return plan.backends[*ChoiceOf(plan, plan.backend_dimension, assignment)].loads[static_cast<size_t>(format)];
+  return plan.backends[*ChoiceOf(plan, plan.backend_dimension, assignment)].loads[static_cast<size_t>(format)] &&
+         plan.KeepsRules([&](size_t d) { return ChoiceOf(plan, d, assignment); });
 }
 
 proto::Candidate Space::ToCandidate(const Assignment& assignment) const {

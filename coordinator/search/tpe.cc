@@ -224,7 +224,7 @@ std::optional<Point> Tpe::Draw(const StudyMemory& memory, Rng& rng) {
       point[d] = DrawValue(space[d], d, *row, rng);
     }
   }
-  if (!space.FormatsChain(point)) return std::nullopt;
+  if (!space.IsPossible(point)) return std::nullopt;
   return point;
 }
 

@@ -336,6 +336,7 @@ TEST_F(WeightPassTest, FormsThatCannotBeAreRejectedWithTheReason) {
       {{"bits", IntValue(2)}, {"form", TextValue("dequantize")}},
       {{"form", TextValue("bnb4")}, {"method", TextValue("mse")}},
       {{"form", TextValue("bnb4")}, {"symmetric", BoolValue(false)}},
+      {{"form", TextValue("bnb4")}, {"ratio", RealValue(0.5)}},
   };
   for (const Parameters& parameters : wrong) {
     const auto built = Apply(model, "weights_int4", parameters);

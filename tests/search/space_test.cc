@@ -8,7 +8,9 @@
 #include <set>
 #include <unordered_set>
 
+#include "common/recipe/recipe_yaml.h"
 #include "common/recipe/value.h"
+#include "coordinator/search/coded.h"
 #include "coordinator/search/random.h"
 #include "tests/search/test_catalogue.h"
 
@@ -191,6 +193,59 @@ TEST(SpaceTest, PresetsShowEveryOptionOnEveryBackendAtItsDefaults) {
                                  "simplify + dynamic_int8(per_channel=false, weights=uint8) on openvino", "simplify + openvino_ir on openvino"));
 }
 
+// int4 in 128s without zero points, and below a scale of a half with 8 blocks or more.
+proto::Catalogue RuledCatalogue() {
+  proto::Catalogue catalogue = TestCatalogue();
+  for (proto::PassInfo& pass : *catalogue.mutable_passes()) {
+    if (pass.name() != "weights_int4") continue;
+    proto::Impossible* rule = pass.add_impossible();
+    rule->set_reason("group_size=128 needs symmetric=true");
+    rule->add_terms()->set_parameter("group_size");
+    *rule->mutable_terms(0)->add_values() = IntValue(128);
+    rule->add_terms()->set_parameter("symmetric");
+    *rule->mutable_terms(1)->add_values() = BoolValue(false);
+  }
+  return catalogue;
+}
+
+Result<Space> BuildRuled(const std::string& yaml) {
+  TRY_ASSIGN(const proto::Recipe recipe, ParseRecipe(yaml, "recipe.yaml"));
+  return Space::Build(recipe, RuledCatalogue(), AllInputs());
+}
+
+TEST(SpaceTest, ValuesThatDoNotGoTogetherAreNoCandidates) {
+  const auto space = BuildRuled("passes: [{choose: [{weights_int4: {group_size: [32, 128], symmetric: [false, true]}}]}]\nbackends: {onnxruntime: {}}");
+  ASSERT_TRUE(space) << space.error().message;
+  EXPECT_THAT(Texts(*space), ElementsAre("weights_int4(group_size=32, symmetric=false) on onnxruntime", "weights_int4(group_size=32, symmetric=true) on onnxruntime",
+                                         "weights_int4(group_size=128, symmetric=true) on onnxruntime"));
+  Assignment broken = *space->At(0);
+  for (auto& [dimension, value] : broken) {
+    if (space->dimensions()[dimension].name.ends_with("group_size")) value = IntValue(128);
+  }
+  EXPECT_FALSE(space->Valid(broken));
+  EXPECT_FALSE(CodedSpace(*space).Encode(broken));
+}
+
+TEST(SpaceTest, OptionOfWhichNothingIsPossibleIsAnErrorWithItsPlaceOrLeftOut) {
+  const std::string option = "passes: [{choose: [none, {weights_int4: {group_size: 128, symmetric: false}}]}]\nbackends: {onnxruntime: {}}\n";
+  const auto refused = BuildRuled(option);
+  ASSERT_FALSE(refused);
+  EXPECT_EQ(refused.error().code, ErrorCode::kRejected);
+  EXPECT_EQ(refused.error().line, 1);
+  EXPECT_THAT(refused.error().message, HasSubstr("group_size=128 needs symmetric=true"));
+  const auto skipped = BuildRuled(option + "when_unavailable: skip\n");
+  ASSERT_TRUE(skipped) << skipped.error().message;
+  EXPECT_THAT(Texts(*skipped), ElementsAre("original on onnxruntime"));
+  EXPECT_THAT(skipped->notes(), Contains(HasSubstr("needs symmetric=true")));
+}
+
+TEST(SpaceTest, PresetsTakeTheFirstValuesThatGoTogetherWhereDefaultsDoNot) {
+  const auto space = BuildRuled("passes: [{choose: [{weights_int4: {group_size: [128, 32], symmetric: false}}]}]\nbackends: {onnxruntime: {}}");
+  ASSERT_TRUE(space) << space.error().message;
+  ASSERT_EQ(space->Presets().size(), 1u);
+  EXPECT_EQ(CandidateText(space->ToCandidate(space->Presets()[0])), "weights_int4(group_size=32, symmetric=false) on onnxruntime");
+}
+
 TEST(SpaceTest, ForeignCandidatesHaveNoAssignment) {
   const Space space = Built("passes: [{choose: [none, {weights_int4: {group_size: [32, 64]}}]}]");
   proto::Candidate candidate = space.ToCandidate(*space.At(2));
@@ -211,7 +266,9 @@ TEST(SpaceTest, ForeignCandidatesHaveNoAssignment) {
 
 // --- against plain enumeration ---------------------------------------------------------------------------------
 
-// Recipes and catalogues by chance: passes listed several times, overlapping values, conditions, formats.
+constexpr const char* kReason = "these values do not go together";
+
+// Recipes and catalogues by chance: passes listed several times, overlapping values, conditions, rules, formats.
 class RandomCase {
  public:
   explicit RandomCase(uint64_t seed) : rng_(seed) {
@@ -221,6 +278,7 @@ class RandomCase {
       pass->add_accepts("onnx");
       if (Below(2) == 0) pass->add_accepts("ir");
       for (const char* parameter : {"a", "b", "c", "d"}) AddInfo(parameter, pass->add_parameters());
+      for (uint64_t rules = Below(3); rules > 0; --rules) AddRule(4, pass->add_impossible());
     }
     catalogue.mutable_passes(3)->set_produces("ir");
     proto::BackendInfo* onnx = catalogue.add_backends();
@@ -231,6 +289,7 @@ class RandomCase {
     both->add_formats("ir");
     both->add_formats("onnx");
     for (const char* setting : {"a", "b"}) AddInfo(setting, both->add_settings());
+    if (Below(2) == 0) AddRule(2, both->add_impossible());
     for (uint64_t stages = Below(4); stages > 0; --stages) AddStage(recipe.add_passes());
     for (const char* backend : {"x", "y"}) {
       proto::BackendChoice* choice = recipe.add_backends();
@@ -249,6 +308,20 @@ class RandomCase {
     info->set_name(name);
     info->set_type(proto::ParameterInfo::INTEGER);
     info->mutable_default_value()->set_integer(0);
+  }
+
+  void AddRule(uint64_t names, proto::Impossible* rule) {
+    rule->set_reason(kReason);
+    for (uint64_t p = 0; p < names; ++p) {
+      if (Below(2) == 0) continue;
+      proto::Impossible::Term* term = rule->add_terms();
+      term->set_parameter(std::string(1, static_cast<char>('a' + p)));
+      if (Below(4) == 0) term->mutable_below()->set_integer(static_cast<int64_t>(Below(3)));
+      for (int64_t value = 0; value < 4; ++value) {
+        if (Below(3) == 0) term->add_values()->set_integer(value);
+      }
+    }
+    if (rule->terms().empty()) rule->add_terms()->set_parameter("a");   // Never holds.
   }
 
   void AddStage(proto::Stage* stage) {
@@ -340,6 +413,26 @@ std::vector<std::map<std::string, int64_t>> EnumerateDomains(const google::proto
   return out;
 }
 
+using Rules = google::protobuf::RepeatedPtrField<proto::Impossible>;
+
+// What is not given is 0.
+bool Breaks(const std::map<std::string, int64_t>& values, const proto::Impossible& rule) {
+  return std::all_of(rule.terms().begin(), rule.terms().end(), [&](const proto::Impossible::Term& term) {
+    const auto given = values.find(term.parameter());
+    const int64_t value = given == values.end() ? 0 : given->second;
+    const auto is_it = [&](const proto::Value& one) { return one.integer() == value; };
+    return std::any_of(term.values().begin(), term.values().end(), is_it) || (term.has_below() && value < term.below().integer());
+  });
+}
+
+std::vector<std::map<std::string, int64_t>> EnumeratePossible(const google::protobuf::RepeatedPtrField<proto::Domain>& domains, const Rules& rules) {
+  auto all = EnumerateDomains(domains);
+  std::erase_if(all, [&](const auto& values) {
+    return std::any_of(rules.begin(), rules.end(), [&](const proto::Impossible& rule) { return Breaks(values, rule); });
+  });
+  return all;
+}
+
 void SetParameters(const std::map<std::string, int64_t>& values, google::protobuf::RepeatedPtrField<proto::Parameter>* out) {
   for (const auto& [name, value] : values) {
     proto::Parameter* parameter = out->Add();
@@ -364,7 +457,7 @@ class PlainEnumeration {
       }
       const auto info = std::find_if(case_.catalogue.passes().begin(), case_.catalogue.passes().end(), [&](const auto& pass) { return pass.name() == option.pass(); });
       if (std::find(info->accepts().begin(), info->accepts().end(), format) == info->accepts().end()) continue;
-      for (const auto& values : EnumerateDomains(option.parameters())) {
+      for (const auto& values : EnumeratePossible(option.parameters(), info->impossible())) {
         proto::Candidate next = so_far;
         proto::PassStep* step = next.add_pipeline();
         step->set_pass(option.pass());
@@ -377,7 +470,8 @@ class PlainEnumeration {
   void End(const std::string& format, const proto::Candidate& so_far) {
     for (const proto::BackendChoice& choice : case_.recipe.backends()) {
       if (choice.backend() == "x" && format != "onnx") continue;
-      for (const auto& values : EnumerateDomains(choice.settings())) {
+      const Rules& rules = case_.catalogue.backends(choice.backend() == "x" ? 0 : 1).impossible();
+      for (const auto& values : EnumeratePossible(choice.settings(), rules)) {
         proto::Candidate candidate = so_far;
         candidate.set_backend(choice.backend());
         SetParameters(values, candidate.mutable_settings());
@@ -406,7 +500,7 @@ TEST(SpaceAgainstEnumerationTest, RandomRecipesGiveTheSameCandidatesInTheSameOrd
     const auto space = Space::Build(random.recipe, random.catalogue, {"onnx", true, true, {}});
     if (!space) {
       EXPECT_TRUE(space.error().message.find("never takes part") != std::string::npos || space.error().message.find("no pass of this stage") != std::string::npos ||
-                  space.error().message.find("no candidate is possible") != std::string::npos)
+                  space.error().message.find("no candidate is possible") != std::string::npos || space.error().message.find(kReason) != std::string::npos)
           << space.error().message;
       continue;
     }

@@ -115,7 +115,9 @@ Result<> CheckCalibration(const proto::PassInfo& info, const proto::BuildTask& t
 }
 
 Result<> CheckTask(const proto::PassInfo& info, const proto::BuildTask& task) {
-  TRY(CheckParameters(info.parameters(), task.step().parameters(), fmt::format("pass '{}'", info.name())));
+  const std::string owner = fmt::format("pass '{}'", info.name());
+  TRY(CheckParameters(info.parameters(), task.step().parameters(), owner));
+  TRY(CheckTogether(info.impossible(), info.parameters(), task.step().parameters(), owner));
   const std::vector<std::string> accepts(info.accepts().begin(), info.accepts().end());
   if (std::find(accepts.begin(), accepts.end(), FormatOf(task)) == accepts.end()) {
     return Fail(ErrorCode::kRejected,
@@ -255,6 +257,27 @@ proto::ParameterInfo TextParameter(const char* name, const char* otherwise, std:
 proto::ParameterInfo WithCalibrated(proto::ParameterInfo info, std::vector<const char*> choices) {
   for (const char* choice : choices) *info.add_needs_calibration() = TextValue(choice);
   return info;
+}
+
+proto::Impossible::Term OneOf(const char* parameter, std::vector<proto::Value> values) {
+  proto::Impossible::Term term;
+  term.set_parameter(parameter);
+  for (proto::Value& value : values) *term.add_values() = std::move(value);
+  return term;
+}
+
+proto::Impossible::Term Below(const char* parameter, double number) {
+  proto::Impossible::Term term;
+  term.set_parameter(parameter);
+  *term.mutable_below() = RealValue(number);
+  return term;
+}
+
+proto::Impossible Never(std::vector<proto::Impossible::Term> terms, const char* reason) {
+  proto::Impossible rule;
+  for (proto::Impossible::Term& term : terms) *rule.add_terms() = std::move(term);
+  rule.set_reason(reason);
+  return rule;
 }
 
 }  // namespace hone

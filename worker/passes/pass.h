@@ -63,5 +63,9 @@ proto::ParameterInfo TextParameter(const char* name, const char* otherwise, std:
                                    const char* help);
 // The same parameter, with choices that need data.calibration.
 proto::ParameterInfo WithCalibrated(proto::ParameterInfo info, std::vector<const char*> choices);
+// Values that do not go together: the search never proposes them, and RunPass rejects them with the reason.
+proto::Impossible::Term OneOf(const char* parameter, std::vector<proto::Value> values);
+proto::Impossible::Term Below(const char* parameter, double number);
+proto::Impossible Never(std::vector<proto::Impossible::Term> terms, const char* reason);
 
 }  // namespace hone

@@ -17,6 +17,7 @@
 #include <set>
 
 #include "common/base/strings.h"
+#include "common/recipe/value.h"
 #include "worker/passes/bias_correction.h"
 #include "worker/passes/equalize.h"
 #include "worker/passes/mask_values.h"
@@ -58,22 +59,6 @@ CodeType ActivationType(const std::string& name) {
   return name == "int16" ? CodeType::s16 : CodeType::u8;
 }
 
-Result<> CheckTypes(const QdqOptions& options) {
-  const bool signed_activations = options.activations == CodeType::s8 || options.activations == CodeType::s16;
-  if (options.weights == CodeType::u8 && signed_activations) {
-    return Fail(ErrorCode::kRejected, "uint8 weights with signed activations are executed by no runtime",
-                "Use weights=int8.");
-  }
-  if (options.layout != QdqLayout::openvino) return {};
-  if (options.weights == CodeType::u8)
-    return Fail(ErrorCode::kRejected, "OpenVINO runs uint8 weights in float", "Use weights=int8 with layout=openvino.");
-  if (IsWide(options.activations)) {
-    return Fail(ErrorCode::kRejected, "OpenVINO runs 16-bit activations in float",
-                "Use activations=uint8 or int8 with layout=openvino.");
-  }
-  return {};
-}
-
 Result<Options> OptionsOf(const PassContext& context) {
   Options options;
   QdqOptions& qdq = options.qdq;
@@ -88,7 +73,6 @@ Result<Options> OptionsOf(const PassContext& context) {
   qdq.per_channel = context.Bool("per_channel") || qdq.layout == QdqLayout::openvino;  // Costs OpenVINO nothing.
   qdq.reduce_range = context.Bool("reduce_range");
   qdq.symmetric_activations = context.Bool("symmetric_activations");
-  TRY(CheckTypes(qdq));
   TRY_ASSIGN(options.observer.observer, ParseObserver(context.Text("observer")));
   options.observer.percentile = context.Real("percentile");
   options.observer.symmetric = qdq.symmetric_activations;
@@ -371,6 +355,14 @@ proto::PassInfo StaticInt8Info() {
   info.mutable_parameters()->rbegin()->mutable_minimum()->set_integer(0);
   info.mutable_parameters()->rbegin()->mutable_maximum()->set_integer(1000);
   for (auto& parameter : NodeChoiceParameters()) *info.add_parameters() = std::move(parameter);
+  const auto openvino = OneOf("layout", {TextValue("openvino")});
+  const auto uint8_weights = OneOf("weights", {TextValue("uint8")});
+  *info.add_impossible() = Never({uint8_weights, OneOf("activations", {TextValue("int8"), TextValue("int16")})},
+                                 "weights=uint8 with signed activations are executed by no runtime");
+  *info.add_impossible() = Never({openvino, uint8_weights}, "OpenVINO runs weights=uint8 in float; layout=openvino needs weights=int8");
+  *info.add_impossible() =
+      Never({openvino, OneOf("activations", {TextValue("uint16"), TextValue("int16")})},
+            "OpenVINO runs 16-bit activations in float; layout=openvino needs activations=uint8 or int8");
   return info;
 }
 

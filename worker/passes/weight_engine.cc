@@ -560,27 +560,6 @@ Result<> Engine::Run() {
   return {};
 }
 
-Result<> CheckOptions(const WeightOptions& options, const PassContext& context) {
-  if (options.group == 0 && options.form != WeightForm::dequantize) {
-    return Fail(ErrorCode::kRejected, "group_size=0 (one scale a column) needs form=dequantize",
-                "Give form=dequantize, or a group_size of 16 to 256.");
-  }
-  if (options.bits == 2 && options.form != WeightForm::matmulnbits)
-    return Fail(ErrorCode::kRejected, "bits=2 needs form=matmulnbits", "No runtime reads the other forms in 2 bits.");
-  if (options.form == WeightForm::bnb4 && (options.method != WeightMethod::rtn || options.ratio < 1)) {
-    return Fail(ErrorCode::kRejected, "form=bnb4 goes with method=rtn and ratio=1 alone",
-                "The codes of normal floats are not evenly spaced, which the other methods count on.");
-  }
-  if (options.form == WeightForm::bnb4 && options.symmetric == false) {
-    return Fail(ErrorCode::kRejected, "form=bnb4 has no zero points", "Give symmetric=true.");
-  }
-  if (!context.task->has_calibration() && options.measure_inputs && options.ratio < 1) {
-    return Fail(ErrorCode::kRejected, "sensitivity=activations needs calibration data",
-                "Give data.calibration in the recipe, or --calibration on the command line.");
-  }
-  return {};
-}
-
 // The version converter copies every weight, twice, and cannot read mapped ones; none of them means anything to it, but
 // their shapes do. So large ones become inputs while it works.
 Result<> RaiseOpset(onnx::ModelProto& model, int64_t version, PassContext& context) {
@@ -632,7 +611,6 @@ WeightMethod WeightMethodOf(const std::string& name) {
 }
 
 Result<> QuantizeWeights(onnx::ModelProto& model, PassContext& context, const WeightOptions& options) {
-  TRY(CheckOptions(options, context));
   TRY_ASSIGN(NodeFilter filter, NodeFilter::Make(context));
   std::optional<StatisticsSource> source;
   if (context.task->has_calibration()) {

@@ -2,6 +2,7 @@
 // are asked for; nothing else changes.
 #include "worker/passes/weights_int4.h"
 
+#include "common/recipe/value.h"
 #include "worker/passes/quantization_graph.h"
 #include "worker/passes/weight_engine.h"
 
@@ -62,6 +63,22 @@ proto::PassInfo WeightsInt4Info() {
                     "Of gptq: measure inputs behind the layers that are quantized already; takes a run over the data "
                     "for each.");
   *info.add_parameters() = ExcludeParameter();
+  const auto texts = [](std::initializer_list<const char*> words) {
+    std::vector<proto::Value> values;
+    for (const char* word : words) values.push_back(TextValue(word));
+    return values;
+  };
+  *info.add_impossible() = Never({OneOf("group_size", {IntValue(0)}), OneOf("form", texts({"matmulnbits", "bnb4"}))},
+                                 "group_size=0 (one scale a column) needs form=dequantize");
+  *info.add_impossible() = Never({OneOf("bits", {IntValue(2)}), OneOf("form", texts({"dequantize", "bnb4"}))},
+                                 "bits=2 needs form=matmulnbits; no runtime reads the other forms in 2 bits");
+  *info.add_impossible() =
+      Never({OneOf("form", texts({"bnb4"})), OneOf("method", texts({"mse", "hqq", "gptq", "awq"}))},
+            "form=bnb4 goes with method=rtn alone; its codes are not evenly spaced, which the other methods count on");
+  *info.add_impossible() = Never({OneOf("form", texts({"bnb4"})), Below("ratio", 1)},
+                                 "form=bnb4 goes with ratio=1 alone; its codes have 4 bits");
+  *info.add_impossible() = Never({OneOf("form", texts({"bnb4"})), OneOf("symmetric", {BoolValue(false)})},
+                                 "form=bnb4 has no zero points; it goes with symmetric=true");
   return info;
 }
 
