@@ -37,11 +37,11 @@ Sample Session(Night& night, double effect) {
 
 // What a detector may look at.
 struct Evidence {
-  std::vector<Sample> before;     // Earlier nights; the last one is last night.
+  std::vector<Sample> before;  // Earlier nights; the last one is last night.
   Sample tonight;
-  std::vector<double> pairs;      // Of 20 interleaved pairs.
-  std::vector<double> more;       // Another 40, tonight as well.
-  std::vector<double> fresh;      // 20 of a later session.
+  std::vector<double> pairs;  // Of 20 interleaved pairs.
+  std::vector<double> more;   // Another 40, tonight as well.
+  std::vector<double> fresh;  // 20 of a later session.
   uint64_t seed = 0;
 };
 
@@ -65,7 +65,8 @@ bool IsSlowerThanLastNight(const Evidence& evidence, double share) {
 
 bool LooksBack(const Evidence& evidence, double z) {
   std::vector<double> bests;
-  for (const Sample& night : evidence.before) bests.push_back(*std::min_element(night.medians.begin(), night.medians.end()));
+  for (const Sample& night : evidence.before)
+    bests.push_back(*std::min_element(night.medians.begin(), night.medians.end()));
   const double mean = Mean(bests);
   double squares = 0;
   for (const double best : bests) squares += (best - mean) * (best - mean);
@@ -84,7 +85,8 @@ bool IsRegression(const Judgement& judgement) { return judgement.verdict == Nigh
 // As `hone nightly` does it: while the first session decides nothing, more pairs, up to three times as many.
 std::vector<double> Extended(const Evidence& evidence) {
   std::vector<double> pairs = evidence.pairs;
-  for (size_t more = 0; more < evidence.more.size() && Judge(pairs, OptionsOf(evidence)).verdict == NightVerdict::inconclusive;) {
+  for (size_t more = 0;
+       more < evidence.more.size() && Judge(pairs, OptionsOf(evidence)).verdict == NightVerdict::inconclusive;) {
     for (size_t i = 0; i < kLaunches; ++i) pairs.push_back(evidence.more[more++]);
   }
   return pairs;
@@ -109,7 +111,9 @@ const std::vector<Detector>& Detectors() {
        [](const Evidence& e) { return IsRegression(Judge({e.pairs.begin(), e.pairs.begin() + 10}, OptionsOf(e))); }},
       {"hone: 20 pairs, unconfirmed", [](const Evidence& e) { return IsRegression(Judge(e.pairs, OptionsOf(e))); }},
       {"hone: 20 pairs, and 20 fresh ones that say the same by themselves",
-       [](const Evidence& e) { return IsRegression(Judge(e.pairs, OptionsOf(e))) && IsRegression(Judge(e.fresh, OptionsOf(e))); }},
+       [](const Evidence& e) {
+         return IsRegression(Judge(e.pairs, OptionsOf(e))) && IsRegression(Judge(e.fresh, OptionsOf(e)));
+       }},
       {"**hone: 20 pairs, confirmed by 20 fresh ones**",
        [](const Evidence& e) { return IsRegression(Confirm(e.pairs, e.fresh, OptionsOf(e))); }},
       {"**hone: 20 to 60 pairs, confirmed by 20 fresh ones**",
@@ -154,7 +158,8 @@ int Simulate(size_t nights) {
   for (size_t i = 0; i < Detectors().size(); ++i) {
     fmt::print("| {} |", Detectors()[i].name);
     for (size_t at = 0; at < std::size(kEffects); ++at) {
-      fmt::print(" {:.{}f} % |", 100 * static_cast<double>(counts[at][i]) / static_cast<double>(nights), at == 0 ? 2 : 1);
+      fmt::print(" {:.{}f} % |", 100 * static_cast<double>(counts[at][i]) / static_cast<double>(nights),
+                 at == 0 ? 2 : 1);
     }
     fmt::print("\n");
   }

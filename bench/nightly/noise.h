@@ -1,8 +1,9 @@
-// Times of a model on a machine that is never twice the same: what the simulation of nightly runs draws its measurements from.
+// Times of a model on a machine that is never twice the same: what the simulation of nightly runs draws its
+// measurements from.
 //
-// A night has an offset of its own (standard deviation 2 %), within it the machine drifts slowly (a sine of 2.5 % root mean square that takes two
-// to ten sessions for a turn), a process launch has an offset (1.5 %: where its memory came to lie), an iteration 1 % and, in 3 % of cases,
-// a spike of 5 to 50 %.
+// A night has an offset of its own (standard deviation 2 %), within it the machine drifts slowly (a sine of 2.5 % root
+// mean square that takes two to ten sessions for a turn), a process launch has an offset (1.5 %: where its memory came
+// to lie), an iteration 1 % and, in 3 % of cases, a spike of 5 to 50 %.
 #pragma once
 
 #include <algorithm>

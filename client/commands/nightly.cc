@@ -51,7 +51,9 @@ fs::path HistoryFile(const NightlyOptions& options, const Suite& suite) {
   return suite.file.parent_path() / (suite.file.stem().string() + ".history.db");
 }
 
-fs::path ArtifactsOf(const NightlyOptions& options, const Suite& suite) { return HistoryFile(options, suite).string() + ".artifacts"; }
+fs::path ArtifactsOf(const NightlyOptions& options, const Suite& suite) {
+  return HistoryFile(options, suite).string() + ".artifacts";
+}
 
 Result<Desk> OpenDesk(const NightlyOptions& options, Console& console) {
   TRY_ASSIGN(Suite suite, ReadSuite(options.suite));
@@ -65,7 +67,8 @@ Result<> CheckNames(const Desk& desk) {
     std::vector<std::string> names;
     for (const auto& row : rows) names.push_back(row.name);
     if (name.empty() || std::find(names.begin(), names.end(), name) != names.end()) return {};
-    return Fail(ErrorCode::kNotFound, fmt::format("the suite has no {} '{}'{}", what, Printable(name, 100), DidYouMean(name, names)));
+    return Fail(ErrorCode::kNotFound,
+                fmt::format("the suite has no {} '{}'{}", what, Printable(name, 100), DidYouMean(name, names)));
   };
   TRY(check("model", desk.options.model, desk.suite.models));
   TRY(check("target", desk.options.target, desk.suite.targets));
@@ -103,7 +106,8 @@ Result<> WriteReports(const Desk& desk, const NightReport& report) {
   if (!options.junit.empty()) TRY(WriteFile(options.junit, JUnitXml(report)));
   if (!options.markdown.empty()) TRY(WriteFile(options.markdown, NightMarkdown(report)));
   if (!options.html.empty()) TRY(WriteFile(options.html, NightHtml(report)));
-  return desk.console.json ? desk.console.PrintJson(NightJson(report)) : desk.console.Print(NightText(report, desk.console.table_width()));
+  return desk.console.json ? desk.console.PrintJson(NightJson(report))
+                           : desk.console.Print(NightText(report, desk.console.table_width()));
 }
 
 Result<int> RunAction(Desk& desk) {
@@ -147,7 +151,8 @@ Result<int> AcceptAction(Desk& desk) {
     TRY_ASSIGN(const auto tonight, desk.history.Tonight(desk.suite.name, model.name, target.name));
     if (!tonight) return {};
     TRY(bench.Keep(*tonight));
-    TRY(desk.history.Accept(desk.suite.name, model.name, target.name, *tonight, desk.options.text, SystemClock().UnixMs()));
+    TRY(desk.history.Accept(desk.suite.name, model.name, target.name, *tonight, desk.options.text,
+                            SystemClock().UnixMs()));
     accepted.push_back({{"model", model.name}, {"target", target.name}, {"artifact", tonight->Identity()}});
     text += fmt::format("{} on {}: accepted {}\n", model.name, target.name, tonight->Identity());
     return {};
@@ -160,7 +165,8 @@ Result<int> AcceptAction(Desk& desk) {
 // A file becomes what the next nights are measured against.
 Result<int> PinAction(Desk& desk) {
   const NightlyOptions& options = desk.options;
-  if (options.artifact.empty() || options.model.empty()) return Fail(ErrorCode::kUsage, "hone nightly pin needs --model M and --artifact FILE");
+  if (options.artifact.empty() || options.model.empty())
+    return Fail(ErrorCode::kUsage, "hone nightly pin needs --model M and --artifact FILE");
   TRY_ASSIGN(const ModelFile file, OpenModel(options.artifact));
   Json pinned = Json::array();
   std::string text;
@@ -180,7 +186,8 @@ Result<int> PinAction(Desk& desk) {
 Result<int> AnnotateAction(Desk& desk) {
   const NightlyOptions& options = desk.options;
   if (options.text.empty()) return Fail(ErrorCode::kUsage, "hone nightly annotate needs --text TEXT");
-  const Annotation note{SystemClock().UnixMs(), options.model, options.target, options.metric, options.text, options.author, options.link};
+  const Annotation note{SystemClock().UnixMs(), options.model,  options.target, options.metric,
+                        options.text,           options.author, options.link};
   TRY(desk.history.Annotate(desk.suite.name, note));
   return Tell(desk, "annotate", {{"text", note.text}}, "noted\n");
 }
@@ -189,7 +196,8 @@ Result<int> AnnotateAction(Desk& desk) {
 Result<int64_t> ParseUntil(const std::string& text) {
   struct tm day = {};
   int used = 0;
-  if (std::sscanf(text.c_str(), "%4d-%2d-%2d%n", &day.tm_year, &day.tm_mon, &day.tm_mday, &used) == 3 && static_cast<size_t>(used) == text.size()) {
+  if (std::sscanf(text.c_str(), "%4d-%2d-%2d%n", &day.tm_year, &day.tm_mon, &day.tm_mday, &used) == 3 &&
+      static_cast<size_t>(used) == text.size()) {
     const int month = day.tm_mon;
     const int of_month = day.tm_mday;
     day.tm_year -= 1900;
@@ -199,13 +207,16 @@ Result<int64_t> ParseUntil(const std::string& text) {
     return Fail(ErrorCode::kUsage, fmt::format("--until: there is no day {}", Printable(text, 40)));
   }
   const auto duration = ParseDuration(text);
-  if (!duration) return Fail(ErrorCode::kUsage, fmt::format("--until: '{}' is no day like 2026-12-01 and no duration like 72h", Printable(text, 40)));
+  if (!duration)
+    return Fail(ErrorCode::kUsage,
+                fmt::format("--until: '{}' is no day like 2026-12-01 and no duration like 72h", Printable(text, 40)));
   return SystemClock().UnixMs() + *duration;
 }
 
 Result<int> MuteAction(Desk& desk) {
   const NightlyOptions& options = desk.options;
-  if (options.until.empty()) return Fail(ErrorCode::kUsage, "hone nightly mute needs --until DAY: nothing is silent for ever");
+  if (options.until.empty())
+    return Fail(ErrorCode::kUsage, "hone nightly mute needs --until DAY: nothing is silent for ever");
   TRY_ASSIGN(const int64_t until, ParseUntil(options.until));
   TRY(desk.history.AddMute(desk.suite.name, {options.model, options.target, options.metric, until, options.text}));
   return Tell(desk, "mute", {{"until_unix_ms", until}}, "muted until " + options.until + "\n");
@@ -214,24 +225,49 @@ Result<int> MuteAction(Desk& desk) {
 Result<int> HistoryAction(Desk& desk) {
   TRY_ASSIGN(const auto series, desk.history.Series(desk.suite.name));
   Json list = Json::array();
-  Table table({{"model"}, {"target"}, {"metric"}, {"runtime"}, {"nights", Align::right}, {"last"}, {"effect", Align::right}, {"changes", Align::left, true}});
+  Table table({{"model"},
+               {"target"},
+               {"metric"},
+               {"runtime"},
+               {"nights", Align::right},
+               {"last"},
+               {"effect", Align::right},
+               {"changes", Align::left, true}});
   for (const auto& [key, points] : series) {
     const auto wanted = [](const std::string& flag, const std::string& value) { return flag.empty() || flag == value; };
-    if (!wanted(desk.options.model, key.model) || !wanted(desk.options.target, key.target) || !wanted(desk.options.metric, key.metric)) continue;
+    if (!wanted(desk.options.model, key.model) || !wanted(desk.options.target, key.target) ||
+        !wanted(desk.options.metric, key.metric))
+      continue;
     std::vector<std::string> changes;
     for (const size_t change : LevelChanges(points)) changes.push_back(points[change].night);
     Json nights = Json::array();
     for (const HistoryPoint& point : points) {
-      nights.push_back({{"night", point.night}, {"verdict", NameOf(point.verdict)}, {"effect", point.effect}, {"ci99", {point.interval.low, point.interval.high}},
-                        {"accepted", point.accepted}, {"accepted_median", point.accepted_median}, {"tonight_median", point.tonight_median}});
+      nights.push_back({{"night", point.night},
+                        {"verdict", NameOf(point.verdict)},
+                        {"effect", point.effect},
+                        {"ci99", {point.interval.low, point.interval.high}},
+                        {"accepted", point.accepted},
+                        {"accepted_median", point.accepted_median},
+                        {"tonight_median", point.tonight_median}});
     }
-    list.push_back({{"model", key.model}, {"target", key.target}, {"metric", key.metric}, {"recipe", key.recipe}, {"fingerprint", key.fingerprint},
-                    {"runtime", key.runtime}, {"changes", changes}, {"nights", nights}});
-    table.Row({key.model, key.target, key.metric, key.runtime, std::to_string(points.size()), std::string(NameOf(points.back().verdict)),
-               EffectText(points.back().effect, FindNightMetric(key.metric) != nullptr && FindNightMetric(key.metric)->absolute), Join(changes, ", ")});
+    list.push_back({{"model", key.model},
+                    {"target", key.target},
+                    {"metric", key.metric},
+                    {"recipe", key.recipe},
+                    {"fingerprint", key.fingerprint},
+                    {"runtime", key.runtime},
+                    {"changes", changes},
+                    {"nights", nights}});
+    table.Row({key.model, key.target, key.metric, key.runtime, std::to_string(points.size()),
+               std::string(NameOf(points.back().verdict)),
+               EffectText(points.back().effect,
+                          FindNightMetric(key.metric) != nullptr && FindNightMetric(key.metric)->absolute),
+               Join(changes, ", ")});
   }
   const Json json = {{"schema", "hone.nightly.history/1"}, {"suite", desk.suite.name}, {"series", list}};
-  TRY(desk.console.json ? desk.console.PrintJson(json) : desk.console.Print(table.empty() ? "no night is known\n" : table.Text(desk.console.table_width())));
+  TRY(desk.console.json
+          ? desk.console.PrintJson(json)
+          : desk.console.Print(table.empty() ? "no night is known\n" : table.Text(desk.console.table_width())));
   return 0;
 }
 
@@ -242,7 +278,8 @@ Result<int> ExportAction(Desk& desk) {
 }
 
 Result<int> ImportAction(Desk& desk) {
-  if (desk.options.file.empty()) return Fail(ErrorCode::kUsage, "hone nightly import needs -o FILE, which export wrote");
+  if (desk.options.file.empty())
+    return Fail(ErrorCode::kUsage, "hone nightly import needs -o FILE, which export wrote");
   TRY_ASSIGN(const uint64_t nights, desk.history.ImportFrom(desk.options.file));
   return Tell(desk, "import", {{"nights", nights}}, fmt::format("{} nights came from {}\n", nights, desk.options.file));
 }
@@ -251,16 +288,19 @@ struct ActionRow {
   const char* name;
   Result<int> (*run)(Desk& desk);
 };
-constexpr ActionRow kActions[] = {{"run", RunAction},   {"report", ReportAction},   {"accept", AcceptAction}, {"pin", PinAction},
-                                  {"annotate", AnnotateAction}, {"mute", MuteAction}, {"history", HistoryAction}, {"export", ExportAction},
-                                  {"import", ImportAction}};
+constexpr ActionRow kActions[] = {{"run", RunAction},         {"report", ReportAction},     {"accept", AcceptAction},
+                                  {"pin", PinAction},         {"annotate", AnnotateAction}, {"mute", MuteAction},
+                                  {"history", HistoryAction}, {"export", ExportAction},     {"import", ImportAction}};
 
 Result<int> Nightly(const NightlyOptions& options, Console& console) {
-  const auto row = std::find_if(std::begin(kActions), std::end(kActions), [&](const ActionRow& one) { return options.action == one.name; });
+  const auto row = std::find_if(std::begin(kActions), std::end(kActions),
+                                [&](const ActionRow& one) { return options.action == one.name; });
   if (row == std::end(kActions)) {
     std::vector<std::string> names;
     for (const ActionRow& one : kActions) names.emplace_back(one.name);
-    return Fail(ErrorCode::kUsage, fmt::format("hone nightly has no action '{}'{}", Printable(options.action, 40), DidYouMean(options.action, names)),
+    return Fail(ErrorCode::kUsage,
+                fmt::format("hone nightly has no action '{}'{}", Printable(options.action, 40),
+                            DidYouMean(options.action, names)),
                 fmt::format("one of: {}", Join(names, ", ")));
   }
   TRY_ASSIGN(Desk desk, OpenDesk(options, console));

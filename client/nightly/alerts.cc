@@ -20,7 +20,8 @@ constexpr size_t kMaxOutputBytes = 4096;
 std::string Place(const SeriesKey& key) { return fmt::format("{} of {} on {}", key.metric, key.model, key.target); }
 
 bool IsAbout(const Alert& alert, const SeriesResult& result) {
-  return alert.key.model == result.key.model && alert.key.target == result.key.target && alert.key.metric == result.key.metric;
+  return alert.key.model == result.key.model && alert.key.target == result.key.target &&
+         alert.key.metric == result.key.metric;
 }
 
 bool IsJudged(NightVerdict verdict) { return IsFinding(verdict) || verdict == NightVerdict::equivalent; }
@@ -32,9 +33,10 @@ Result<> RunHook(std::vector<std::string> arguments, const std::string& document
   TRY_ASSIGN(const CommandOutput output, RunCommand(options, kHookTime, kMaxOutputBytes));
   if (output.status.code == 0 && output.status.signal == 0) return {};
   const std::string said(Trim(output.err));
-  return Fail(ErrorCode::kFailed, fmt::format("{} ended with {}{}{}", options.arguments[0], output.status.signal != 0 ? "signal" : "status",
-                                              output.status.signal != 0 ? output.status.signal : output.status.code,
-                                              said.empty() ? "" : ": " + Printable(said, 500)));
+  return Fail(ErrorCode::kFailed,
+              fmt::format("{} ended with {}{}{}", options.arguments[0], output.status.signal != 0 ? "signal" : "status",
+                          output.status.signal != 0 ? output.status.signal : output.status.code,
+                          said.empty() ? "" : ": " + Printable(said, 500)));
 }
 
 Result<> Deliver(const Suite& suite, const NightRecord& night, const AlertEvent& event) {
@@ -49,8 +51,8 @@ Result<> Deliver(const Suite& suite, const NightRecord& night, const AlertEvent&
     TRY(RunHook(std::move(arguments), document));
   }
   if (suite.webhook.empty()) return {};
-  return RunHook({"curl", "--fail", "--silent", "--show-error", "--max-time", "30", "--header", "Content-Type: application/json", "--data-binary",
-                  "@" + document, "--", suite.webhook},
+  return RunHook({"curl", "--fail", "--silent", "--show-error", "--max-time", "30", "--header",
+                  "Content-Type: application/json", "--data-binary", "@" + document, "--", suite.webhook},
                  document);
 }
 
@@ -60,7 +62,8 @@ Result<std::vector<AlertEvent>> AlertsOf(NightHistory& history, const NightRecor
   TRY_ASSIGN(const std::vector<Alert> open, history.OpenAlerts(night.suite));
   std::vector<AlertEvent> events;
   for (const SeriesResult& result : night.results) {
-    const auto known = std::find_if(open.begin(), open.end(), [&](const Alert& alert) { return IsAbout(alert, result); });
+    const auto known =
+        std::find_if(open.begin(), open.end(), [&](const Alert& alert) { return IsAbout(alert, result); });
     const bool regressed = result.judgement.verdict == NightVerdict::regression;
     const bool other_level = known != open.end() && !result.accepted.empty() && known->accepted != result.accepted;
     const bool gone = known != open.end() && (other_level || (IsJudged(result.judgement.verdict) && !regressed));
@@ -72,8 +75,8 @@ Result<std::vector<AlertEvent>> AlertsOf(NightHistory& history, const NightRecor
     }
     if (!regressed || result.muted || (known != open.end() && !gone)) continue;
     Alert alert{result.key, night.id, result.accepted, result.judgement.verdict, result.judgement.effect, true};
-    events.push_back({alert, fmt::format("{}: worse by {} ({})", Place(result.key), EffectText(result.judgement.effect, result.absolute),
-                                         EvidenceText(result))});
+    events.push_back({alert, fmt::format("{}: worse by {} ({})", Place(result.key),
+                                         EffectText(result.judgement.effect, result.absolute), EvidenceText(result))});
   }
   return events;
 }

@@ -23,10 +23,14 @@ constexpr const char* kDisturbance = "the hypervisor took";
 
 // A recipe whose space is one point: the model as it is, one backend, fixed settings.
 bool IsPinned(const proto::Recipe& recipe) {
-  const auto is_none = [](const proto::Stage& stage) { return stage.options_size() == 1 && stage.options(0).pass().empty(); };
-  if (!std::all_of(recipe.passes().begin(), recipe.passes().end(), is_none) || recipe.backends_size() != 1) return false;
+  const auto is_none = [](const proto::Stage& stage) {
+    return stage.options_size() == 1 && stage.options(0).pass().empty();
+  };
+  if (!std::all_of(recipe.passes().begin(), recipe.passes().end(), is_none) || recipe.backends_size() != 1)
+    return false;
   const auto& settings = recipe.backends(0).settings();
-  return std::all_of(settings.begin(), settings.end(), [](const proto::Domain& domain) { return domain.choices_size() == 1; });
+  return std::all_of(settings.begin(), settings.end(),
+                     [](const proto::Domain& domain) { return domain.choices_size() == 1; });
 }
 
 NightArtifact PinnedArtifact(const JobRequest& request) {
@@ -39,7 +43,8 @@ NightArtifact PinnedArtifact(const JobRequest& request) {
     parameter.set_name(domain.name());
     *parameter.mutable_value() = domain.choices(0);
   }
-  std::sort(artifact.settings.begin(), artifact.settings.end(), [](const auto& a, const auto& b) { return a.name() < b.name(); });
+  std::sort(artifact.settings.begin(), artifact.settings.end(),
+            [](const auto& a, const auto& b) { return a.name() < b.name(); });
   return artifact;
 }
 
@@ -77,7 +82,8 @@ std::map<std::string, double> Values(const google::protobuf::RepeatedPtrField<pr
 }
 
 Error Failure(const char* who, const std::string& reason) {
-  return {ErrorCode::kFailed, fmt::format("{} could not be measured: {}", who, reason.empty() ? "no reason was given" : reason)};
+  return {ErrorCode::kFailed,
+          fmt::format("{} could not be measured: {}", who, reason.empty() ? "no reason was given" : reason)};
 }
 
 }  // namespace
@@ -102,8 +108,10 @@ Result<JobRequest> FleetBench::RequestOf(const SuiteModel& model, const SuiteTar
     // The model as it is.
     TRY_ASSIGN(const proto::Catalogue catalogue, client_.Catalogue());
     std::string backend = model.backend;
-    for (const proto::BackendInfo& info : catalogue.backends()) backend = backend.empty() && info.reference() ? info.name() : backend;
-    if (backend.empty()) return Fail(ErrorCode::kFailed, "no worker has a reference backend", "Give the model's 'backend' in the suite.");
+    for (const proto::BackendInfo& info : catalogue.backends())
+      backend = backend.empty() && info.reference() ? info.name() : backend;
+    if (backend.empty())
+      return Fail(ErrorCode::kFailed, "no worker has a reference backend", "Give the model's 'backend' in the suite.");
     options.recipe = (folder.path() / "pinned.yaml").string();
     TRY(WriteFile(options.recipe, fmt::format("passes: [{{choose: [none]}}]\nbackends: {{{}: {{}}}}\n", backend)));
   } else {
@@ -125,10 +133,13 @@ Result<NightBench::Subject> FleetBench::Prepare(const SuiteModel& model, const S
     TRY_ASSIGN(const proto::SubmitJobReply reply, client_.Submit(request.submission));
     TRY_ASSIGN(const proto::JobSummary job, Follow(reply.job()));
     if (job.state() != proto::JOB_COMPLETE || job.studies_size() != 1 || !job.studies(0).has_best()) {
-      return Fail(ErrorCode::kFailed, fmt::format("job {} found no artifact: {}", job.job(), job.error().empty() ? "nothing is feasible" : job.error()));
+      return Fail(ErrorCode::kFailed, fmt::format("job {} found no artifact: {}", job.job(),
+                                                  job.error().empty() ? "nothing is feasible" : job.error()));
     }
     const proto::TrialSummary& best = job.studies(0).best();
-    subject.artifact = {best.model(), best.candidate().backend(), {best.candidate().settings().begin(), best.candidate().settings().end()}};
+    subject.artifact = {best.model(),
+                        best.candidate().backend(),
+                        {best.candidate().settings().begin(), best.candidate().settings().end()}};
   }
   requests_.insert_or_assign(model.name + "\n" + target.name, std::move(request));
   return subject;
@@ -156,7 +167,8 @@ Client::Submission FleetBench::LaunchOf(const Order& order, uint32_t number) {
   // All launches time the same sample; accuracy on the others is known after the first.
   const bool whole = number == 0 && order.first == Detail::whole;
   if (launch.evaluation && !whole) launch.evaluation->set_samples(1);
-  launch.baseline = Client::Submission::Baseline{Locate(order.accepted->model), order.accepted->backend, order.accepted->settings};
+  launch.baseline =
+      Client::Submission::Baseline{Locate(order.accepted->model), order.accepted->backend, order.accepted->settings};
   launch.name = fmt::format("{} {} launch", suite_.name, order.model->name);
   return launch;
 }
@@ -179,7 +191,8 @@ Result<std::vector<NightLaunch>> FleetBench::Measure(const Order& order) {
   const Result<> ran = run();
   if (ran) return launches;
   // Nobody waits for the others any more.
-  for (size_t i = launches.size(); i < jobs.size(); ++i) (void)client_.Cancel(jobs[i], "the night's session ended early");
+  for (size_t i = launches.size(); i < jobs.size(); ++i)
+    (void)client_.Cancel(jobs[i], "the night's session ended early");
   return Fail(ran.error());
 }
 
@@ -189,7 +202,8 @@ Result<proto::JobSummary> FleetBench::Follow(uint64_t job) {
   Result<proto::JobSummary> summary = FollowJob(client_, job, console_, follow);
   if (!summary && summary.error().code == ErrorCode::kTimeout) {
     (void)client_.Cancel(job, "the suite's time-out");
-    return Fail(ErrorCode::kFailed, fmt::format("job {} was not done after {}", job, HumanDuration(static_cast<int64_t>(suite_.timeout_ms))));
+    return Fail(ErrorCode::kFailed, fmt::format("job {} was not done after {}", job,
+                                                HumanDuration(static_cast<int64_t>(suite_.timeout_ms))));
   }
   return summary;
 }
@@ -199,9 +213,11 @@ Result<NightLaunch> FleetBench::Wait(uint64_t number) {
   if (job.studies_size() == 0) return Fail(Failure("the artifact", job.error()));
   const proto::StudySummary& study = job.studies(0);
   const bool has_baseline = study.has_baseline() && study.baseline().state() == proto::TRIAL_COMPLETE;
-  if (!has_baseline) return Fail(Failure("the accepted artifact", study.has_baseline() ? study.baseline().reason() : job.error()));
+  if (!has_baseline)
+    return Fail(Failure("the accepted artifact", study.has_baseline() ? study.baseline().reason() : job.error()));
   TRY_ASSIGN(const std::vector<proto::TrialSummary> trials, client_.Trials(number, 0));
-  const auto candidate = std::find_if(trials.begin(), trials.end(), [](const proto::TrialSummary& trial) { return trial.trial() == 1; });
+  const auto candidate =
+      std::find_if(trials.begin(), trials.end(), [](const proto::TrialSummary& trial) { return trial.trial() == 1; });
   if (candidate == trials.end()) return Fail(Failure("tonight's artifact", job.error()));
   if (candidate->state() != proto::TRIAL_COMPLETE) return Fail(Failure("tonight's artifact", candidate->reason()));
   return ReadLaunch(job, *candidate);
@@ -212,8 +228,8 @@ Result<NightLaunch> FleetBench::ReadLaunch(const proto::JobSummary& job, const p
   NightLaunch launch;
   launch.tonight = Values(candidate.metrics());
   launch.accepted = Values(samples.baseline_metrics());
-  // What depends on the part that a process plays is compared in the same part: seconds before, the accepted artifact was measured alone, with
-  // inputs, accuracy and throughput as tonight's was. Beside it, it only answered to be timed.
+  // What depends on the part that a process plays is compared in the same part: seconds before, the accepted artifact
+  // was measured alone, with inputs, accuracy and throughput as tonight's was. Beside it, it only answered to be timed.
   const std::map<std::string, double> alone = Values(job.studies(0).baseline().metrics());
   for (const char* name : {"throughput_per_s", "memory_bytes", "load_ms"}) {
     launch.accepted.erase(name);

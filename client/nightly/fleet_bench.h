@@ -1,8 +1,9 @@
 // A night's measurements from a fleet: jobs at a coordinator.
 //
-// A launch is a job of its own: its baseline is the accepted artifact, its one candidate tonight's. The worker starts a process for each, times
-// blocks of both in turns, in an order drawn from the seed, alone on its machine; the next launch has new processes. So a pair of launches runs
-// under one lease on one machine within seconds, and what lies between pairs does not matter.
+// A launch is a job of its own: its baseline is the accepted artifact, its one candidate tonight's. The worker starts a
+// process for each, times blocks of both in turns, in an order drawn from the seed, alone on its machine; the next
+// launch has new processes. So a pair of launches runs under one lease on one machine within seconds, and what lies
+// between pairs does not matter.
 #pragma once
 
 #include <filesystem>
@@ -42,8 +43,8 @@ class FleetBench final : public NightBench {
   Client& client_;
   Console& console_;
   std::filesystem::path artifacts_;
-  std::map<std::string, JobRequest> requests_;                 // By model's and target's name.
-  std::map<std::string, std::filesystem::path> folders_;       // Of models on this machine, by digest.
+  std::map<std::string, JobRequest> requests_;            // By model's and target's name.
+  std::map<std::string, std::filesystem::path> folders_;  // Of models on this machine, by digest.
 };
 
 }  // namespace hone

@@ -37,7 +37,8 @@ CREATE TABLE results (
   recipe TEXT NOT NULL,
   fingerprint TEXT NOT NULL,
   runtime TEXT NOT NULL,
-  verdict TEXT NOT NULL CHECK (verdict IN ('regression', 'improvement', 'equivalent', 'inconclusive', 'environment', 'error')),
+  verdict TEXT NOT NULL CHECK (verdict IN ('regression', 'improvement', 'equivalent', 'inconclusive', 'environment',
+    'error')),
   effect REAL NOT NULL,
   low REAL NOT NULL,
   high REAL NOT NULL,
@@ -134,7 +135,8 @@ CREATE TABLE alerts (
 };
 
 // What an import brings: rows that are not here yet.
-constexpr const char* kTables[] = {"nights", "results", "controls", "health", "artifacts", "annotations", "mutes", "alerts"};
+constexpr const char* kTables[] = {"nights",    "results",     "controls", "health",
+                                   "artifacts", "annotations", "mutes",    "alerts"};
 
 // Doubles in the machine's order.
 Blob BytesOf(const std::vector<double>& values) {
@@ -159,7 +161,8 @@ std::string BytesOf(const NightArtifact& artifact) {
 
 Result<NightArtifact> ArtifactOf(const std::string& bytes) {
   proto::PinnedBaseline message;
-  if (!message.ParseFromString(bytes)) return Fail(ErrorCode::kConfiguration, "an artifact of the history cannot be read");
+  if (!message.ParseFromString(bytes))
+    return Fail(ErrorCode::kConfiguration, "an artifact of the history cannot be read");
   TRY(CheckBundle(message.model()));
   return NightArtifact{message.model(), message.backend(), {message.settings().begin(), message.settings().end()}};
 }
@@ -168,7 +171,8 @@ Result<NightArtifact> ArtifactOf(const std::string& bytes) {
 std::optional<double> Finite(double value) { return std::isfinite(value) ? std::optional(value) : std::nullopt; }
 
 SeriesKey ReadKey(const Row& row, int column) {
-  return {row.Text(column), row.Text(column + 1), row.Text(column + 2), row.Text(column + 3), row.Text(column + 4), row.Text(column + 5)};
+  return {row.Text(column),     row.Text(column + 1), row.Text(column + 2),
+          row.Text(column + 3), row.Text(column + 4), row.Text(column + 5)};
 }
 
 struct ResultRow {
@@ -217,8 +221,8 @@ Result<NightHistory> NightHistory::Open(const std::filesystem::path& file) {
   return history;
 }
 
-Result<std::optional<NightArtifact>> NightHistory::FindArtifact(std::string_view sql, const std::string& suite, const std::string& model,
-                                                                const std::string& target) {
+Result<std::optional<NightArtifact>> NightHistory::FindArtifact(std::string_view sql, const std::string& suite,
+                                                                const std::string& model, const std::string& target) {
   std::optional<std::string> bytes;
   TRY(database_.Each(sql, [&](const Row& row) { bytes = row.Text(0); }, suite, model, target));
   if (!bytes) return std::optional<NightArtifact>();
@@ -228,40 +232,45 @@ Result<std::optional<NightArtifact>> NightHistory::FindArtifact(std::string_view
 
 Result<std::optional<NightArtifact>> NightHistory::Accepted(const std::string& suite, const std::string& model,
                                                             const std::string& target) {
-  return FindArtifact("SELECT artifact FROM artifacts WHERE suite=? AND model=? AND target=? AND state='accepted' "
-                      "ORDER BY unix_ms DESC LIMIT 1",
-                      suite, model, target);
+  return FindArtifact(
+      "SELECT artifact FROM artifacts WHERE suite=? AND model=? AND target=? AND state='accepted' "
+      "ORDER BY unix_ms DESC LIMIT 1",
+      suite, model, target);
 }
 
-Result<> NightHistory::Accept(const std::string& suite, const std::string& model, const std::string& target, const NightArtifact& artifact,
-                              const std::string& reason, int64_t unix_ms) {
+Result<> NightHistory::Accept(const std::string& suite, const std::string& model, const std::string& target,
+                              const NightArtifact& artifact, const std::string& reason, int64_t unix_ms) {
   const std::string bytes = BytesOf(artifact);
-  return database_.Run("INSERT OR REPLACE INTO artifacts VALUES (?,?,?,'accepted',?,?,?)", suite, model, target, unix_ms, reason, Blob{bytes});
+  return database_.Run("INSERT OR REPLACE INTO artifacts VALUES (?,?,?,'accepted',?,?,?)", suite, model, target,
+                       unix_ms, reason, Blob{bytes});
 }
 
 Result<> NightHistory::NoteTonight(const std::string& suite, const std::string& model, const std::string& target,
                                    const NightArtifact& artifact, const std::string& night) {
   const std::string bytes = BytesOf(artifact);
-  return database_.Run("INSERT OR REPLACE INTO artifacts VALUES (?,?,?,'tonight',0,?,?)", suite, model, target, night, Blob{bytes});
+  return database_.Run("INSERT OR REPLACE INTO artifacts VALUES (?,?,?,'tonight',0,?,?)", suite, model, target, night,
+                       Blob{bytes});
 }
 
-Result<std::optional<NightArtifact>> NightHistory::Tonight(const std::string& suite, const std::string& model, const std::string& target) {
-  return FindArtifact("SELECT artifact FROM artifacts WHERE suite=? AND model=? AND target=? AND state='tonight'", suite, model, target);
+Result<std::optional<NightArtifact>> NightHistory::Tonight(const std::string& suite, const std::string& model,
+                                                           const std::string& target) {
+  return FindArtifact("SELECT artifact FROM artifacts WHERE suite=? AND model=? AND target=? AND state='tonight'",
+                      suite, model, target);
 }
 
 Result<> NightHistory::Save(const NightRecord& night) {
   TRY(database_.Script("BEGIN IMMEDIATE"));
   const auto save = [&]() -> Result<> {
-    TRY(database_.Run("INSERT INTO nights VALUES (?,?,?,?,?)", night.id, night.suite, night.started_unix_ms, night.finished_unix_ms,
-                      night.exit_code));
+    TRY(database_.Run("INSERT INTO nights VALUES (?,?,?,?,?)", night.id, night.suite, night.started_unix_ms,
+                      night.finished_unix_ms, night.exit_code));
     for (const SeriesResult& result : night.results) TRY(SaveResult(night, result));
     for (const ControlResult& control : night.controls) {
-      TRY(database_.Run("INSERT INTO controls VALUES (?,?,?,?,?,?,?)", night.id, control.model, control.target, control.metric, control.alarm,
-                        control.effect, control.pairs));
+      TRY(database_.Run("INSERT INTO controls VALUES (?,?,?,?,?,?,?)", night.id, control.model, control.target,
+                        control.metric, control.alarm, control.effect, control.pairs));
     }
     for (const MachineHealth& machine : night.health) {
-      TRY(database_.Run("INSERT INTO health VALUES (?,?,?,?,?,?,?)", night.id, machine.target, machine.worker, machine.fingerprint,
-                        machine.launches, machine.disturbed, Join(machine.notes, "\n")));
+      TRY(database_.Run("INSERT INTO health VALUES (?,?,?,?,?,?,?)", night.id, machine.target, machine.worker,
+                        machine.fingerprint, machine.launches, machine.disturbed, Join(machine.notes, "\n")));
     }
     return database_.Script("COMMIT");
   };
@@ -272,72 +281,90 @@ Result<> NightHistory::Save(const NightRecord& night) {
 
 Result<> NightHistory::SaveResult(const NightRecord& night, const SeriesResult& result) {
   const Judgement& judgement = result.judgement;
-  return database_.Run("INSERT INTO results VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)", night.id, result.key.model,
-                       result.key.target, result.key.metric, result.key.recipe, result.key.fingerprint, result.key.runtime,
-                       NameOf(judgement.verdict), judgement.effect, judgement.interval.low, judgement.interval.high, judgement.pairs,
-                       Finite(judgement.smallest_effect), judgement.p, result.threshold, result.exact, result.absolute, result.confirmed,
-                       result.muted, result.reason, result.worker, result.accepted, result.tonight, result.accepted_median,
-                       result.tonight_median, BytesOf(result.accepted_samples), BytesOf(result.tonight_samples));
+  return database_.Run(
+      "INSERT INTO results VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)", night.id, result.key.model,
+      result.key.target, result.key.metric, result.key.recipe, result.key.fingerprint, result.key.runtime,
+      NameOf(judgement.verdict), judgement.effect, judgement.interval.low, judgement.interval.high, judgement.pairs,
+      Finite(judgement.smallest_effect), judgement.p, result.threshold, result.exact, result.absolute, result.confirmed,
+      result.muted, result.reason, result.worker, result.accepted, result.tonight, result.accepted_median,
+      result.tonight_median, BytesOf(result.accepted_samples), BytesOf(result.tonight_samples));
 }
 
 Result<NightRecord> NightHistory::Night(const std::string& suite, const std::string& id) {
   NightRecord night;
-  TRY(database_.Each("SELECT night, suite, started_unix_ms, finished_unix_ms, exit_code FROM nights WHERE suite = ?1 AND (?2 = '' OR night = ?2) "
-                     "ORDER BY started_unix_ms DESC LIMIT 1",
-                     [&](const Row& row) {
-                       night.id = row.Text(0);
-                       night.suite = row.Text(1);
-                       night.started_unix_ms = row.Int(2);
-                       night.finished_unix_ms = row.Int(3);
-                       night.exit_code = static_cast<int>(row.Int(4));
-                     },
-                     suite, id));
+  TRY(database_.Each(
+      "SELECT night, suite, started_unix_ms, finished_unix_ms, exit_code FROM nights WHERE suite = ?1 AND (?2 = '' OR "
+      "night = ?2) "
+      "ORDER BY started_unix_ms DESC LIMIT 1",
+      [&](const Row& row) {
+        night.id = row.Text(0);
+        night.suite = row.Text(1);
+        night.started_unix_ms = row.Int(2);
+        night.finished_unix_ms = row.Int(3);
+        night.exit_code = static_cast<int>(row.Int(4));
+      },
+      suite, id));
   if (night.id.empty()) {
-    return Fail(ErrorCode::kNotFound, id.empty() ? fmt::format("the history has no night of the suite {}", suite)
-                                                 : fmt::format("the history has no night {} of the suite {}", Printable(id, 100), suite));
+    return Fail(ErrorCode::kNotFound,
+                id.empty() ? fmt::format("the history has no night of the suite {}", suite)
+                           : fmt::format("the history has no night {} of the suite {}", Printable(id, 100), suite));
   }
   std::vector<ResultRow> rows;
-  TRY(database_.Each("SELECT model, target, metric, recipe, fingerprint, runtime, verdict, effect, low, high, pairs, smallest_effect, p, threshold, "
-                     "exact, absolute, confirmed, muted, reason, worker, accepted, tonight, accepted_median, tonight_median, accepted_samples, "
-                     "tonight_samples FROM results WHERE night = ? ORDER BY model, target, metric",
-                     [&](const Row& row) { rows.push_back(ReadResult(row)); }, night.id));
+  TRY(database_.Each(
+      "SELECT model, target, metric, recipe, fingerprint, runtime, verdict, effect, low, high, pairs, smallest_effect, "
+      "p, threshold, "
+      "exact, absolute, confirmed, muted, reason, worker, accepted, tonight, accepted_median, tonight_median, "
+      "accepted_samples, "
+      "tonight_samples FROM results WHERE night = ? ORDER BY model, target, metric",
+      [&](const Row& row) { rows.push_back(ReadResult(row)); }, night.id));
   for (ResultRow& row : rows) {
     TRY_ASSIGN(row.result.judgement.verdict, ParseNightVerdict(row.verdict));
     night.results.push_back(std::move(row.result));
   }
-  TRY(database_.Each("SELECT model, target, metric, alarm, effect, pairs FROM controls WHERE night = ? ORDER BY model, target, metric",
-                     [&](const Row& row) {
-                       night.controls.push_back({row.Text(0), row.Text(1), row.Text(2), row.Int(3) != 0, row.Real(4), static_cast<int>(row.Int(5))});
-                     },
-                     night.id));
-  TRY(database_.Each("SELECT target, worker, fingerprint, launches, disturbed, notes FROM health WHERE night = ? ORDER BY target, worker",
-                     [&](const Row& row) {
-                       MachineHealth machine{row.Text(0), row.Text(1), row.Text(2), static_cast<uint32_t>(row.Int(3)), static_cast<uint32_t>(row.Int(4)), {}};
-                       if (const std::string notes = row.Text(5); !notes.empty()) machine.notes = Split(notes, '\n');
-                       night.health.push_back(std::move(machine));
-                     },
-                     night.id));
+  TRY(database_.Each(
+      "SELECT model, target, metric, alarm, effect, pairs FROM controls WHERE night = ? ORDER BY model, target, metric",
+      [&](const Row& row) {
+        night.controls.push_back(
+            {row.Text(0), row.Text(1), row.Text(2), row.Int(3) != 0, row.Real(4), static_cast<int>(row.Int(5))});
+      },
+      night.id));
+  TRY(database_.Each(
+      "SELECT target, worker, fingerprint, launches, disturbed, notes FROM health WHERE night = ? ORDER BY target, "
+      "worker",
+      [&](const Row& row) {
+        MachineHealth machine{
+            row.Text(0), row.Text(1), row.Text(2), static_cast<uint32_t>(row.Int(3)), static_cast<uint32_t>(row.Int(4)),
+            {}};
+        if (const std::string notes = row.Text(5); !notes.empty()) machine.notes = Split(notes, '\n');
+        night.health.push_back(std::move(machine));
+      },
+      night.id));
   return night;
 }
 
 Result<std::vector<std::string>> NightHistory::Nights(const std::string& suite) {
   std::vector<std::string> nights;
-  TRY(database_.Each("SELECT night FROM nights WHERE suite = ? ORDER BY started_unix_ms, night",
-                     [&](const Row& row) { nights.push_back(row.Text(0)); }, suite));
+  TRY(database_.Each(
+      "SELECT night FROM nights WHERE suite = ? ORDER BY started_unix_ms, night",
+      [&](const Row& row) { nights.push_back(row.Text(0)); }, suite));
   return nights;
 }
 
 Result<std::map<SeriesKey, std::vector<HistoryPoint>>> NightHistory::Series(const std::string& suite) {
   std::map<SeriesKey, std::vector<HistoryPoint>> series;
   std::vector<std::tuple<SeriesKey, HistoryPoint, std::string>> rows;
-  TRY(database_.Each("SELECT model, target, metric, recipe, fingerprint, runtime, n.night, n.started_unix_ms, accepted, verdict, effect, low, high, "
-                     "accepted_median, tonight_median FROM results r JOIN nights n USING (night) WHERE n.suite = ? AND r.fingerprint <> '' "
-                     "ORDER BY n.started_unix_ms, n.night",
-                     [&](const Row& row) {
-                       HistoryPoint point{row.Text(6), row.Int(7), row.Text(8), {}, row.Real(10), {row.Real(11), row.Real(12)}, row.Real(13), row.Real(14)};
-                       rows.emplace_back(ReadKey(row, 0), std::move(point), row.Text(9));
-                     },
-                     suite));
+  TRY(database_.Each(
+      "SELECT model, target, metric, recipe, fingerprint, runtime, n.night, n.started_unix_ms, accepted, verdict, "
+      "effect, low, high, "
+      "accepted_median, tonight_median FROM results r JOIN nights n USING (night) WHERE n.suite = ? AND r.fingerprint "
+      "<> '' "
+      "ORDER BY n.started_unix_ms, n.night",
+      [&](const Row& row) {
+        HistoryPoint point{row.Text(6),  row.Int(7),  row.Text(8), {}, row.Real(10), {row.Real(11), row.Real(12)},
+                           row.Real(13), row.Real(14)};
+        rows.emplace_back(ReadKey(row, 0), std::move(point), row.Text(9));
+      },
+      suite));
   for (auto& [key, point, verdict] : rows) {
     TRY_ASSIGN(point.verdict, ParseNightVerdict(verdict));
     series[key].push_back(std::move(point));
@@ -345,62 +372,70 @@ Result<std::map<SeriesKey, std::vector<HistoryPoint>>> NightHistory::Series(cons
   return series;
 }
 
-Result<std::string> NightHistory::LastFingerprint(const std::string& suite, const std::string& model, const std::string& target) {
+Result<std::string> NightHistory::LastFingerprint(const std::string& suite, const std::string& model,
+                                                  const std::string& target) {
   std::string fingerprint;
-  TRY(database_.Each("SELECT fingerprint FROM results JOIN nights n USING (night) WHERE n.suite = ? AND model = ? AND target = ? AND "
-                     "fingerprint <> '' ORDER BY n.started_unix_ms DESC LIMIT 1",
-                     [&](const Row& row) { fingerprint = row.Text(0); }, suite, model, target));
+  TRY(database_.Each(
+      "SELECT fingerprint FROM results JOIN nights n USING (night) WHERE n.suite = ? AND model = ? AND target = ? AND "
+      "fingerprint <> '' ORDER BY n.started_unix_ms DESC LIMIT 1",
+      [&](const Row& row) { fingerprint = row.Text(0); }, suite, model, target));
   return fingerprint;
 }
 
 Result<AlarmRate> NightHistory::ControlAlarms(const std::string& suite) {
   uint64_t alarms = 0;
   uint64_t all = 0;
-  TRY(database_.Each("SELECT coalesce(sum(alarm), 0), count(*) FROM controls JOIN nights n USING (night) WHERE n.suite = ?",
-                     [&](const Row& row) {
-                       alarms = row.Unsigned(0);
-                       all = row.Unsigned(1);
-                     },
-                     suite));
+  TRY(database_.Each(
+      "SELECT coalesce(sum(alarm), 0), count(*) FROM controls JOIN nights n USING (night) WHERE n.suite = ?",
+      [&](const Row& row) {
+        alarms = row.Unsigned(0);
+        all = row.Unsigned(1);
+      },
+      suite));
   return AlarmRateOf(alarms, all);
 }
 
 Result<> NightHistory::Annotate(const std::string& suite, const Annotation& annotation) {
-  return database_.Run("INSERT OR REPLACE INTO annotations VALUES (?,?,?,?,?,?,?,?)", suite, annotation.unix_ms, annotation.model,
-                       annotation.target, annotation.metric, annotation.text, annotation.author, annotation.link);
+  return database_.Run("INSERT OR REPLACE INTO annotations VALUES (?,?,?,?,?,?,?,?)", suite, annotation.unix_ms,
+                       annotation.model, annotation.target, annotation.metric, annotation.text, annotation.author,
+                       annotation.link);
 }
 
 Result<std::vector<Annotation>> NightHistory::Annotations(const std::string& suite) {
   std::vector<Annotation> annotations;
-  TRY(database_.Each("SELECT unix_ms, model, target, metric, text, author, link FROM annotations WHERE suite = ? ORDER BY unix_ms",
-                     [&](const Row& row) {
-                       annotations.push_back({row.Int(0), row.Text(1), row.Text(2), row.Text(3), row.Text(4), row.Text(5), row.Text(6)});
-                     },
-                     suite));
+  TRY(database_.Each(
+      "SELECT unix_ms, model, target, metric, text, author, link FROM annotations WHERE suite = ? ORDER BY unix_ms",
+      [&](const Row& row) {
+        annotations.push_back(
+            {row.Int(0), row.Text(1), row.Text(2), row.Text(3), row.Text(4), row.Text(5), row.Text(6)});
+      },
+      suite));
   return annotations;
 }
 
 Result<> NightHistory::AddMute(const std::string& suite, const Mute& mute) {
-  return database_.Run("INSERT OR REPLACE INTO mutes VALUES (?,?,?,?,?,?)", suite, mute.model, mute.target, mute.metric, mute.until_unix_ms,
-                       mute.reason);
+  return database_.Run("INSERT OR REPLACE INTO mutes VALUES (?,?,?,?,?,?)", suite, mute.model, mute.target, mute.metric,
+                       mute.until_unix_ms, mute.reason);
 }
 
 Result<std::vector<Mute>> NightHistory::Mutes(const std::string& suite, int64_t now_unix_ms) {
   std::vector<Mute> mutes;
-  TRY(database_.Each("SELECT model, target, metric, until_unix_ms, reason FROM mutes WHERE suite = ? AND until_unix_ms > ?",
-                     [&](const Row& row) { mutes.push_back({row.Text(0), row.Text(1), row.Text(2), row.Int(3), row.Text(4)}); }, suite,
-                     now_unix_ms));
+  TRY(database_.Each(
+      "SELECT model, target, metric, until_unix_ms, reason FROM mutes WHERE suite = ? AND until_unix_ms > ?",
+      [&](const Row& row) { mutes.push_back({row.Text(0), row.Text(1), row.Text(2), row.Int(3), row.Text(4)}); }, suite,
+      now_unix_ms));
   return mutes;
 }
 
 Result<std::vector<Alert>> NightHistory::OpenAlerts(const std::string& suite) {
   std::vector<std::pair<Alert, std::string>> rows;
-  TRY(database_.Each("SELECT model, target, metric, recipe, fingerprint, runtime, since, accepted, verdict, effect FROM alerts "
-                     "WHERE suite = ? AND open = 1 ORDER BY since",
-                     [&](const Row& row) {
-                       rows.emplace_back(Alert{ReadKey(row, 0), row.Text(6), row.Text(7), {}, row.Real(9), true}, row.Text(8));
-                     },
-                     suite));
+  TRY(database_.Each(
+      "SELECT model, target, metric, recipe, fingerprint, runtime, since, accepted, verdict, effect FROM alerts "
+      "WHERE suite = ? AND open = 1 ORDER BY since",
+      [&](const Row& row) {
+        rows.emplace_back(Alert{ReadKey(row, 0), row.Text(6), row.Text(7), {}, row.Real(9), true}, row.Text(8));
+      },
+      suite));
   std::vector<Alert> alerts;
   for (auto& [alert, verdict] : rows) {
     TRY_ASSIGN(alert.verdict, ParseNightVerdict(verdict));
@@ -410,14 +445,16 @@ Result<std::vector<Alert>> NightHistory::OpenAlerts(const std::string& suite) {
 }
 
 Result<> NightHistory::SaveAlert(const std::string& suite, const Alert& alert) {
-  return database_.Run("INSERT OR REPLACE INTO alerts VALUES (?,?,?,?,?,?,?,?,?,?,?,?)", suite, alert.key.model, alert.key.target,
-                       alert.key.metric, alert.key.recipe, alert.key.fingerprint, alert.key.runtime, alert.since, alert.accepted,
-                       NameOf(alert.verdict), alert.effect, alert.open);
+  return database_.Run("INSERT OR REPLACE INTO alerts VALUES (?,?,?,?,?,?,?,?,?,?,?,?)", suite, alert.key.model,
+                       alert.key.target, alert.key.metric, alert.key.recipe, alert.key.fingerprint, alert.key.runtime,
+                       alert.since, alert.accepted, NameOf(alert.verdict), alert.effect, alert.open);
 }
 
 Result<uint64_t> NightHistory::DropSamples(int64_t before_unix_ms) {
   const int64_t changes = database_.TotalChanges();
-  TRY(database_.Run("UPDATE results SET accepted_samples = x'', tonight_samples = x'' WHERE length(accepted_samples) > 0 AND night IN "
+  TRY(
+      database_.Run("UPDATE results SET accepted_samples = x'', tonight_samples = x'' WHERE length(accepted_samples) > "
+                    "0 AND night IN "
                     "(SELECT night FROM nights WHERE started_unix_ms < ?)",
                     before_unix_ms));
   return static_cast<uint64_t>(database_.TotalChanges() - changes);
@@ -425,12 +462,14 @@ Result<uint64_t> NightHistory::DropSamples(int64_t before_unix_ms) {
 
 Result<> NightHistory::ExportTo(const std::filesystem::path& file) {
   std::error_code ignored;
-  if (std::filesystem::exists(file, ignored)) return Fail(ErrorCode::kConflict, fmt::format("{} is there already", file.string()));
+  if (std::filesystem::exists(file, ignored))
+    return Fail(ErrorCode::kConflict, fmt::format("{} is there already", file.string()));
   return database_.CopyTo(file);
 }
 
 Result<uint64_t> NightHistory::ImportFrom(const std::filesystem::path& file) {
-  // Opened as a history first: another program's file, or a newer schema, is refused; an older one is brought up in a copy.
+  // Opened as a history first: another program's file, or a newer schema, is refused; an older one is brought up in a
+  // copy.
   TRY_ASSIGN(const ScopedFolder folder, ScopedFolder::Make(std::filesystem::temp_directory_path(), "hone-import-"));
   const std::filesystem::path copy = folder.path() / "history.db";
   {

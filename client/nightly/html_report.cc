@@ -1,5 +1,5 @@
-// The night's page: tables and, for each series, its history as a picture drawn here (SVG). Nothing is fetched, nothing runs: a mail program or a
-// CI system that strips scripts shows the same page.
+// The night's page: tables and, for each series, its history as a picture drawn here (SVG). Nothing is fetched, nothing
+// runs: a mail program or a CI system that strips scripts shows the same page.
 #include <fmt/chrono.h>
 #include <fmt/format.h>
 
@@ -36,31 +36,47 @@ std::string Html(std::string_view text) {
   std::string safe;
   for (const char c : Printable(text, 4000)) {
     switch (c) {
-      case '&': safe += "&amp;"; break;
-      case '<': safe += "&lt;"; break;
-      case '>': safe += "&gt;"; break;
-      case '"': safe += "&quot;"; break;
-      default: safe += c;
+      case '&':
+        safe += "&amp;";
+        break;
+      case '<':
+        safe += "&lt;";
+        break;
+      case '>':
+        safe += "&gt;";
+        break;
+      case '"':
+        safe += "&quot;";
+        break;
+      default:
+        safe += c;
     }
   }
   return safe;
 }
 
-std::string Day(int64_t unix_ms) { return fmt::format("{:%Y-%m-%d}", fmt::gmtime(static_cast<std::time_t>(unix_ms / 1000))); }
+std::string Day(int64_t unix_ms) {
+  return fmt::format("{:%Y-%m-%d}", fmt::gmtime(static_cast<std::time_t>(unix_ms / 1000)));
+}
 
 const char* Color(NightVerdict verdict) {
   switch (verdict) {
     case NightVerdict::regression:
-    case NightVerdict::error: return "#c62828";
-    case NightVerdict::improvement: return "#2e7d32";
+    case NightVerdict::error:
+      return "#c62828";
+    case NightVerdict::improvement:
+      return "#2e7d32";
     case NightVerdict::inconclusive:
-    case NightVerdict::environment: return "#b26a00";
-    case NightVerdict::equivalent: break;
+    case NightVerdict::environment:
+      return "#b26a00";
+    case NightVerdict::equivalent:
+      break;
   }
   return "#1565c0";
 }
 
-// The picture of a series: a point a night with its interval, the band that does not matter, level changes, notes of people.
+// The picture of a series: a point a night with its interval, the band that does not matter, level changes, notes of
+// people.
 class Chart {
  public:
   Chart(std::vector<HistoryPoint> points, const SeriesResult& result) : points_(std::move(points)), result_(result) {
@@ -73,18 +89,23 @@ class Chart {
   }
 
   std::string Svg(const std::vector<Annotation>& annotations) const {
-    std::string svg = fmt::format("<svg viewBox=\"0 0 {} {}\" role=\"img\" aria-label=\"history of {}\">", kWidth, kHeight, Html(result_.key.metric));
-    svg += fmt::format("<rect x=\"{}\" y=\"{:.1f}\" width=\"{}\" height=\"{:.1f}\" fill=\"#1565c022\"/>", kLeft, Y(result_.threshold),
-                       kWidth - kLeft - kRight, Y(-result_.threshold) - Y(result_.threshold));
+    std::string svg = fmt::format("<svg viewBox=\"0 0 {} {}\" role=\"img\" aria-label=\"history of {}\">", kWidth,
+                                  kHeight, Html(result_.key.metric));
+    svg += fmt::format("<rect x=\"{}\" y=\"{:.1f}\" width=\"{}\" height=\"{:.1f}\" fill=\"#1565c022\"/>", kLeft,
+                       Y(result_.threshold), kWidth - kLeft - kRight, Y(-result_.threshold) - Y(result_.threshold));
     for (const double level : {-result_.threshold, 0.0, result_.threshold}) {
-      svg += fmt::format("<line x1=\"{}\" x2=\"{}\" y1=\"{:.1f}\" y2=\"{:.1f}\" stroke=\"#8886\"/>", kLeft, kWidth - kRight, Y(level), Y(level));
-      svg += fmt::format("<text x=\"{}\" y=\"{:.1f}\" text-anchor=\"end\">{}</text>", kLeft - 4, Y(level) + 4, EffectText(level, result_.absolute));
+      svg += fmt::format("<line x1=\"{}\" x2=\"{}\" y1=\"{:.1f}\" y2=\"{:.1f}\" stroke=\"#8886\"/>", kLeft,
+                         kWidth - kRight, Y(level), Y(level));
+      svg += fmt::format("<text x=\"{}\" y=\"{:.1f}\" text-anchor=\"end\">{}</text>", kLeft - 4, Y(level) + 4,
+                         EffectText(level, result_.absolute));
     }
-    for (const size_t change : LevelChanges(points_)) svg += Mark(X(change) - Step() / 2, "#c62828", "the level changed here");
+    for (const size_t change : LevelChanges(points_))
+      svg += Mark(X(change) - Step() / 2, "#c62828", "the level changed here");
     for (const Annotation& annotation : annotations) svg += Note(annotation);
     for (size_t i = 0; i < points_.size(); ++i) svg += Point(i);
     svg += fmt::format("<text x=\"{}\" y=\"{}\">{}</text>", kLeft, kHeight - 5, Day(points_.front().unix_ms));
-    svg += fmt::format("<text x=\"{}\" y=\"{}\" text-anchor=\"end\">{}</text></svg>\n", kWidth - kRight, kHeight - 5, Day(points_.back().unix_ms));
+    svg += fmt::format("<text x=\"{}\" y=\"{}\" text-anchor=\"end\">{}</text></svg>\n", kWidth - kRight, kHeight - 5,
+                       Day(points_.back().unix_ms));
     return svg;
   }
 
@@ -98,27 +119,34 @@ class Chart {
 
   std::string Point(size_t i) const {
     const HistoryPoint& point = points_[i];
-    return fmt::format("<g stroke=\"{0}\" fill=\"{0}\"><line x1=\"{1:.1f}\" x2=\"{1:.1f}\" y1=\"{2:.1f}\" y2=\"{3:.1f}\" stroke-opacity=\".5\"/>"
-                       "<circle cx=\"{1:.1f}\" cy=\"{4:.1f}\" r=\"2.5\"><title>{5}: {6}, {7}</title></circle></g>",
-                       Color(point.verdict), X(i), Y(point.interval.high), Y(point.interval.low), Y(point.effect), Html(point.night),
-                       EffectText(point.effect, result_.absolute), NameOf(point.verdict));
+    return fmt::format(
+        "<g stroke=\"{0}\" fill=\"{0}\"><line x1=\"{1:.1f}\" x2=\"{1:.1f}\" y1=\"{2:.1f}\" y2=\"{3:.1f}\" "
+        "stroke-opacity=\".5\"/>"
+        "<circle cx=\"{1:.1f}\" cy=\"{4:.1f}\" r=\"2.5\"><title>{5}: {6}, {7}</title></circle></g>",
+        Color(point.verdict), X(i), Y(point.interval.high), Y(point.interval.low), Y(point.effect), Html(point.night),
+        EffectText(point.effect, result_.absolute), NameOf(point.verdict));
   }
 
   static std::string Mark(double x, const char* color, const std::string& title) {
-    return fmt::format("<line x1=\"{0:.1f}\" x2=\"{0:.1f}\" y1=\"{1}\" y2=\"{2}\" stroke=\"{3}\" stroke-width=\"2\" stroke-dasharray=\"3 3\">"
-                       "<title>{4}</title></line>",
-                       x, kTop, kHeight - kBottom, color, Html(title));
+    return fmt::format(
+        "<line x1=\"{0:.1f}\" x2=\"{0:.1f}\" y1=\"{1}\" y2=\"{2}\" stroke=\"{3}\" stroke-width=\"2\" "
+        "stroke-dasharray=\"3 3\">"
+        "<title>{4}</title></line>",
+        x, kTop, kHeight - kBottom, color, Html(title));
   }
 
   // Between the nights before and after it.
   std::string Note(const Annotation& annotation) const {
     const SeriesKey& key = result_.key;
-    const bool about = (annotation.model.empty() || annotation.model == key.model) && (annotation.target.empty() || annotation.target == key.target) &&
+    const bool about = (annotation.model.empty() || annotation.model == key.model) &&
+                       (annotation.target.empty() || annotation.target == key.target) &&
                        (annotation.metric.empty() || annotation.metric == key.metric);
     if (!about) return {};
-    const auto after = std::find_if(points_.begin(), points_.end(), [&](const HistoryPoint& point) { return point.unix_ms >= annotation.unix_ms; });
+    const auto after = std::find_if(points_.begin(), points_.end(),
+                                    [&](const HistoryPoint& point) { return point.unix_ms >= annotation.unix_ms; });
     const double x = X(static_cast<size_t>(after - points_.begin())) - Step() / 2;
-    return Mark(std::min(x, kWidth - kRight), "#6a1b9a", annotation.text + (annotation.author.empty() ? "" : " (" + annotation.author + ")"));
+    return Mark(std::min(x, kWidth - kRight), "#6a1b9a",
+                annotation.text + (annotation.author.empty() ? "" : " (" + annotation.author + ")"));
   }
 
   std::vector<HistoryPoint> points_;
@@ -131,13 +159,16 @@ std::string ResultRows(const NightRecord& night) {
   std::string rows;
   for (const SeriesResult& result : night.results) {
     const bool has_figures = result.judgement.pairs > 0;
-    rows += fmt::format("<tr><td>{}</td><td>{}</td><td>{}</td><td class=\"{}\">{}{}</td><td class=\"n\">{}</td><td class=\"n\">{}</td><td class=\"n\">{}</td>"
-                        "<td>{}{}{}</td></tr>\n",
-                        Html(result.key.model), Html(result.key.target), Html(result.key.metric), NameOf(result.judgement.verdict),
-                        NameOf(result.judgement.verdict), result.muted ? " <span class=\"soft\">muted</span>" : "",
-                        has_figures ? EffectText(result.judgement.effect, result.absolute) : "", has_figures ? HumanNumber(result.accepted_median) : "",
-                        has_figures ? HumanNumber(result.tonight_median) : "", has_figures ? EvidenceText(result) : "",
-                        has_figures && !result.reason.empty() ? "; " : "", Html(result.reason));
+    rows += fmt::format(
+        "<tr><td>{}</td><td>{}</td><td>{}</td><td class=\"{}\">{}{}</td><td class=\"n\">{}</td><td "
+        "class=\"n\">{}</td><td class=\"n\">{}</td>"
+        "<td>{}{}{}</td></tr>\n",
+        Html(result.key.model), Html(result.key.target), Html(result.key.metric), NameOf(result.judgement.verdict),
+        NameOf(result.judgement.verdict), result.muted ? " <span class=\"soft\">muted</span>" : "",
+        has_figures ? EffectText(result.judgement.effect, result.absolute) : "",
+        has_figures ? HumanNumber(result.accepted_median) : "", has_figures ? HumanNumber(result.tonight_median) : "",
+        has_figures ? EvidenceText(result) : "", has_figures && !result.reason.empty() ? "; " : "",
+        Html(result.reason));
   }
   return rows;
 }
@@ -148,9 +179,10 @@ std::string Histories(const NightReport& report) {
     const auto found = report.history.find(result.key);
     if (found == report.history.end() || found->second.empty()) continue;
     std::vector<HistoryPoint> points = found->second;
-    if (points.size() > kMostPoints) points.erase(points.begin(), points.end() - static_cast<std::ptrdiff_t>(kMostPoints));
-    text += fmt::format("<h3>{} on {}: {} <span class=\"soft\">{} nights, {}</span></h3>\n", Html(result.key.model), Html(result.key.target),
-                        Html(result.key.metric), points.size(), Html(result.key.runtime));
+    if (points.size() > kMostPoints)
+      points.erase(points.begin(), points.end() - static_cast<std::ptrdiff_t>(kMostPoints));
+    text += fmt::format("<h3>{} on {}: {} <span class=\"soft\">{} nights, {}</span></h3>\n", Html(result.key.model),
+                        Html(result.key.target), Html(result.key.metric), points.size(), Html(result.key.runtime));
     text += Chart(std::move(points), result).Svg(report.annotations);
   }
   return text;
@@ -159,9 +191,11 @@ std::string Histories(const NightReport& report) {
 std::string Machines(const NightRecord& night) {
   std::string rows;
   for (const MachineHealth& machine : night.health) {
-    rows += fmt::format("<tr><td>{}</td><td>{}</td><td class=\"soft\">{}</td><td class=\"n\">{}</td><td class=\"n\">{}</td><td>{}</td></tr>\n", Html(machine.target),
-                        Html(machine.worker), Html(machine.fingerprint.substr(0, 19)), machine.launches, machine.disturbed,
-                        Html(Join(machine.notes, "; ")));
+    rows += fmt::format(
+        "<tr><td>{}</td><td>{}</td><td class=\"soft\">{}</td><td class=\"n\">{}</td><td "
+        "class=\"n\">{}</td><td>{}</td></tr>\n",
+        Html(machine.target), Html(machine.worker), Html(machine.fingerprint.substr(0, 19)), machine.launches,
+        machine.disturbed, Html(Join(machine.notes, "; ")));
   }
   return rows;
 }
@@ -170,7 +204,8 @@ std::string Notes(const std::vector<Annotation>& annotations) {
   std::string rows;
   for (const Annotation& note : annotations) {
     const bool link = note.link.starts_with("http://") || note.link.starts_with("https://");
-    rows += fmt::format("<tr><td>{}</td><td>{}</td><td>{}</td><td>{}</td></tr>\n", Day(note.unix_ms), Html(note.text), Html(note.author),
+    rows += fmt::format("<tr><td>{}</td><td>{}</td><td>{}</td><td>{}</td></tr>\n", Day(note.unix_ms), Html(note.text),
+                        Html(note.author),
                         link ? fmt::format("<a href=\"{0}\">{0}</a>", Html(note.link)) : Html(note.link));
   }
   return rows.empty() ? rows : "<h2>Annotations</h2>\n<table>" + rows + "</table>\n";
@@ -180,17 +215,29 @@ std::string Notes(const std::vector<Annotation>& annotations) {
 
 std::string NightHtml(const NightReport& report) {
   const NightRecord& night = report.night;
-  std::string page = fmt::format("<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><meta name=\"viewport\" content=\"width=device-width\">"
-                                 "<link rel=\"icon\" href=\"data:,\"><title>{} {}</title><style>{}</style></head><body>\n",
-                                 Html(night.suite), Html(night.id), kStyle);
-  page += fmt::format("<h1>{}: {}</h1>\n<p class=\"soft\">Night {}. {}.</p>\n", Html(night.suite), CountsText(night), Html(night.id), ControlText(report.control));
-  page += "<table><thead><tr><th>model</th><th>target</th><th>metric</th><th>verdict</th><th>effect</th><th>accepted</th><th>tonight</th><th>evidence</th></tr>"
-          "</thead><tbody>\n" + ResultRows(night) + "</tbody></table>\n";
-  page += "<h2>History</h2>\n<p class=\"soft\">Each night's ratio to what was accepted, with its 99 % interval. The band is the threshold; a red line is a change "
-          "of level, a violet one a person's note.</p>\n" + Histories(report);
+  std::string page = fmt::format(
+      "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><meta name=\"viewport\" "
+      "content=\"width=device-width\">"
+      "<link rel=\"icon\" href=\"data:,\"><title>{} {}</title><style>{}</style></head><body>\n",
+      Html(night.suite), Html(night.id), kStyle);
+  page += fmt::format("<h1>{}: {}</h1>\n<p class=\"soft\">Night {}. {}.</p>\n", Html(night.suite), CountsText(night),
+                      Html(night.id), ControlText(report.control));
+  page +=
+      "<table><thead><tr><th>model</th><th>target</th><th>metric</th><th>verdict</th><th>effect</th><th>accepted</"
+      "th><th>tonight</th><th>evidence</th></tr>"
+      "</thead><tbody>\n" +
+      ResultRows(night) + "</tbody></table>\n";
+  page +=
+      "<h2>History</h2>\n<p class=\"soft\">Each night's ratio to what was accepted, with its 99 % interval. The band "
+      "is the threshold; a red line is a change "
+      "of level, a violet one a person's note.</p>\n" +
+      Histories(report);
   page += Notes(report.annotations);
-  page += "<h2>Machines</h2>\n<table><thead><tr><th>target</th><th>worker</th><th>fingerprint</th><th>launches</th><th>disturbed</th><th>why</th></tr></thead>"
-          "<tbody>\n" + Machines(night) + "</tbody></table>\n";
+  page +=
+      "<h2>Machines</h2>\n<table><thead><tr><th>target</th><th>worker</th><th>fingerprint</th><th>launches</"
+      "th><th>disturbed</th><th>why</th></tr></thead>"
+      "<tbody>\n" +
+      Machines(night) + "</tbody></table>\n";
   return page + "</body></html>\n";
 }
 

@@ -1,9 +1,11 @@
-// A night has two passes. In the first every model on every target is measured in a session of launches against what is accepted, with more
-// launches while nothing is decided, and what is accepted against itself (the control). In the second, later, what looks like a finding is measured
-// again in a fresh session, and only what both say is called. Then all series of the night are corrected together.
+// A night has two passes. In the first every model on every target is measured in a session of launches against what is
+// accepted, with more launches while nothing is decided, and what is accepted against itself (the control). In the
+// second, later, what looks like a finding is measured again in a fresh session, and only what both say is called. Then
+// all series of the night are corrected together.
 //
-// What is never blamed on an artifact: bytes that are the same as the accepted ones, a machine that is another than last time, launches that were
-// disturbed, a metric whose control alarmed in the same night. All those are the verdict `environment`.
+// What is never blamed on an artifact: bytes that are the same as the accepted ones, a machine that is another than
+// last time, launches that were disturbed, a metric whose control alarmed in the same night. All those are the verdict
+// `environment`.
 #include "client/nightly/night.h"
 
 #include <fmt/chrono.h>
@@ -22,12 +24,13 @@ namespace {
 constexpr uint32_t kMostRepeats = 1;
 
 bool EndsTheNight(const Error& error) {
-  return error.code == ErrorCode::kInterrupted || error.code == ErrorCode::kUnreachable || error.code == ErrorCode::kDenied;
+  return error.code == ErrorCode::kInterrupted || error.code == ErrorCode::kUnreachable ||
+         error.code == ErrorCode::kDenied;
 }
 
 uint64_t SeedOf(const std::string& text) { return std::stoull(DigestOf(text).substr(7, 15), nullptr, 16); }
 
-std::vector<double> Figures(const std::vector<NightLaunch>& launches, std::map<std::string, double> NightLaunch::*side,
+std::vector<double> Figures(const std::vector<NightLaunch>& launches, std::map<std::string, double> NightLaunch::* side,
                             const std::string& metric) {
   std::vector<double> figures;
   for (const NightLaunch& launch : launches) {
@@ -54,8 +57,8 @@ struct Examination {
   const SuiteTarget* target = nullptr;
   NightBench::Subject subject;
   NightArtifact accepted;
-  bool same = false;                    // Tonight's artifact is the accepted one.
-  std::string other_machine;            // Why this is another machine than last time; "" where it is not.
+  bool same = false;          // Tonight's artifact is the accepted one.
+  std::string other_machine;  // Why this is another machine than last time; "" where it is not.
   Session session;
   Session fresh;
   Session control;
@@ -121,27 +124,31 @@ class Night {
     if (!accepted) {
       accepted = e.subject.artifact;
       TRY(bench_.Keep(*accepted));
-      TRY(history_.Accept(suite_.name, e.model->name, e.target->name, *accepted, "the first of its series", clock_.UnixMs()));
-      Note(fmt::format("{} on {}: nothing was accepted yet; tonight's artifact is from now on", e.model->name, e.target->name));
+      TRY(history_.Accept(suite_.name, e.model->name, e.target->name, *accepted, "the first of its series",
+                          clock_.UnixMs()));
+      Note(fmt::format("{} on {}: nothing was accepted yet; tonight's artifact is from now on", e.model->name,
+                       e.target->name));
     }
     e.accepted = std::move(*accepted);
     e.same = e.accepted.Identity() == e.subject.artifact.Identity();
     TRY(Launch(e, e.subject.artifact, "first", suite_.pairs, NightBench::Detail::whole, e.session));
     TRY(CompareMachines(e));
     TRY(Extend(e));
-    if (!e.same && options_.control) TRY(Launch(e, e.accepted, "control", suite_.pairs, NightBench::Detail::timing, e.control));
+    if (!e.same && options_.control)
+      TRY(Launch(e, e.accepted, "control", suite_.pairs, NightBench::Detail::timing, e.control));
     return {};
   }
 
   // Adds `count` sound launches to a session: disturbed ones are repeated, as long as there is hope.
-  Result<> Launch(const Examination& e, const NightArtifact& artifact, const std::string& what, uint32_t count, NightBench::Detail first,
-                  Session& session) {
+  Result<> Launch(const Examination& e, const NightArtifact& artifact, const std::string& what, uint32_t count,
+                  NightBench::Detail first, Session& session) {
     const uint32_t wanted = static_cast<uint32_t>(session.launches.size()) + count;
     const uint32_t most = session.asked + count * (1 + kMostRepeats);
     while (session.launches.size() < wanted && session.asked < most) {
       NightBench::Order order{e.model, e.target, &e.accepted, &artifact, 0, 0, first};
       order.launches = std::min(wanted - static_cast<uint32_t>(session.launches.size()), most - session.asked);
-      order.seed = SeedOf(fmt::format("{}\n{}\n{}\n{}\n{}", record_.id, e.model->name, e.target->name, what, session.asked));
+      order.seed =
+          SeedOf(fmt::format("{}\n{}\n{}\n{}\n{}", record_.id, e.model->name, e.target->name, what, session.asked));
       Note(fmt::format("{} on {}: {} launches, {} session", e.model->name, e.target->name, order.launches, what));
       TRY_ASSIGN(std::vector<NightLaunch> launches, bench_.Measure(order));
       session.asked += order.launches;
@@ -154,8 +161,9 @@ class Night {
 
   static void Sort(NightLaunch launch, Session& session) {
     const NightLaunch* one = session.launches.empty() ? nullptr : &session.launches.front();
-    if (one != nullptr && (one->fingerprint != launch.fingerprint || one->worker != launch.worker)) {
-      launch.disturbances.push_back("it ran on another machine than the launches before it");
+    // A pair is of one machine in any case; all pairs of a session are of one kind of machine.
+    if (one != nullptr && one->fingerprint != launch.fingerprint) {
+      launch.disturbances.push_back("it ran on another kind of machine than the launches before it");
     }
     if (launch.disturbances.empty()) {
       session.launches.push_back(std::move(launch));
@@ -170,7 +178,8 @@ class Night {
     TRY_ASSIGN(const std::string last, history_.LastFingerprint(suite_.name, e.model->name, e.target->name));
     const std::string& now = e.session.launches.front().fingerprint;
     if (last.empty() || last == now) return {};
-    e.other_machine = fmt::format("the machine's fingerprint is {}, it was {}: this night begins a new series", now.substr(0, 15), last.substr(0, 15));
+    e.other_machine = fmt::format("the machine's fingerprint is {}, it was {}: this night begins a new series",
+                                  now.substr(0, 15), last.substr(0, 15));
     return {};
   }
 
@@ -196,11 +205,13 @@ class Night {
 
   static std::vector<double> Ratios(const Session& session, const SuiteMetric& metric) {
     const std::string name = metric.metric->name;
-    return LogRatios(Figures(session.launches, &NightLaunch::accepted, name), Figures(session.launches, &NightLaunch::tonight, name),
-                     metric.metric->better);
+    return LogRatios(Figures(session.launches, &NightLaunch::accepted, name),
+                     Figures(session.launches, &NightLaunch::tonight, name), metric.metric->better);
   }
 
-  Judgement JudgeMetric(const Session& session, const SuiteMetric& metric) const { return Judge(Ratios(session, metric), OptionsOf(metric)); }
+  Judgement JudgeMetric(const Session& session, const SuiteMetric& metric) const {
+    return Judge(Ratios(session, metric), OptionsOf(metric));
+  }
 
   bool HasFinding(const Session& session) const {
     return std::any_of(suite_.metrics.begin(), suite_.metrics.end(), [&](const SuiteMetric& metric) {
@@ -226,7 +237,8 @@ class Night {
     if (blames && HasFinding(e.session)) {
       TRY(Launch(e, e.subject.artifact, "fresh", suite_.pairs, NightBench::Detail::timing, e.fresh));
     }
-    if (HasFinding(e.control)) TRY(Launch(e, e.accepted, "fresh control", suite_.pairs, NightBench::Detail::timing, e.fresh_control));
+    if (HasFinding(e.control))
+      TRY(Launch(e, e.accepted, "fresh control", suite_.pairs, NightBench::Detail::timing, e.fresh_control));
     return {};
   }
 
@@ -271,7 +283,8 @@ class Night {
     result.tonight_median = tonight.front();
     const double sign = metric.metric->better == Better::lower ? 1 : -1;
     const double change = tonight.front() - accepted.front();
-    result.judgement = JudgeExact(sign * (metric.metric->absolute ? change : change / accepted.front()), metric.threshold);
+    result.judgement =
+        JudgeExact(sign * (metric.metric->absolute ? change : change / accepted.front()), metric.threshold);
     if (!e.same || !IsFinding(result.judgement.verdict)) return;
     result.judgement.verdict = NightVerdict::environment;
     result.reason = "the artifact is the accepted one, byte for byte, and its figure changed";
@@ -299,7 +312,8 @@ class Night {
     if (IsFinding(before) && !e.fresh.launches.empty()) {
       result.judgement = Confirm(first, Ratios(e.fresh, metric), OptionsOf(metric));
       result.confirmed = IsFinding(result.judgement.verdict);
-      if (!result.confirmed) result.reason = fmt::format("a fresh session did not confirm the {} of the first", NameOf(before));
+      if (!result.confirmed)
+        result.reason = fmt::format("a fresh session did not confirm the {} of the first", NameOf(before));
     }
     Excuse(e, control, result);
     if (!e.same || result.judgement.verdict != NightVerdict::inconclusive) return;
@@ -337,14 +351,16 @@ class Night {
     const std::vector<double> first = Ratios(e.same ? e.session : e.control, metric);
     if (first.empty()) return std::nullopt;
     const Judgement judgement = Confirm(first, Ratios(e.same ? e.fresh : e.fresh_control, metric), OptionsOf(metric));
-    record_.controls.push_back({e.model->name, e.target->name, metric.metric->name, IsFinding(judgement.verdict), judgement.effect, judgement.pairs});
+    record_.controls.push_back({e.model->name, e.target->name, metric.metric->name, IsFinding(judgement.verdict),
+                                judgement.effect, judgement.pairs});
     return record_.controls.back();
   }
 
   void AddErrors(const Examination& e, const Error& error) {
     for (const SuiteMetric& metric : suite_.metrics) {
       SeriesResult result = NewResult(e, metric);
-      result.judgement.verdict = error.code == ErrorCode::kEnvironment ? NightVerdict::environment : NightVerdict::error;
+      result.judgement.verdict =
+          error.code == ErrorCode::kEnvironment ? NightVerdict::environment : NightVerdict::error;
       result.reason = error.message;
       record_.results.push_back(std::move(result));
     }
@@ -366,7 +382,8 @@ class Night {
       machine->launches += session->asked;
       machine->disturbed += session->disturbed;
       for (const std::string& note : session->disturbances) {
-        if (std::find(machine->notes.begin(), machine->notes.end(), note) == machine->notes.end()) machine->notes.push_back(note);
+        if (std::find(machine->notes.begin(), machine->notes.end(), note) == machine->notes.end())
+          machine->notes.push_back(note);
       }
     }
   }
@@ -392,7 +409,8 @@ class Night {
     TRY_ASSIGN(const std::vector<Mute> mutes, history_.Mutes(suite_.name, clock_.UnixMs()));
     for (SeriesResult& result : record_.results) {
       for (const Mute& mute : mutes) {
-        const bool meant = (mute.model.empty() || mute.model == result.key.model) && (mute.target.empty() || mute.target == result.key.target) &&
+        const bool meant = (mute.model.empty() || mute.model == result.key.model) &&
+                           (mute.target.empty() || mute.target == result.key.target) &&
                            (mute.metric.empty() || mute.metric == result.key.metric);
         if (!meant) continue;
         result.muted = true;
@@ -413,7 +431,8 @@ class Night {
 
 }  // namespace
 
-Result<NightRecord> RunNight(const Suite& suite, NightHistory& history, NightBench& bench, const Clock& clock, const NightOptions& options) {
+Result<NightRecord> RunNight(const Suite& suite, NightHistory& history, NightBench& bench, const Clock& clock,
+                             const NightOptions& options) {
   return Night(suite, history, bench, clock, options).Run();
 }
 

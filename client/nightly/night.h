@@ -20,8 +20,8 @@ struct NightLaunch {
   std::map<std::string, double> tonight;
   std::string worker;
   std::string fingerprint;
-  std::string runtime;                 // Of tonight's.
-  std::vector<std::string> disturbances;   // What makes it worthless: time that the hypervisor took ...
+  std::string runtime;                    // Of tonight's.
+  std::vector<std::string> disturbances;  // What makes it worthless: time that the hypervisor took ...
 };
 
 // Where a night's measurements come from: the fleet (fleet_bench.h), or a fake of tests.
@@ -31,7 +31,7 @@ class NightBench {
 
   struct Subject {
     NightArtifact artifact;
-    std::string recipe;                // Digest.
+    std::string recipe;  // Digest.
   };
   // Tonight's artifact of a model on a target: the file itself, or the best that its recipe finds.
   virtual Result<Subject> Prepare(const SuiteModel& model, const SuiteTarget& target) = 0;
@@ -44,7 +44,7 @@ class NightBench {
     const NightArtifact* tonight = nullptr;
     uint32_t launches = 0;
     uint64_t seed = 0;
-    Detail first = Detail::timing;      // Of the first launch; the others are timing.
+    Detail first = Detail::timing;  // Of the first launch; the others are timing.
   };
   // In order. An error of one launch is the order's.
   virtual Result<std::vector<NightLaunch>> Measure(const Order& order) = 0;
@@ -54,15 +54,16 @@ class NightBench {
 };
 
 struct NightOptions {
-  std::string model;     // "" = all.
+  std::string model;  // "" = all.
   std::string target;
-  std::string id;        // "" = one made of the time.
-  bool control = true;   // Also measure what is accepted against itself.
-  std::function<void(const std::string&)> note = {};   // A line of progress.
+  std::string id;                                     // "" = one made of the time.
+  bool control = true;                                // Also measure what is accepted against itself.
+  std::function<void(const std::string&)> note = {};  // A line of progress.
 };
 
-// kInterrupted, kUnreachable, kDenied and the history's own errors end the night, and nothing is stored; everything else is the verdict `error`
-// of the series it struck. The record is stored; alerts are the caller's (alerts.h).
-Result<NightRecord> RunNight(const Suite& suite, NightHistory& history, NightBench& bench, const Clock& clock, const NightOptions& options);
+// kInterrupted, kUnreachable, kDenied and the history's own errors end the night, and nothing is stored; everything
+// else is the verdict `error` of the series it struck. The record is stored; alerts are the caller's (alerts.h).
+Result<NightRecord> RunNight(const Suite& suite, NightHistory& history, NightBench& bench, const Clock& clock,
+                             const NightOptions& options);
 
 }  // namespace hone

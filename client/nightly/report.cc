@@ -12,7 +12,7 @@
 namespace hone {
 namespace {
 
-constexpr NightVerdict kVerdicts[] = {NightVerdict::regression,  NightVerdict::error,      NightVerdict::environment,
+constexpr NightVerdict kVerdicts[] = {NightVerdict::regression,   NightVerdict::error,       NightVerdict::environment,
                                       NightVerdict::inconclusive, NightVerdict::improvement, NightVerdict::equivalent};
 
 Json NumberOrNull(double value) { return std::isfinite(value) ? Json(value) : Json(nullptr); }
@@ -37,8 +37,10 @@ Json ResultJson(const SeriesResult& result) {
   json["confirmed"] = result.confirmed;
   json["muted"] = result.muted ? Json(result.mute_reason) : Json(nullptr);
   json["worker"] = result.worker;
-  json["accepted"] = {{"artifact", result.accepted}, {"median", result.accepted_median}, {"samples", result.accepted_samples}};
-  json["tonight"] = {{"artifact", result.tonight}, {"median", result.tonight_median}, {"samples", result.tonight_samples}};
+  json["accepted"] = {
+      {"artifact", result.accepted}, {"median", result.accepted_median}, {"samples", result.accepted_samples}};
+  json["tonight"] = {
+      {"artifact", result.tonight}, {"median", result.tonight_median}, {"samples", result.tonight_samples}};
   return json;
 }
 
@@ -47,12 +49,23 @@ std::string Xml(std::string_view text) {
   std::string safe;
   for (const char c : ToUtf8(text)) {
     switch (c) {
-      case '&': safe += "&amp;"; break;
-      case '<': safe += "&lt;"; break;
-      case '>': safe += "&gt;"; break;
-      case '"': safe += "&quot;"; break;
-      case '\n': safe += "&#10;"; break;
-      default: safe += static_cast<unsigned char>(c) < 0x20 && c != '\t' ? '?' : c;
+      case '&':
+        safe += "&amp;";
+        break;
+      case '<':
+        safe += "&lt;";
+        break;
+      case '>':
+        safe += "&gt;";
+        break;
+      case '"':
+        safe += "&quot;";
+        break;
+      case '\n':
+        safe += "&#10;";
+        break;
+      default:
+        safe += static_cast<unsigned char>(c) < 0x20 && c != '\t' ? '?' : c;
     }
   }
   return safe;
@@ -62,19 +75,24 @@ std::string Xml(std::string_view text) {
 const char* JUnitElement(const SeriesResult& result) {
   if (result.muted) return "skipped";
   switch (result.judgement.verdict) {
-    case NightVerdict::regression: return "failure";
-    case NightVerdict::error: return "error";
+    case NightVerdict::regression:
+      return "failure";
+    case NightVerdict::error:
+      return "error";
     case NightVerdict::inconclusive:
-    case NightVerdict::environment: return "skipped";
+    case NightVerdict::environment:
+      return "skipped";
     case NightVerdict::improvement:
-    case NightVerdict::equivalent: break;
+    case NightVerdict::equivalent:
+      break;
   }
   return nullptr;
 }
 
 std::string Summary(const SeriesResult& result) {
   std::string text(NameOf(result.judgement.verdict));
-  if (result.judgement.pairs > 0) text += fmt::format(": {} ({})", EffectText(result.judgement.effect, result.absolute), EvidenceText(result));
+  if (result.judgement.pairs > 0)
+    text += fmt::format(": {} ({})", EffectText(result.judgement.effect, result.absolute), EvidenceText(result));
   if (!result.reason.empty()) text += ": " + result.reason;
   if (result.muted) text += fmt::format(" [muted{}]", result.mute_reason.empty() ? "" : ": " + result.mute_reason);
   return text;
@@ -82,7 +100,8 @@ std::string Summary(const SeriesResult& result) {
 
 std::string JUnitCase(const SeriesResult& result, const NightRecord& night) {
   const std::string suite = fmt::format("{}.{}.{}", night.suite, result.key.model, result.key.target);
-  std::string xml = fmt::format("    <testcase name=\"{}\" classname=\"{}\" time=\"0\">", Xml(result.key.metric), Xml(suite));
+  std::string xml =
+      fmt::format("    <testcase name=\"{}\" classname=\"{}\" time=\"0\">", Xml(result.key.metric), Xml(suite));
   if (const char* element = JUnitElement(result); element != nullptr) {
     const bool typed = std::string_view(element) != "skipped";
     const std::string type = typed ? fmt::format(" type=\"{}\"", NameOf(result.judgement.verdict)) : "";
@@ -96,8 +115,8 @@ std::string JUnitOutput(const std::vector<const SeriesResult*>& results) {
   std::string text;
   for (const SeriesResult* result : results) {
     text += fmt::format("{}: {}; accepted {} ({}), tonight {} ({}); {}, {}\n", result->key.metric, Summary(*result),
-                        HumanNumber(result->accepted_median), result->accepted, HumanNumber(result->tonight_median), result->tonight,
-                        result->key.runtime, result->worker);
+                        HumanNumber(result->accepted_median), result->accepted, HumanNumber(result->tonight_median),
+                        result->tonight, result->key.runtime, result->worker);
   }
   return Xml(text);
 }
@@ -111,11 +130,13 @@ std::string JUnitSuite(const std::vector<const SeriesResult*>& results, const Ni
     });
   };
   const std::string when = TimeJson(static_cast<uint64_t>(night.started_unix_ms)).get<std::string>().substr(0, 19);
-  std::string xml = fmt::format("  <testsuite name=\"{}\" package=\"{}\" id=\"{}\" timestamp=\"{}\" hostname=\"{}\" tests=\"{}\" failures=\"{}\" errors=\"{}\" "
-                                "skipped=\"{}\" time=\"{:.3f}\">\n    <properties>\n",
-                                Xml(results[0]->key.model + " on " + results[0]->key.target), Xml(night.suite), number, when,
-                                Xml(results[0]->worker.empty() ? "none" : results[0]->worker), results.size(), count("failure"), count("error"), count("skipped"),
-                                static_cast<double>(night.finished_unix_ms - night.started_unix_ms) / 1000);
+  std::string xml = fmt::format(
+      "  <testsuite name=\"{}\" package=\"{}\" id=\"{}\" timestamp=\"{}\" hostname=\"{}\" tests=\"{}\" failures=\"{}\" "
+      "errors=\"{}\" "
+      "skipped=\"{}\" time=\"{:.3f}\">\n    <properties>\n",
+      Xml(results[0]->key.model + " on " + results[0]->key.target), Xml(night.suite), number, when,
+      Xml(results[0]->worker.empty() ? "none" : results[0]->worker), results.size(), count("failure"), count("error"),
+      count("skipped"), static_cast<double>(night.finished_unix_ms - night.started_unix_ms) / 1000);
   const auto property = [&](const std::string& name, const std::string& value) {
     xml += fmt::format("      <property name=\"{}\" value=\"{}\"/>\n", Xml(name), Xml(value));
   };
@@ -124,13 +145,15 @@ std::string JUnitSuite(const std::vector<const SeriesResult*>& results, const Ni
   for (const SeriesResult* result : results) {
     const std::string metric = result->key.metric;
     property(metric + ".effect", fmt::format("{:.6g}", result->judgement.effect));
-    property(metric + ".ci99", fmt::format("{:.6g} {:.6g}", result->judgement.interval.low, result->judgement.interval.high));
+    property(metric + ".ci99",
+             fmt::format("{:.6g} {:.6g}", result->judgement.interval.low, result->judgement.interval.high));
     property(metric + ".pairs", std::to_string(result->judgement.pairs));
     property(metric + ".smallest_effect", fmt::format("{:.6g}", result->judgement.smallest_effect));
   }
   xml += "    </properties>\n";
   for (const SeriesResult* result : results) xml += JUnitCase(*result, night);
-  return xml + fmt::format("    <system-out>{}</system-out>\n    <system-err/>\n  </testsuite>\n", JUnitOutput(results));
+  return xml +
+         fmt::format("    <system-out>{}</system-out>\n    <system-err/>\n  </testsuite>\n", JUnitOutput(results));
 }
 
 // Text of a Markdown table's cell.
@@ -151,7 +174,8 @@ std::vector<size_t> LevelChanges(const std::vector<HistoryPoint>& points) {
   for (size_t first = 0; first < points.size();) {
     size_t last = first;
     std::vector<double> ratios;
-    while (last < points.size() && points[last].accepted == points[first].accepted) ratios.push_back(1 + points[last++].effect);
+    while (last < points.size() && points[last].accepted == points[first].accepted)
+      ratios.push_back(1 + points[last++].effect);
     for (const ChangePoint& change : finder.Find(ratios)) changes.push_back(first + change.index);
     first = last;
   }
@@ -166,28 +190,31 @@ std::string EffectText(double effect, bool absolute) {
 std::string EvidenceText(const SeriesResult& result) {
   const Judgement& judgement = result.judgement;
   if (result.exact) return fmt::format("exact; threshold {}", EffectText(result.threshold, result.absolute));
-  return fmt::format("{} to {}; {} pairs; would have seen {}", EffectText(judgement.interval.low, result.absolute),
-                     EffectText(judgement.interval.high, result.absolute), judgement.pairs,
-                     std::isfinite(judgement.smallest_effect) ? EffectText(judgement.smallest_effect, result.absolute) : "nothing");
+  return fmt::format(
+      "{} to {}; {} pairs; would have seen {}", EffectText(judgement.interval.low, result.absolute),
+      EffectText(judgement.interval.high, result.absolute), judgement.pairs,
+      std::isfinite(judgement.smallest_effect) ? EffectText(judgement.smallest_effect, result.absolute) : "nothing");
 }
 
 std::string CountsText(const NightRecord& night) {
   std::vector<std::string> parts;
   for (const NightVerdict verdict : kVerdicts) {
     const auto is = [&](const SeriesResult& result) { return result.judgement.verdict == verdict; };
-    if (const auto n = std::count_if(night.results.begin(), night.results.end(), is); n > 0) parts.push_back(fmt::format("{} {}", n, NameOf(verdict)));
+    if (const auto n = std::count_if(night.results.begin(), night.results.end(), is); n > 0)
+      parts.push_back(fmt::format("{} {}", n, NameOf(verdict)));
   }
   return parts.empty() ? "nothing was measured" : Join(parts, ", ");
 }
 
 std::string ControlText(const AlarmRate& control) {
   if (control.comparisons == 0) return "no artifact was compared with itself yet";
-  return fmt::format("{} of {} comparisons of an artifact with itself alarmed (95 %: {:.2g} to {:.2g} %)", control.alarms, control.comparisons,
-                     control.interval.low * 100, control.interval.high * 100);
+  return fmt::format("{} of {} comparisons of an artifact with itself alarmed (95 %: {:.2g} to {:.2g} %)",
+                     control.alarms, control.comparisons, control.interval.low * 100, control.interval.high * 100);
 }
 
 std::string NightText(const NightReport& report, size_t width) {
-  Table table({{"model"}, {"target"}, {"metric"}, {"verdict"}, {"effect", Align::right}, {"evidence", Align::left, true}});
+  Table table(
+      {{"model"}, {"target"}, {"metric"}, {"verdict"}, {"effect", Align::right}, {"evidence", Align::left, true}});
   for (const SeriesResult& result : report.night.results) {
     const bool has_figures = result.judgement.pairs > 0;
     const std::string evidence = has_figures ? EvidenceText(result) : "";
@@ -196,8 +223,8 @@ std::string NightText(const NightReport& report, size_t width) {
                has_figures ? EffectText(result.judgement.effect, result.absolute) : "",
                evidence + (evidence.empty() || result.reason.empty() ? "" : "; ") + Printable(result.reason)});
   }
-  return fmt::format("{}\nnight {} of {}: {}\n{}\n", table.Text(width), report.night.id, report.night.suite, CountsText(report.night),
-                     ControlText(report.control));
+  return fmt::format("{}\nnight {} of {}: {}\n{}\n", table.Text(width), report.night.id, report.night.suite,
+                     CountsText(report.night), ControlText(report.control));
 }
 
 Json NightJson(const NightReport& report) {
@@ -206,13 +233,21 @@ Json NightJson(const NightReport& report) {
   for (const SeriesResult& result : night.results) results.push_back(ResultJson(result));
   Json controls = Json::array();
   for (const ControlResult& control : night.controls) {
-    controls.push_back({{"model", control.model}, {"target", control.target}, {"metric", control.metric},
-                        {"alarm", control.alarm}, {"effect", control.effect}, {"pairs", control.pairs}});
+    controls.push_back({{"model", control.model},
+                        {"target", control.target},
+                        {"metric", control.metric},
+                        {"alarm", control.alarm},
+                        {"effect", control.effect},
+                        {"pairs", control.pairs}});
   }
   Json machines = Json::array();
   for (const MachineHealth& machine : night.health) {
-    machines.push_back({{"target", machine.target}, {"worker", machine.worker}, {"fingerprint", machine.fingerprint},
-                        {"launches", machine.launches}, {"disturbed", machine.disturbed}, {"notes", machine.notes}});
+    machines.push_back({{"target", machine.target},
+                        {"worker", machine.worker},
+                        {"fingerprint", machine.fingerprint},
+                        {"launches", machine.launches},
+                        {"disturbed", machine.disturbed},
+                        {"notes", machine.notes}});
   }
   return {{"schema", "hone.nightly/1"},
           {"suite", night.suite},
@@ -221,17 +256,19 @@ Json NightJson(const NightReport& report) {
           {"finished", TimeJson(static_cast<uint64_t>(night.finished_unix_ms))},
           {"exit_code", night.exit_code},
           {"results", results},
-          {"control", {{"comparisons", report.control.comparisons},
-                       {"alarms", report.control.alarms},
-                       {"rate", report.control.rate},
-                       {"ci95", {report.control.interval.low, report.control.interval.high}},
-                       {"tonight", controls}}},
+          {"control",
+           {{"comparisons", report.control.comparisons},
+            {"alarms", report.control.alarms},
+            {"rate", report.control.rate},
+            {"ci95", {report.control.interval.low, report.control.interval.high}},
+            {"tonight", controls}}},
           {"machines", machines}};
 }
 
 std::string JUnitXml(const NightReport& report) {
   std::map<std::pair<std::string, std::string>, std::vector<const SeriesResult*>> suites;
-  for (const SeriesResult& result : report.night.results) suites[{result.key.model, result.key.target}].push_back(&result);
+  for (const SeriesResult& result : report.night.results)
+    suites[{result.key.model, result.key.target}].push_back(&result);
   std::string xml = "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<testsuites>\n";
   size_t number = 0;
   for (const auto& [key, results] : suites) xml += JUnitSuite(results, report, number++);
@@ -240,24 +277,28 @@ std::string JUnitXml(const NightReport& report) {
 
 std::string NightMarkdown(const NightReport& report) {
   const NightRecord& night = report.night;
-  std::string text = fmt::format("### {}: {}\n\n| model | target | metric | verdict | effect | evidence |\n|---|---|---|---|---|---|\n", Cell(night.suite),
-                                 CountsText(night));
+  std::string text = fmt::format(
+      "### {}: {}\n\n| model | target | metric | verdict | effect | evidence |\n|---|---|---|---|---|---|\n",
+      Cell(night.suite), CountsText(night));
   for (const NightVerdict verdict : kVerdicts) {
     for (const SeriesResult& result : night.results) {
       if (result.judgement.verdict != verdict) continue;
       const bool bad = verdict == NightVerdict::regression && !result.muted;
       const bool has_figures = result.judgement.pairs > 0;
-      text += fmt::format("| {} | {} | {} | {}{}{}{} | {} | {}{}{} |\n", Cell(result.key.model), Cell(result.key.target), Cell(result.key.metric),
-                          bad ? "**" : "", NameOf(verdict), bad ? "**" : "", result.muted ? " (muted)" : "",
-                          has_figures ? EffectText(result.judgement.effect, result.absolute) : "", has_figures ? EvidenceText(result) : "",
-                          has_figures && !result.reason.empty() ? "; " : "", Cell(result.reason));
+      text += fmt::format("| {} | {} | {} | {}{}{}{} | {} | {}{}{} |\n", Cell(result.key.model),
+                          Cell(result.key.target), Cell(result.key.metric), bad ? "**" : "", NameOf(verdict),
+                          bad ? "**" : "", result.muted ? " (muted)" : "",
+                          has_figures ? EffectText(result.judgement.effect, result.absolute) : "",
+                          has_figures ? EvidenceText(result) : "", has_figures && !result.reason.empty() ? "; " : "",
+                          Cell(result.reason));
     }
   }
   text += fmt::format("\nNight {}. {}.\n", night.id, ControlText(report.control));
   for (const MachineHealth& machine : night.health) {
     if (machine.disturbed == 0) continue;
-    text += fmt::format("{}: {} of {} launches were disturbed and repeated ({}).\n", Cell(machine.worker.empty() ? machine.target : machine.worker),
-                        machine.disturbed, machine.launches, Cell(Join(machine.notes, "; ")));
+    text += fmt::format("{}: {} of {} launches were disturbed and repeated ({}).\n",
+                        Cell(machine.worker.empty() ? machine.target : machine.worker), machine.disturbed,
+                        machine.launches, Cell(Join(machine.notes, "; ")));
   }
   return text;
 }

@@ -30,10 +30,12 @@ std::vector<std::string> MetricNames() {
 // Names stand in reports, files and shells.
 Result<std::string> ReadName(const Context& c, const YamlEntry& e) {
   TRY_ASSIGN(std::string name, ReadText(c, e.value, Quoted(e.key)));
-  const bool plain = name.find_first_not_of("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-") == std::string::npos;
+  const bool plain =
+      name.find_first_not_of("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-") == std::string::npos;
   if (plain && name.size() <= kMaxNameBytes) return name;
-  return FailAt(c, e.value.place, fmt::format("{} may have letters, digits, '.', '_' and '-', at most {}, is {}", Quoted(e.key),
-                                              kMaxNameBytes, Quoted(name)));
+  return FailAt(c, e.value.place,
+                fmt::format("{} may have letters, digits, '.', '_' and '-', at most {}, is {}", Quoted(e.key),
+                            kMaxNameBytes, Quoted(name)));
 }
 
 Result<std::vector<std::string>> ReadTexts(const Context& c, const YamlEntry& e) {
@@ -47,15 +49,18 @@ Result<std::vector<std::string>> ReadTexts(const Context& c, const YamlEntry& e)
 }
 
 template <class Item>
-Result<> ReadItems(const Context& c, const YamlEntry& e, const char* what, const Section<Item>& rows, std::vector<Item>* items) {
+Result<> ReadItems(const Context& c, const YamlEntry& e, const char* what, const Section<Item>& rows,
+                   std::vector<Item>* items) {
   TRY(CheckList(c, e, fmt::format("a list of {}s", what)));
-  if (e.value.items.size() > kMostItems) return FailAt(c, e.place, fmt::format("at most {} {}s are taken", kMostItems, what));
+  if (e.value.items.size() > kMostItems)
+    return FailAt(c, e.place, fmt::format("at most {} {}s are taken", kMostItems, what));
   std::set<std::string> names;
   for (const YamlNode& node : e.value.items) {
     Item item;
     TRY(ReadSection(c, node, fmt::format("a {}", what), rows, &item));
     if (item.name.empty()) return FailAt(c, node.place, fmt::format("a {} needs a 'name'", what));
-    if (!names.insert(item.name).second) return FailAt(c, node.place, fmt::format("a second {} is named {}", what, Quoted(item.name)));
+    if (!names.insert(item.name).second)
+      return FailAt(c, node.place, fmt::format("a second {} is named {}", what, Quoted(item.name)));
     items->push_back(std::move(item));
   }
   return {};
@@ -63,25 +68,44 @@ Result<> ReadItems(const Context& c, const YamlEntry& e, const char* what, const
 
 const Section<SuiteModel>& ModelRows() {
   static const Section<SuiteModel> rows = {
-      {"name", [](const Context& c, const YamlEntry& e, SuiteModel* m) -> Result<> { TRY_ASSIGN(m->name, ReadName(c, e)); return {}; }},
-      {"model", [](const Context& c, const YamlEntry& e, SuiteModel* m) -> Result<> {
+      {"name",
+       [](const Context& c, const YamlEntry& e, SuiteModel* m) -> Result<> {
+         TRY_ASSIGN(m->name, ReadName(c, e));
+         return {};
+       }},
+      {"model",
+       [](const Context& c, const YamlEntry& e, SuiteModel* m) -> Result<> {
          TRY_ASSIGN(m->model, ReadText(c, e.value, "'model'", "a path"));
          return {};
        }},
-      {"recipe", [](const Context& c, const YamlEntry& e, SuiteModel* m) -> Result<> {
+      {"recipe",
+       [](const Context& c, const YamlEntry& e, SuiteModel* m) -> Result<> {
          TRY_ASSIGN(m->recipe, ReadText(c, e.value, "'recipe'", "a path"));
          return {};
        }},
-      {"backend", [](const Context& c, const YamlEntry& e, SuiteModel* m) -> Result<> { TRY_ASSIGN(m->backend, ReadName(c, e)); return {}; }},
-      {"targets", [](const Context& c, const YamlEntry& e, SuiteModel* m) -> Result<> { TRY_ASSIGN(m->targets, ReadTexts(c, e)); return {}; }},
+      {"backend",
+       [](const Context& c, const YamlEntry& e, SuiteModel* m) -> Result<> {
+         TRY_ASSIGN(m->backend, ReadName(c, e));
+         return {};
+       }},
+      {"targets",
+       [](const Context& c, const YamlEntry& e, SuiteModel* m) -> Result<> {
+         TRY_ASSIGN(m->targets, ReadTexts(c, e));
+         return {};
+       }},
   };
   return rows;
 }
 
 const Section<SuiteTarget>& TargetRows() {
   static const Section<SuiteTarget> rows = {
-      {"name", [](const Context& c, const YamlEntry& e, SuiteTarget* t) -> Result<> { TRY_ASSIGN(t->name, ReadName(c, e)); return {}; }},
-      {"tags", [](const Context& c, const YamlEntry& e, SuiteTarget* t) -> Result<> {
+      {"name",
+       [](const Context& c, const YamlEntry& e, SuiteTarget* t) -> Result<> {
+         TRY_ASSIGN(t->name, ReadName(c, e));
+         return {};
+       }},
+      {"tags",
+       [](const Context& c, const YamlEntry& e, SuiteTarget* t) -> Result<> {
          TRY_ASSIGN(t->tags, ReadTexts(c, e));
          std::sort(t->tags.begin(), t->tags.end());
          t->tags.erase(std::unique(t->tags.begin(), t->tags.end()), t->tags.end());
@@ -142,8 +166,13 @@ const Section<Suite>& MeasureRows() {
       {"pairs", [](const Context& c, const YamlEntry& e, Suite* s) { return ReadCount(c, e, &s->pairs); }},
       {"most_pairs", [](const Context& c, const YamlEntry& e, Suite* s) { return ReadCount(c, e, &s->most_pairs); }},
       {"blocks", [](const Context& c, const YamlEntry& e, Suite* s) { return ReadCount(c, e, &s->blocks); }},
-      {"q", [](const Context& c, const YamlEntry& e, Suite* s) -> Result<> { TRY_ASSIGN(s->q, ReadThreshold(c, e.value, "'q'")); return {}; }},
-      {"timeout", [](const Context& c, const YamlEntry& e, Suite* s) -> Result<> {
+      {"q",
+       [](const Context& c, const YamlEntry& e, Suite* s) -> Result<> {
+         TRY_ASSIGN(s->q, ReadThreshold(c, e.value, "'q'"));
+         return {};
+       }},
+      {"timeout",
+       [](const Context& c, const YamlEntry& e, Suite* s) -> Result<> {
          TRY_ASSIGN(s->timeout_ms, ReadMilliseconds(c, e.value, "'timeout'"));
          return {};
        }},
@@ -154,12 +183,17 @@ const Section<Suite>& MeasureRows() {
 Result<> ReadWebhook(const Context& c, const YamlEntry& e, Suite* s) {
   TRY_ASSIGN(s->webhook, ReadText(c, e.value, "'webhook'", "an address"));
   if (s->webhook.starts_with("http://") || s->webhook.starts_with("https://")) return {};
-  return FailAt(c, e.value.place, fmt::format("'webhook' must begin with http:// or https://, is {}", Quoted(s->webhook)));
+  return FailAt(c, e.value.place,
+                fmt::format("'webhook' must begin with http:// or https://, is {}", Quoted(s->webhook)));
 }
 
 const Section<Suite>& NotifyRows() {
   static const Section<Suite> rows = {
-      {"command", [](const Context& c, const YamlEntry& e, Suite* s) -> Result<> { TRY_ASSIGN(s->command, ReadTexts(c, e)); return {}; }},
+      {"command",
+       [](const Context& c, const YamlEntry& e, Suite* s) -> Result<> {
+         TRY_ASSIGN(s->command, ReadTexts(c, e));
+         return {};
+       }},
       {"webhook", ReadWebhook},
   };
   return rows;
@@ -167,16 +201,25 @@ const Section<Suite>& NotifyRows() {
 
 const Section<Suite>& SuiteRows() {
   static const Section<Suite> rows = {
-      {"name", [](const Context& c, const YamlEntry& e, Suite* s) -> Result<> { TRY_ASSIGN(s->name, ReadName(c, e)); return {}; }},
-      {"models", [](const Context& c, const YamlEntry& e, Suite* s) { return ReadItems(c, e, "model", ModelRows(), &s->models); }},
-      {"targets", [](const Context& c, const YamlEntry& e, Suite* s) { return ReadItems(c, e, "target", TargetRows(), &s->targets); }},
+      {"name",
+       [](const Context& c, const YamlEntry& e, Suite* s) -> Result<> {
+         TRY_ASSIGN(s->name, ReadName(c, e));
+         return {};
+       }},
+      {"models", [](const Context& c, const YamlEntry& e,
+                    Suite* s) { return ReadItems(c, e, "model", ModelRows(), &s->models); }},
+      {"targets", [](const Context& c, const YamlEntry& e,
+                     Suite* s) { return ReadItems(c, e, "target", TargetRows(), &s->targets); }},
       {"metrics", ReadMetrics},
-      {"measure", [](const Context& c, const YamlEntry& e, Suite* s) { return ReadSection(c, e.value, "'measure'", MeasureRows(), s); }},
-      {"keep_samples", [](const Context& c, const YamlEntry& e, Suite* s) -> Result<> {
+      {"measure", [](const Context& c, const YamlEntry& e,
+                     Suite* s) { return ReadSection(c, e.value, "'measure'", MeasureRows(), s); }},
+      {"keep_samples",
+       [](const Context& c, const YamlEntry& e, Suite* s) -> Result<> {
          TRY_ASSIGN(s->keep_samples_ms, ReadMilliseconds(c, e.value, "'keep_samples'"));
          return {};
        }},
-      {"notify", [](const Context& c, const YamlEntry& e, Suite* s) { return ReadSection(c, e.value, "'notify'", NotifyRows(), s); }},
+      {"notify", [](const Context& c, const YamlEntry& e,
+                    Suite* s) { return ReadSection(c, e.value, "'notify'", NotifyRows(), s); }},
   };
   return rows;
 }
@@ -184,17 +227,21 @@ const Section<Suite>& SuiteRows() {
 // What no single key can be wrong about.
 Result<> CheckWhole(const Context& c, const YamlNode& root, const Suite& suite) {
   if (suite.models.empty()) return FailAt(c, root.place, "a suite needs 'models'");
-  if (suite.most_pairs < suite.pairs) return FailAt(c, root.place, "measure.most_pairs must not be below measure.pairs");
+  if (suite.most_pairs < suite.pairs)
+    return FailAt(c, root.place, "measure.most_pairs must not be below measure.pairs");
   std::vector<std::string> targets;
   for (const SuiteTarget& target : suite.targets) targets.push_back(target.name);
   const YamlEntry* models = FindEntry(root, "models");
   for (size_t i = 0; i < suite.models.size(); ++i) {
     const SuiteModel& model = suite.models[i];
     const YamlPlace place = models->value.items[i].place;
-    if (model.model.empty()) return FailAt(c, place, fmt::format("the model {} needs 'model', its file", Quoted(model.name)));
+    if (model.model.empty())
+      return FailAt(c, place, fmt::format("the model {} needs 'model', its file", Quoted(model.name)));
     if (!model.recipe.empty() && !model.backend.empty()) {
-      return FailAt(c, place, fmt::format("the model {} has a recipe, which names its backends; 'backend' is for models without one",
-                                          Quoted(model.name)));
+      return FailAt(
+          c, place,
+          fmt::format("the model {} has a recipe, which names its backends; 'backend' is for models without one",
+                      Quoted(model.name)));
     }
     for (const std::string& name : model.targets) {
       if (std::find(targets.begin(), targets.end(), name) != targets.end()) continue;
@@ -226,7 +273,8 @@ const NightMetric* FindNightMetric(std::string_view name) {
 std::vector<const SuiteTarget*> Suite::TargetsOf(const SuiteModel& model) const {
   std::vector<const SuiteTarget*> found;
   for (const SuiteTarget& target : targets) {
-    const bool wanted = model.targets.empty() || std::find(model.targets.begin(), model.targets.end(), target.name) != model.targets.end();
+    const bool wanted = model.targets.empty() ||
+                        std::find(model.targets.begin(), model.targets.end(), target.name) != model.targets.end();
     if (wanted) found.push_back(&target);
   }
   return found;

@@ -17,8 +17,8 @@ struct NightMetric {
   const char* name;
   Better better;
   bool exact;
-  bool absolute;          // The effect is a difference, not a share.
-  double threshold;       // Unless the suite gives one.
+  bool absolute;     // The effect is a difference, not a share.
+  double threshold;  // Unless the suite gives one.
 };
 const std::vector<NightMetric>& NightMetrics();
 // nullptr where there is none of that name.
@@ -26,10 +26,10 @@ const NightMetric* FindNightMetric(std::string_view name);
 
 struct SuiteModel {
   std::string name;
-  std::string model;                  // As written; beside the suite.
-  std::string recipe;                 // "": the model as it is.
-  std::string backend;                // Without a recipe; "": the reference backend.
-  std::vector<std::string> targets;   // Names; empty: all.
+  std::string model;                 // As written; beside the suite.
+  std::string recipe;                // "": the model as it is.
+  std::string backend;               // Without a recipe; "": the reference backend.
+  std::vector<std::string> targets;  // Names; empty: all.
 };
 
 struct SuiteTarget {
@@ -44,7 +44,7 @@ struct SuiteMetric {
 
 struct Suite {
   std::filesystem::path file;
-  std::string name;                   // "": the file's stem.
+  std::string name;  // "": the file's stem.
   std::vector<SuiteModel> models;
   std::vector<SuiteTarget> targets;   // Empty in the text: one of no tags, named "any".
   std::vector<SuiteMetric> metrics;   // Empty in the text: latency_ms_p50, memory_bytes, size_bytes, accuracy_drop.
@@ -54,8 +54,8 @@ struct Suite {
   double q = 0.05;                    // Share of false findings over all series (Benjamini-Hochberg).
   uint64_t timeout_ms = 30 * 60'000;  // For one job.
   uint64_t keep_samples_ms = uint64_t{90} * 86'400'000;
-  std::vector<std::string> command;   // Run for each alert; empty: none.
-  std::string webhook;                // http:// or https://; "": none.
+  std::vector<std::string> command;  // Run for each alert; empty: none.
+  std::string webhook;               // http:// or https://; "": none.
 
   // Paths of the text are beside the suite.
   std::filesystem::path Beside(const std::string& path) const { return file.parent_path() / path; }

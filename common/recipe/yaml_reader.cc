@@ -16,10 +16,13 @@ constexpr size_t kShownBytes = 80;                                // Of a person
 const char* ScalarKind(const YamlNode& node) {
   if (!node.plain) return "a text";
   switch (ParseValue(node.text).kind_case()) {
-    case proto::Value::kBoolean: return "a truth value";
+    case proto::Value::kBoolean:
+      return "a truth value";
     case proto::Value::kInteger:
-    case proto::Value::kReal: return "a number";
-    default: return "a text";
+    case proto::Value::kReal:
+      return "a number";
+    default:
+      return "a text";
   }
 }
 
@@ -34,10 +37,14 @@ bool IsOverflownNumber(const std::string& text) {
 
 const char* KindOf(const YamlNode& node) {
   switch (node.kind) {
-    case YamlNode::Kind::kNull: return "empty";
-    case YamlNode::Kind::kList: return "a list";
-    case YamlNode::Kind::kMap: return "a map";
-    case YamlNode::Kind::kScalar: break;
+    case YamlNode::Kind::kNull:
+      return "empty";
+    case YamlNode::Kind::kList:
+      return "a list";
+    case YamlNode::Kind::kMap:
+      return "a map";
+    case YamlNode::Kind::kScalar:
+      break;
   }
   return ScalarKind(node);
 }
@@ -45,7 +52,8 @@ const char* KindOf(const YamlNode& node) {
 std::string Shown(std::string_view text) { return Printable(text, kShownBytes); }
 
 tl::unexpected<Error> FailAt(const Context& context, YamlPlace place, std::string message, std::string remedy) {
-  return Fail(Error{ErrorCode::kRejected, std::move(message), std::move(remedy), context.file, place.line, place.column});
+  return Fail(
+      Error{ErrorCode::kRejected, std::move(message), std::move(remedy), context.file, place.line, place.column});
 }
 
 tl::unexpected<Error> FailAt(const Context& context, YamlPlace place, const Error& error) {
@@ -61,39 +69,50 @@ proto::Position PositionOf(const Context& context, YamlPlace place) {
 }
 
 // what: "'trials'", "an item of 'tags'"; wanted: "a whole number".
-tl::unexpected<Error> WrongKind(const Context& context, const YamlNode& node, const std::string& what, const std::string& wanted) {
+tl::unexpected<Error> WrongKind(const Context& context, const YamlNode& node, const std::string& what,
+                                const std::string& wanted) {
   const bool show = node.kind == YamlNode::Kind::kScalar;
   return FailAt(context, node.place,
-                fmt::format("{} must be {}, is {}", what, wanted, show ? fmt::format("{} '{}'", KindOf(node), Shown(node.text)) : KindOf(node)));
+                fmt::format("{} must be {}, is {}", what, wanted,
+                            show ? fmt::format("{} '{}'", KindOf(node), Shown(node.text)) : KindOf(node)));
 }
 
 std::string Quoted(const std::string& name) { return "'" + Shown(name) + "'"; }
 
-Result<std::string> ReadText(const Context& context, const YamlNode& node, const std::string& what, const std::string& wanted) {
+Result<std::string> ReadText(const Context& context, const YamlNode& node, const std::string& what,
+                             const std::string& wanted) {
   if (node.kind != YamlNode::Kind::kScalar) return WrongKind(context, node, what, wanted);
   if (node.text.empty()) return FailAt(context, node.place, what + " must not be empty");
-  if (node.text.size() > kMaxTextBytes) return FailAt(context, node.place, fmt::format("{} has more than {} bytes", what, kMaxTextBytes));
+  if (node.text.size() > kMaxTextBytes)
+    return FailAt(context, node.place, fmt::format("{} has more than {} bytes", what, kMaxTextBytes));
   return node.text;
 }
 
-Result<int64_t> ReadInteger(const Context& context, const YamlNode& node, const std::string& what, int64_t low, int64_t high) {
-  const proto::Value value = node.kind == YamlNode::Kind::kScalar && node.plain ? ParseValue(node.text) : proto::Value();
+Result<int64_t> ReadInteger(const Context& context, const YamlNode& node, const std::string& what, int64_t low,
+                            int64_t high) {
+  const proto::Value value =
+      node.kind == YamlNode::Kind::kScalar && node.plain ? ParseValue(node.text) : proto::Value();
   if (value.kind_case() != proto::Value::kInteger) return WrongKind(context, node, what, "a whole number");
-  if (value.integer() < low) return FailAt(context, node.place, fmt::format("{} must be at least {}, is {}", what, low, value.integer()));
-  if (value.integer() > high) return FailAt(context, node.place, fmt::format("{} must be at most {}, is {}", what, high, value.integer()));
+  if (value.integer() < low)
+    return FailAt(context, node.place, fmt::format("{} must be at least {}, is {}", what, low, value.integer()));
+  if (value.integer() > high)
+    return FailAt(context, node.place, fmt::format("{} must be at most {}, is {}", what, high, value.integer()));
   return value.integer();
 }
 
 Result<double> ReadReal(const Context& context, const YamlNode& node, const std::string& what) {
-  const proto::Value value = node.kind == YamlNode::Kind::kScalar && node.plain ? ParseValue(node.text) : proto::Value();
+  const proto::Value value =
+      node.kind == YamlNode::Kind::kScalar && node.plain ? ParseValue(node.text) : proto::Value();
   const bool number = value.kind_case() == proto::Value::kInteger || value.kind_case() == proto::Value::kReal;
   if (!number) return WrongKind(context, node, what, "a number");
-  if (!std::isfinite(RealOf(value))) return FailAt(context, node.place, fmt::format("{} must be a finite number, is {}", what, Shown(node.text)));
+  if (!std::isfinite(RealOf(value)))
+    return FailAt(context, node.place, fmt::format("{} must be a finite number, is {}", what, Shown(node.text)));
   return RealOf(value);
 }
 
 Result<bool> ReadBool(const Context& context, const YamlNode& node, const std::string& what) {
-  const proto::Value value = node.kind == YamlNode::Kind::kScalar && node.plain ? ParseValue(node.text) : proto::Value();
+  const proto::Value value =
+      node.kind == YamlNode::Kind::kScalar && node.plain ? ParseValue(node.text) : proto::Value();
   if (value.kind_case() != proto::Value::kBoolean) return WrongKind(context, node, what, "true or false");
   return value.boolean();
 }
@@ -110,7 +129,8 @@ Result<uint64_t> ReadMilliseconds(const Context& context, const YamlNode& node, 
 Result<uint64_t> ReadBytes(const Context& context, const YamlNode& node, const std::string& what) {
   TRY_ASSIGN(const std::string text, ReadText(context, node, what, "a size like 512MB or 2GiB"));
   const auto bytes = ParseBytes(text);
-  if (!bytes) return FailAt(context, node.place, fmt::format("{}: {}", what, bytes.error().message), bytes.error().remedy);
+  if (!bytes)
+    return FailAt(context, node.place, fmt::format("{}: {}", what, bytes.error().message), bytes.error().remedy);
   if (*bytes < 1) return FailAt(context, node.place, what + " must be more than nothing");
   return *bytes;
 }
@@ -118,7 +138,8 @@ Result<uint64_t> ReadBytes(const Context& context, const YamlNode& node, const s
 // A value of a parameter, as the pass will get it: the words of YAML unquoted, a text quoted.
 Result<proto::Value> ReadValue(const Context& context, const YamlNode& node, const std::string& what) {
   if (node.kind != YamlNode::Kind::kScalar) return WrongKind(context, node, what, "a single value");
-  if (node.text.size() > kMaxTextBytes) return FailAt(context, node.place, fmt::format("{} has more than {} bytes", what, kMaxTextBytes));
+  if (node.text.size() > kMaxTextBytes)
+    return FailAt(context, node.place, fmt::format("{} has more than {} bytes", what, kMaxTextBytes));
   if (!node.plain) return TextValue(node.text);
   proto::Value value = ParseValue(node.text);
   if (value.kind_case() == proto::Value::kReal && !std::isfinite(value.real())) {
@@ -132,13 +153,15 @@ Result<proto::Value> ReadValue(const Context& context, const YamlNode& node, con
 }
 
 const YamlEntry* FindEntry(const YamlNode& node, std::string_view key) {
-  const auto found = std::find_if(node.entries.begin(), node.entries.end(), [&](const YamlEntry& entry) { return entry.key == key; });
+  const auto found =
+      std::find_if(node.entries.begin(), node.entries.end(), [&](const YamlEntry& entry) { return entry.key == key; });
   return found == node.entries.end() ? nullptr : &*found;
 }
 
 Result<> CheckList(const Context& context, const YamlEntry& entry, const std::string& wanted) {
   if (entry.value.kind != YamlNode::Kind::kList) return WrongKind(context, entry.value, Quoted(entry.key), wanted);
-  if (entry.value.items.empty()) return FailAt(context, entry.place, fmt::format("{} must not be empty", Quoted(entry.key)));
+  if (entry.value.items.empty())
+    return FailAt(context, entry.place, fmt::format("{} must not be empty", Quoted(entry.key)));
   return {};
 }
 

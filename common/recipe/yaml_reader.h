@@ -1,5 +1,5 @@
-// Values and sections of YAML that people write, read from its tree (yaml_tree.h): every mistake is kRejected with file, line, column and the
-// nearest word that is known. Recipes and suites are made of these.
+// Values and sections of YAML that people write, read from its tree (yaml_tree.h): every mistake is kRejected with
+// file, line, column and the nearest word that is known. Recipes and suites are made of these.
 #pragma once
 
 #include <fmt/format.h>
@@ -22,7 +22,7 @@ namespace hone::yaml {
 // What every reader needs to know.
 struct Context {
   std::string file;
-  std::string accuracy_metric = {};   // Of a recipe's accuracy.metric, wherever it stands in the text.
+  std::string accuracy_metric = {};  // Of a recipe's accuracy.metric, wherever it stands in the text.
 };
 
 constexpr size_t kMaxTextBytes = 4096;
@@ -37,12 +37,15 @@ tl::unexpected<Error> FailAt(const Context& context, YamlPlace place, std::strin
 tl::unexpected<Error> FailAt(const Context& context, YamlPlace place, const Error& error);
 proto::Position PositionOf(const Context& context, YamlPlace place);
 // what: "'trials'", "an item of 'tags'"; wanted: "a whole number".
-tl::unexpected<Error> WrongKind(const Context& context, const YamlNode& node, const std::string& what, const std::string& wanted);
+tl::unexpected<Error> WrongKind(const Context& context, const YamlNode& node, const std::string& what,
+                                const std::string& wanted);
 
 // --- single values ---------------------------------------------------------------------------------------------
 
-Result<std::string> ReadText(const Context& context, const YamlNode& node, const std::string& what, const std::string& wanted = "a text");
-Result<int64_t> ReadInteger(const Context& context, const YamlNode& node, const std::string& what, int64_t low, int64_t high);
+Result<std::string> ReadText(const Context& context, const YamlNode& node, const std::string& what,
+                             const std::string& wanted = "a text");
+Result<int64_t> ReadInteger(const Context& context, const YamlNode& node, const std::string& what, int64_t low,
+                            int64_t high);
 Result<double> ReadReal(const Context& context, const YamlNode& node, const std::string& what);
 Result<bool> ReadBool(const Context& context, const YamlNode& node, const std::string& what);
 Result<uint64_t> ReadMilliseconds(const Context& context, const YamlNode& node, const std::string& what);
@@ -52,14 +55,17 @@ Result<proto::Value> ReadValue(const Context& context, const YamlNode& node, con
 
 // One of a few words.
 template <class T, size_t N>
-Result<T> ReadWord(const Context& context, const YamlNode& node, const std::string& what, const std::array<std::pair<const char*, T>, N>& words) {
+Result<T> ReadWord(const Context& context, const YamlNode& node, const std::string& what,
+                   const std::array<std::pair<const char*, T>, N>& words) {
   std::vector<std::string> names;
   for (const auto& [name, value] : words) names.emplace_back(name);
   TRY_ASSIGN(const std::string text, ReadText(context, node, what, "one of " + Join(names, ", ")));
   for (const auto& [name, value] : words) {
     if (text == name) return value;
   }
-  return FailAt(context, node.place, fmt::format("{} must be one of {}, is '{}'{}", what, Join(names, ", "), Shown(text), DidYouMean(text, names)));
+  return FailAt(
+      context, node.place,
+      fmt::format("{} must be one of {}, is '{}'{}", what, Join(names, ", "), Shown(text), DidYouMean(text, names)));
 }
 
 // --- sections --------------------------------------------------------------------------------------------------
@@ -82,17 +88,22 @@ std::vector<std::string> KeysOf(const Section<Message>& rows) {
 
 // where: "'data'" or "the recipe".
 template <class Message>
-Result<> ReadSection(const Context& context, const YamlNode& node, const std::string& where, const Section<Message>& rows, Message* message) {
+Result<> ReadSection(const Context& context, const YamlNode& node, const std::string& where,
+                     const Section<Message>& rows, Message* message) {
   const std::vector<std::string> keys = KeysOf(rows);
-  if (node.kind != YamlNode::Kind::kMap) return WrongKind(context, node, where, fmt::format("a map with the keys {}", Join(keys, ", ")));
+  if (node.kind != YamlNode::Kind::kMap)
+    return WrongKind(context, node, where, fmt::format("a map with the keys {}", Join(keys, ", ")));
   for (const YamlEntry& entry : node.entries) {
-    const auto row = std::find_if(rows.begin(), rows.end(), [&](const KeyRow<Message>& candidate) { return entry.key == candidate.key; });
+    const auto row = std::find_if(rows.begin(), rows.end(),
+                                  [&](const KeyRow<Message>& candidate) { return entry.key == candidate.key; });
     if (row == rows.end()) {
-      return FailAt(context, entry.place, fmt::format("unknown key {} in {}{}", Quoted(entry.key), where, DidYouMean(entry.key, keys)),
+      return FailAt(context, entry.place,
+                    fmt::format("unknown key {} in {}{}", Quoted(entry.key), where, DidYouMean(entry.key, keys)),
                     "Known here are " + Join(keys, ", "));
     }
     if (entry.value.kind == YamlNode::Kind::kNull) {
-      return FailAt(context, entry.place, fmt::format("'{}' has no value", entry.key), "Give it one or leave the key out");
+      return FailAt(context, entry.place, fmt::format("'{}' has no value", entry.key),
+                    "Give it one or leave the key out");
     }
     TRY(row->read(context, entry, message));
   }

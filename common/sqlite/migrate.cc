@@ -20,7 +20,8 @@ Result<> CheckOwner(Database& database, const DatabaseOwner& owner) {
   int64_t tables = 0;
   TRY(database.Each("SELECT count(*) FROM sqlite_schema", [&](const Row& row) { tables = row.Int(0); }));
   if (found == 0 && tables == 0) return {};
-  return Fail(ErrorCode::kConfiguration, fmt::format("{} is no database of {}", database.path().string(), owner.name), owner.remedy);
+  return Fail(ErrorCode::kConfiguration, fmt::format("{} is no database of {}", database.path().string(), owner.name),
+              owner.remedy);
 }
 
 Result<> Backup(Database& database, int64_t version) {
@@ -44,8 +45,9 @@ Result<> Migrate(Database& database, std::span<const Migration> migrations, cons
   if (version > 0 && version < last) TRY(Backup(database, version));
   for (const Migration& migration : migrations) {
     if (migration.version <= version) continue;
-    const auto applied = database.Script(fmt::format("BEGIN IMMEDIATE; {} PRAGMA application_id={}; PRAGMA user_version={}; COMMIT;",
-                                                     migration.sql, owner.application_id, migration.version));
+    const auto applied =
+        database.Script(fmt::format("BEGIN IMMEDIATE; {} PRAGMA application_id={}; PRAGMA user_version={}; COMMIT;",
+                                    migration.sql, owner.application_id, migration.version));
     if (!applied) {
       if (database.InTransaction()) TRY(database.Script("ROLLBACK"));
       return FailWith(fmt::format("bring the database to schema {}", migration.version), applied.error());

@@ -1,21 +1,22 @@
-// For an interval of n values and a split after `left` of them, the values from there to `length` forming the right side, E-divisive looks for the
-// largest
+// For an interval of n values and a split after `left` of them, the values from there to `length` forming the right
+// side, E-divisive looks for the largest
 //
 //   q = 2/length * (sum of distances across) - 2*right/(length*(left-1)) * (sum within the left side)
 //                                            - 2*left/(length*(right-1)) * (sum within the right side).
 //
-// All sums are running sums of rows of the distance matrix: with H[t][k] the distances of value t to those from t+1 to k, and V[t] the distances
-// of t to those before it,
+// All sums are running sums of rows of the distance matrix: with H[t][k] the distances of value t to those from t+1 to
+// k, and V[t] the distances of t to those before it,
 //
 //   across(left, length) = sum of H[t][length-1] over t < left  -  sum of V[t] over 1 <= t < left,
 //   within the left      = sum of V[t] over 1 <= t < left,
 //   within the right     = sum of H[t][length-1] over left <= t,
 //
-// so each q costs a handful of operations, and a row of them runs over neighbouring memory. Sums are taken in the order in which Otava's matrices
-// take them, so that ties break alike.
+// so each q costs a handful of operations, and a row of them runs over neighbouring memory. Sums are taken in the order
+// in which Otava's matrices take them, so that ties break alike.
 //
-// A candidate counts only where the t-test of its whole interval, split there, is significant. Whether that can be so anywhere in the interval is
-// known after one pass over its values, and most windows of most series end with that: their distances are never computed.
+// A candidate counts only where the t-test of its whole interval, split there, is significant. Whether that can be so
+// anywhere in the interval is known after one pass over its values, and most windows of most series end with that:
+// their distances are never computed.
 #include "common/statistics/change_points.h"
 
 #include <algorithm>
@@ -40,7 +41,7 @@ double SumOf(std::span<const double> values) {
 
 struct Moments {
   double mean = 0;
-  double squares = 0;   // Sum of squared deviations.
+  double squares = 0;  // Sum of squared deviations.
 };
 
 Moments MomentsOf(std::span<const double> values) {
@@ -65,7 +66,8 @@ double CriticalT(double p, double degrees) {
 double RelativeChange(double from, double to) { return from == 0 ? 0 : std::abs(to / from - 1); }
 
 double Magnitude(const ChangePoint& point) {
-  return std::max(RelativeChange(point.mean_before, point.mean_after), RelativeChange(point.mean_after, point.mean_before));
+  return std::max(RelativeChange(point.mean_before, point.mean_after),
+                  RelativeChange(point.mean_after, point.mean_before));
 }
 
 }  // namespace
@@ -74,9 +76,11 @@ ChangePointFinder::ChangePointFinder(const ChangePointOptions& options) : option
   CHECK_THAT(options.window >= 2);
   const size_t cells = width_ * width_;
   across_factor_.resize(width_);
-  for (std::vector<double>* table : {&left_factor_, &right_factor_, &distance_, &row_sum_, &below_}) table->assign(cells, 0);
+  for (std::vector<double>* table : {&left_factor_, &right_factor_, &distance_, &row_sum_, &below_})
+    table->assign(cells, 0);
   critical_t_.resize(width_ + 1);
-  for (size_t length = 3; length <= width_; ++length) critical_t_[length] = CriticalT(FirstPassP(), static_cast<double>(length - 2));
+  for (size_t length = 3; length <= width_; ++length)
+    critical_t_[length] = CriticalT(FirstPassP(), static_cast<double>(length - 2));
   above_.resize(width_);
   column_sum_.resize(width_);
   quality_.resize(width_);
@@ -109,8 +113,9 @@ void ChangePointFinder::PrepareWindow(std::span<const double> window) {
   }
 }
 
-// Rows and columns count from the interval's start; the first of several equal maxima counts, in the order of rows. Cells left of a row's own
-// column are no splits; Otava's matrix holds zeros there, which win where all splits before them are negative.
+// Rows and columns count from the interval's start; the first of several equal maxima counts, in the order of rows.
+// Cells left of a row's own column are no splits; Otava's matrix holds zeros there, which win where all splits before
+// them are negative.
 ChangePointFinder::Candidate ChangePointFinder::Best(size_t start, size_t end) {
   const size_t size = end - start - 1;
   const double* sums = &row_sum_[start * width_ + start];
@@ -142,7 +147,8 @@ ChangePointFinder::Candidate ChangePointFinder::Best(size_t start, size_t end) {
     for (size_t k = row; k < size; ++k) above[k] += sum[k];
     quality[row] = across_factor_[row] * (above[row] - within_left) - left_factor[row] * within_left;
     for (size_t k = row + 1; k < size; ++k) {
-      quality[k] = across_factor_[k] * (above[k] - within_left) - left_factor[k] * within_left - right_factor[k] * below[k];
+      quality[k] =
+          across_factor_[k] * (above[k] - within_left) - left_factor[k] * within_left - right_factor[k] * below[k];
     }
     double highest = best.q;
     for (size_t k = row; k < size; ++k) highest = std::max(highest, quality[k]);
@@ -240,14 +246,17 @@ double ChangePointFinder::FirstPassP() const {
   return options_.max_p < 0.5 ? options_.max_p * 2 : options_.max_p;
 }
 
-// The weakest is taken away, and its neighbours are tested again over the longer stretch, until all that are left are strong.
-std::vector<ChangePoint> ChangePointFinder::Merge(std::span<const double> series, std::vector<ChangePoint> points) const {
+// The weakest is taken away, and its neighbours are tested again over the longer stretch, until all that are left are
+// strong.
+std::vector<ChangePoint> ChangePointFinder::Merge(std::span<const double> series,
+                                                  std::vector<ChangePoint> points) const {
   while (!points.empty()) {
     auto weakest = points.begin();
     for (auto point = points.begin(); point != points.end(); ++point) weakest = point->p > weakest->p ? point : weakest;
     if (weakest->p < options_.max_p) {
       weakest = points.begin();
-      for (auto point = points.begin(); point != points.end(); ++point) weakest = Magnitude(*point) < Magnitude(*weakest) ? point : weakest;
+      for (auto point = points.begin(); point != points.end(); ++point)
+        weakest = Magnitude(*point) < Magnitude(*weakest) ? point : weakest;
       if (Magnitude(*weakest) > options_.min_magnitude) break;
     }
     const auto at = static_cast<size_t>(weakest - points.begin());
@@ -274,7 +283,8 @@ std::vector<ChangePoint> ChangePointFinder::Find(std::span<const double> series)
   weak.erase(std::unique(weak.begin(), weak.end()), weak.end());
   std::vector<ChangePoint> points;
   for (size_t i = 0; i < weak.size(); ++i) {
-    points.push_back(Test(series, i == 0 ? 0 : weak[i - 1], weak[i], i + 1 == weak.size() ? series.size() : weak[i + 1]));
+    points.push_back(
+        Test(series, i == 0 ? 0 : weak[i - 1], weak[i], i + 1 == weak.size() ? series.size() : weak[i + 1]));
   }
   return Merge(series, std::move(points));
 }

@@ -1,6 +1,6 @@
-// Where the level of a series of figures changed: E-divisive means (Matteson & James 2014) in windows with a t-test, then merged, as in "Hunter:
-// Using Change Point Detection to Hunt for Performance Regressions" (Fleming et al. 2023) and its successor Apache Otava, whose change points
-// it finds exactly where asked to.
+// Where the level of a series of figures changed: E-divisive means (Matteson & James 2014) in windows with a t-test,
+// then merged, as in "Hunter: Using Change Point Detection to Hunt for Performance Regressions" (Fleming et al. 2023)
+// and its successor Apache Otava, whose change points it finds exactly where asked to.
 #pragma once
 
 #include <cstddef>
@@ -10,18 +10,18 @@
 namespace hone {
 
 struct ChangePoint {
-  size_t index = 0;           // Of the first value of the new level.
-  double mean_before = 0;     // Between this change point and its neighbours.
+  size_t index = 0;        // Of the first value of the new level.
+  double mean_before = 0;  // Between this change point and its neighbours.
   double mean_after = 0;
   double p = 1;
 };
 
 struct ChangePointOptions {
-  size_t window = 50;         // At least 2.
-  double max_p = 0.001;       // Candidates pass ten times as much; merging leaves those below it.
-  double min_magnitude = 0;   // Smaller relative changes are merged.
-  // As Apache Otava 0.8 does it: the t-test gets standard deviations with divisor n, which makes p a little too small, and merging tests only
-  // the right neighbour of a point that was taken away again. For comparison with it.
+  size_t window = 50;        // At least 2.
+  double max_p = 0.001;      // Candidates pass ten times as much; merging leaves those below it.
+  double min_magnitude = 0;  // Smaller relative changes are merged.
+  // As Apache Otava 0.8 does it: the t-test gets standard deviations with divisor n, which makes p a little too small,
+  // and merging tests only the right neighbour of a point that was taken away again. For comparison with it.
   bool as_otava = false;
 };
 
@@ -59,11 +59,11 @@ class ChangePointFinder {
   std::vector<double> across_factor_;  // By length of the interval.
   std::vector<double> left_factor_;    // By length of the left side and of the interval.
   std::vector<double> right_factor_;
-  std::vector<double> distance_;       // Of the window's values, by pair.
-  std::vector<double> row_sum_;        // Of distances to the values right of it, as far as a column.
-  std::vector<double> below_;          // Sums of row_sum_ from a row to the last.
-  std::vector<double> above_;          // Running sums of row_sum_ from the first row on.
-  std::vector<double> column_sum_;     // Of distances to the values left of it.
+  std::vector<double> distance_;    // Of the window's values, by pair.
+  std::vector<double> row_sum_;     // Of distances to the values right of it, as far as a column.
+  std::vector<double> below_;       // Sums of row_sum_ from a row to the last.
+  std::vector<double> above_;       // Running sums of row_sum_ from the first row on.
+  std::vector<double> column_sum_;  // Of distances to the values left of it.
   std::vector<double> quality_;
 };
 

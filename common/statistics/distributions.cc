@@ -87,7 +87,8 @@ Interval BinomialInterval(uint64_t hits, uint64_t trials, double confidence) {
   const auto n = static_cast<double>(trials);
   Interval interval{0, 1};
   if (hits > 0) interval.low = Bisect(0, 1, outside, [&](double x) { return IncompleteBeta(k, n - k + 1, x); });
-  if (hits < trials) interval.high = Bisect(0, 1, 1 - outside, [&](double x) { return IncompleteBeta(k + 1, n - k, x); });
+  if (hits < trials)
+    interval.high = Bisect(0, 1, 1 - outside, [&](double x) { return IncompleteBeta(k + 1, n - k, x); });
   return interval;
 }
 

@@ -14,13 +14,15 @@ namespace hone {
 namespace {
 
 constexpr std::pair<NightVerdict, std::string_view> kNames[] = {
-    {NightVerdict::regression, "regression"},     {NightVerdict::improvement, "improvement"}, {NightVerdict::equivalent, "equivalent"},
-    {NightVerdict::inconclusive, "inconclusive"}, {NightVerdict::environment, "environment"}, {NightVerdict::error, "error"}};
+    {NightVerdict::regression, "regression"},   {NightVerdict::improvement, "improvement"},
+    {NightVerdict::equivalent, "equivalent"},   {NightVerdict::inconclusive, "inconclusive"},
+    {NightVerdict::environment, "environment"}, {NightVerdict::error, "error"}};
 
 // Below this the bootstrap interval of a median is too short for its confidence.
 constexpr size_t kFewPairs = 8;
 constexpr double kPower = 0.9;
-// Of a normal sample: standard deviation over median absolute deviation, and the median's standard error over the mean's.
+// Of a normal sample: standard deviation over median absolute deviation, and the median's standard error over the
+// mean's.
 constexpr double kSigmaOverMad = 1.4826;
 constexpr double kMedianOverMean = 1.2533;
 constexpr double kRateConfidence = 0.95;
@@ -32,7 +34,8 @@ double SmallestEffect(const std::vector<double>& differences, double median, con
   if (differences.size() < 2) return std::numeric_limits<double>::infinity();
   std::vector<double> deviations;
   for (const double difference : differences) deviations.push_back(std::abs(difference - median));
-  const double error = kMedianOverMean * kSigmaOverMad * Median(deviations) / std::sqrt(static_cast<double>(differences.size()));
+  const double error =
+      kMedianOverMean * kSigmaOverMad * Median(deviations) / std::sqrt(static_cast<double>(differences.size()));
   const double z_interval = NormalQuantile(1 - (1 - options.confidence) / 2);
   const double z_power = NormalQuantile(kPower);
   return Share(std::max((z_interval + z_power) * error, std::log1p(options.delta) + z_power * error));
@@ -49,13 +52,15 @@ NightVerdict Decide(const Judgement& judgement, const JudgeOptions& options) {
   // A ratio and its inverse are the same change.
   const double least = Share(-std::log1p(options.delta));
   if (testable && high < 0 && judgement.effect < least) return NightVerdict::improvement;
-  return low >= least && high <= options.delta && judgement.pairs >= 2 ? NightVerdict::equivalent : NightVerdict::inconclusive;
+  return low >= least && high <= options.delta && judgement.pairs >= 2 ? NightVerdict::equivalent
+                                                                       : NightVerdict::inconclusive;
 }
 
 }  // namespace
 
 std::string_view NameOf(NightVerdict verdict) {
-  return std::find_if(std::begin(kNames), std::end(kNames), [&](const auto& row) { return row.first == verdict; })->second;
+  return std::find_if(std::begin(kNames), std::end(kNames), [&](const auto& row) { return row.first == verdict; })
+      ->second;
 }
 
 Result<NightVerdict> ParseNightVerdict(std::string_view name) {

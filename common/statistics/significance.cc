@@ -13,8 +13,8 @@ namespace {
 constexpr size_t kExactRanks = 200;
 
 struct RankSums {
-  std::vector<size_t> doubled;   // Twice the rank of each difference: mean ranks of ties are halves.
-  size_t doubled_above = 0;      // Of those above zero.
+  std::vector<size_t> doubled;  // Twice the rank of each difference: mean ranks of ties are halves.
+  size_t doubled_above = 0;     // Of those above zero.
 };
 
 RankSums RankDifferences(const std::vector<double>& differences) {
@@ -44,7 +44,8 @@ double ExactRankP(const RankSums& sums) {
   size_t reached = 0;
   for (const size_t rank : sums.doubled) {
     reached += rank;
-    for (size_t sum = reached + 1; sum-- > 0;) probability[sum] = (probability[sum] + (sum >= rank ? probability[sum - rank] : 0)) / 2;
+    for (size_t sum = reached + 1; sum-- > 0;)
+      probability[sum] = (probability[sum] + (sum >= rank ? probability[sum - rank] : 0)) / 2;
   }
   const size_t smaller = std::min(sums.doubled_above, total - sums.doubled_above);
   double tail = 0;
@@ -73,8 +74,10 @@ double SignedRankP(const std::vector<double>& differences) {
 }
 
 double SignP(const std::vector<double>& differences) {
-  const auto above = static_cast<double>(std::count_if(differences.begin(), differences.end(), [](double d) { return d > 0; }));
-  const auto below = static_cast<double>(std::count_if(differences.begin(), differences.end(), [](double d) { return d < 0; }));
+  const auto above =
+      static_cast<double>(std::count_if(differences.begin(), differences.end(), [](double d) { return d > 0; }));
+  const auto below =
+      static_cast<double>(std::count_if(differences.begin(), differences.end(), [](double d) { return d < 0; }));
   const double n = above + below;
   if (n == 0) return 1;
   // P(B <= k) of a binomial with one half.

@@ -1,4 +1,5 @@
-// Three nights of a suite on two targets, with the real programs. Thresholds of latency are so wide that no timing decides.
+// Three nights of a suite on two targets, with the real programs. Thresholds of latency are so wide that no timing
+// decides.
 #include <gtest/gtest.h>
 
 #include <fstream>
@@ -30,7 +31,8 @@ void WriteModel(const fs::path& file, int64_t width, uint32_t seed) {
 
 class NightlyTest : public ::testing::Test {
  protected:
-  NightlyTest() : coordinator_(folder_.path()), here_(folder_.path(), "worker-here", coordinator_.endpoint(), {"here"}) {
+  NightlyTest()
+      : coordinator_(folder_.path()), here_(folder_.path(), "worker-here", coordinator_.endpoint(), {"here"}) {
     there_.emplace(folder_.path(), "worker-there", coordinator_.endpoint(), std::vector<std::string>{"there"});
     std::ofstream(folder_ / "nights.yaml") << kSuite;
     WriteModel(folder_ / "a.onnx", 32, 1);
@@ -38,7 +40,8 @@ class NightlyTest : public ::testing::Test {
   }
 
   Ran Nightly(const std::string& action, std::vector<std::string> more = {}) {
-    std::vector<std::string> arguments = {"nightly", action, "nights.yaml", "--coordinator", coordinator_.endpoint(), "--json", "-q"};
+    std::vector<std::string> arguments = {"nightly", action, "nights.yaml", "--coordinator", coordinator_.endpoint(),
+                                          "--json",  "-q"};
     arguments.insert(arguments.end(), more.begin(), more.end());
     return Hone(std::move(arguments), 120, {}, folder_.path());
   }
@@ -48,8 +51,8 @@ class NightlyTest : public ::testing::Test {
     std::map<std::string, std::string> verdicts;
     const nlohmann::json night = ran.json();
     for (const auto& result : night.at("results")) {
-      const std::string key = result.at("model").get<std::string>() + " " + result.at("target").get<std::string>() + " " +
-                              result.at("metric").get<std::string>();
+      const std::string key = result.at("model").get<std::string>() + " " + result.at("target").get<std::string>() +
+                              " " + result.at("metric").get<std::string>();
       verdicts[key] = result.at("verdict");
     }
     return verdicts;
@@ -89,7 +92,9 @@ TEST_F(NightlyTest, EachThingThatHappensGetsItsVerdictAndItsExitCode) {
   ASSERT_EQ(Nightly("accept", {"--model", "a", "--text", "a wider model"}).code, 0);
   std::ofstream(folder_ / "b.onnx") << "no model";
   there_->Kill();
-  const auto lost = [&] { return Hone({"workers", "--coordinator", coordinator_.endpoint()}).out.find("lost") != std::string::npos; };
+  const auto lost = [&] {
+    return Hone({"workers", "--coordinator", coordinator_.endpoint()}).out.find("lost") != std::string::npos;
+  };
   ASSERT_TRUE(Eventually(lost));
   const Ran third = Nightly("run");
   EXPECT_EQ(third.code, 4) << third.out << third.err;

@@ -41,10 +41,10 @@ class FakeBench final : public NightBench {
   std::map<std::string, double> latency;
   std::map<std::string, double> size;
   std::map<std::string, double> drop;
-  std::map<std::string, std::string> tonight;                  // Bytes of tonight's artifact, by model.
-  std::map<std::string, Error> errors;                         // By model, or model@target.
-  std::map<std::string, std::string> fingerprints;             // By target; "sha256:fp" where nothing is said.
-  std::function<void(NightLaunch&, int)> alter;                // The launch and its number in the night.
+  std::map<std::string, std::string> tonight;       // Bytes of tonight's artifact, by model.
+  std::map<std::string, Error> errors;              // By model, or model@target.
+  std::map<std::string, std::string> fingerprints;  // By target; "sha256:fp" where nothing is said.
+  std::function<void(NightLaunch&, int)> alter;     // The launch and its number in the night.
   double noise = 0.005;
   std::vector<Order> orders;
   std::vector<std::string> kept;
@@ -87,7 +87,9 @@ class FakeBench final : public NightBench {
     return found == levels.end() ? otherwise : found->second;
   }
   std::map<std::string, double> FiguresOf(const NightArtifact& artifact, double noisy) const {
-    return {{"latency_ms_p50", 10 * At(latency, artifact, 1) * noisy}, {"size_bytes", 1000 * At(size, artifact, 1)}, {"accuracy_drop", 0}};
+    return {{"latency_ms_p50", 10 * At(latency, artifact, 1) * noisy},
+            {"size_bytes", 1000 * At(size, artifact, 1)},
+            {"accuracy_drop", 0}};
   }
   int launches_ = 0;
 };

@@ -39,7 +39,8 @@ class NightTest : public ::testing::Test {
     return night ? std::move(*night) : NightRecord();
   }
 
-  static const SeriesResult& Of(const NightRecord& night, const std::string& model, const std::string& target, const std::string& metric) {
+  static const SeriesResult& Of(const NightRecord& night, const std::string& model, const std::string& target,
+                                const std::string& metric) {
     for (const SeriesResult& result : night.results) {
       if (result.key.model == model && result.key.target == target && result.key.metric == metric) return result;
     }
@@ -47,7 +48,8 @@ class NightTest : public ::testing::Test {
     ADD_FAILURE() << "no result of " << model << " " << target << " " << metric;
     return none;
   }
-  static NightVerdict VerdictOf(const NightRecord& night, const std::string& model, const std::string& target, const std::string& metric) {
+  static NightVerdict VerdictOf(const NightRecord& night, const std::string& model, const std::string& target,
+                                const std::string& metric) {
     return Of(night, model, target, metric).judgement.verdict;
   }
 
@@ -71,7 +73,8 @@ TEST_F(NightTest, TheFirstNightAcceptsWhatItFindsAndKeepsItsFiles) {
   const NightRecord night = Run();
   EXPECT_EQ(night.exit_code, 0);
   EXPECT_EQ(night.results.size(), 12u);
-  for (const SeriesResult& result : night.results) EXPECT_EQ(result.judgement.verdict, NightVerdict::equivalent) << result.key.metric;
+  for (const SeriesResult& result : night.results)
+    EXPECT_EQ(result.judgement.verdict, NightVerdict::equivalent) << result.key.metric;
   EXPECT_THAT(bench_.kept, SizeIs(4));
   EXPECT_EQ(night.controls.size(), 4u) << "the same artifact's own sessions are the control";
 }
@@ -161,7 +164,8 @@ TEST_F(NightTest, AnotherMachineIsEnvironmentForOneNight) {
   EXPECT_EQ(VerdictOf(night, "a", "small", "latency_ms_p50"), NightVerdict::environment);
   EXPECT_THAT(Of(night, "a", "small", "latency_ms_p50").reason, HasSubstr("fingerprint"));
   EXPECT_EQ(VerdictOf(night, "a", "large", "latency_ms_p50"), NightVerdict::regression);
-  EXPECT_EQ(VerdictOf(Run(), "a", "small", "latency_ms_p50"), NightVerdict::regression) << "the new series goes on from there";
+  EXPECT_EQ(VerdictOf(Run(), "a", "small", "latency_ms_p50"), NightVerdict::regression)
+      << "the new series goes on from there";
 }
 
 TEST_F(NightTest, OnlyTheMachineIsUnfitGivesExitFive) {
@@ -190,7 +194,8 @@ TEST_F(NightTest, AControlThatAlarmsExcusesTheArtifact) {
   Change("v2", 1.05);
   bench_.alter = [this](NightLaunch& launch, int) {
     const auto& order = bench_.orders.back();
-    if (order.accepted->Identity() == order.tonight->Identity() && order.model->name == "a") launch.tonight["latency_ms_p50"] *= 1.06;
+    if (order.accepted->Identity() == order.tonight->Identity() && order.model->name == "a")
+      launch.tonight["latency_ms_p50"] *= 1.06;
   };
   const NightRecord night = Run();
   EXPECT_EQ(VerdictOf(night, "a", "small", "latency_ms_p50"), NightVerdict::environment);
@@ -215,6 +220,19 @@ TEST_F(NightTest, DisturbedLaunchesAreRepeatedAndTooManyMakeTheMachineUnfit) {
   EXPECT_EQ(VerdictOf(most, "a", "small", "latency_ms_p50"), NightVerdict::environment);
   EXPECT_THAT(Of(most, "a", "small", "latency_ms_p50").reason, HasSubstr("other programs"));
   EXPECT_EQ(most.exit_code, 5);
+}
+
+TEST_F(NightTest, ATargetMayHaveSeveralMachinesOfOneKind) {
+  Run();
+  Change("v2", 1.05);
+  bench_.alter = [](NightLaunch& launch, int number) { launch.worker = number % 2 == 0 ? "one" : "two"; };
+  EXPECT_EQ(VerdictOf(Run(), "a", "small", "latency_ms_p50"), NightVerdict::regression);
+  bench_.alter = [n = 0](NightLaunch& launch, int) mutable {
+    launch.fingerprint = n++ % 3 == 0 ? "sha256:fp" : "sha256:other";
+  };
+  const NightRecord mixed = Run();
+  EXPECT_EQ(VerdictOf(mixed, "a", "small", "latency_ms_p50"), NightVerdict::environment);
+  EXPECT_THAT(Of(mixed, "a", "small", "latency_ms_p50").reason, HasSubstr("another kind of machine"));
 }
 
 TEST_F(NightTest, MoreLaunchesWhileNothingIsDecidedThenInconclusive) {

@@ -109,8 +109,8 @@ TEST(AlarmRateTest, HasAnExactInterval) {
 }
 
 TEST(NightVerdictTest, NamesAreReadBack) {
-  for (const auto verdict : {NightVerdict::regression, NightVerdict::improvement, NightVerdict::equivalent, NightVerdict::inconclusive,
-                             NightVerdict::environment, NightVerdict::error}) {
+  for (const auto verdict : {NightVerdict::regression, NightVerdict::improvement, NightVerdict::equivalent,
+                             NightVerdict::inconclusive, NightVerdict::environment, NightVerdict::error}) {
     const auto read = ParseNightVerdict(NameOf(verdict));
     ASSERT_TRUE(read);
     EXPECT_EQ(*read, verdict);

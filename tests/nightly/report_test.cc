@@ -16,7 +16,8 @@ using ::testing::Not;
 SeriesResult ResultOf(const std::string& metric, NightVerdict verdict, double effect) {
   SeriesResult result;
   result.key = {"text <1>", "edge", metric, "sha256:r", "sha256:f", "onnxruntime 1.31.1"};
-  result.judgement = {verdict, effect, {effect - 0.01, effect + 0.01}, verdict == NightVerdict::error ? 0 : 40, 0.024, 0.001};
+  result.judgement = {verdict, effect, {effect - 0.01, effect + 0.01}, verdict == NightVerdict::error ? 0 : 40,
+                      0.024,   0.001};
   result.threshold = 0.02;
   result.accepted = "sha256:aa onnxruntime {}";
   result.tonight = "sha256:bb onnxruntime {}";
@@ -35,16 +36,23 @@ NightReport ReportOf() {
   report.night.started_unix_ms = 1'795'000'000'000;
   report.night.finished_unix_ms = report.night.started_unix_ms + 61'500;
   report.night.exit_code = 1;
-  report.night.results = {ResultOf("latency_ms_p50", NightVerdict::regression, 0.05), ResultOf("load_ms", NightVerdict::error, 0),
-                          ResultOf("memory_bytes", NightVerdict::inconclusive, 0.001), ResultOf("size_bytes", NightVerdict::equivalent, 0)};
+  report.night.results = {
+      ResultOf("latency_ms_p50", NightVerdict::regression, 0.05), ResultOf("load_ms", NightVerdict::error, 0),
+      ResultOf("memory_bytes", NightVerdict::inconclusive, 0.001), ResultOf("size_bytes", NightVerdict::equivalent, 0)};
   report.night.results[1].reason = "crashed with signal 11 \"<&>\"\x01";
   report.night.health.push_back({"edge", "w", "sha256:f", 80, 3, {"the hypervisor took 3 %"}});
   report.control = AlarmRateOf(0, 48);
   for (int night = 0; night < 40; ++night) {
     const double effect = (night < 20 ? 0 : 0.05) + 0.001 * std::sin(night * 7.0);
-    report.history[report.night.results[0].key].push_back({"n" + std::to_string(night), 1'790'000'000'000 + night * 86'400'000LL, "a",
-                                                           night < 20 ? NightVerdict::equivalent : NightVerdict::regression, effect,
-                                                           {effect - 0.01, effect + 0.01}, 10, 10});
+    report.history[report.night.results[0].key].push_back(
+        {"n" + std::to_string(night),
+         1'790'000'000'000 + night * 86'400'000LL,
+         "a",
+         night < 20 ? NightVerdict::equivalent : NightVerdict::regression,
+         effect,
+         {effect - 0.01, effect + 0.01},
+         10,
+         10});
   }
   report.annotations.push_back({1'791'000'000'000, "", "", "", "new <kernel>", "ann", "javascript:alert(1)"});
   return report;
@@ -60,7 +68,8 @@ TEST(ReportTest, LevelChangesAreFoundAndAcceptingBeginsAnew) {
 TEST(ReportTest, JUnitSaysFailureErrorAndSkipped) {
   const std::string xml = JUnitXml(ReportOf());
   EXPECT_THAT(xml, HasSubstr("tests=\"4\" failures=\"1\" errors=\"1\" skipped=\"1\""));
-  EXPECT_THAT(xml, HasSubstr("<failure type=\"regression\" message=\"regression: +5.0 % (+4.0 % to +6.0 %; 40 pairs; would have seen +2.4 %)\"/>"));
+  EXPECT_THAT(xml, HasSubstr("<failure type=\"regression\" message=\"regression: +5.0 % (+4.0 % to +6.0 %; 40 pairs; "
+                             "would have seen +2.4 %)\"/>"));
   EXPECT_THAT(xml, HasSubstr("crashed with signal 11 &quot;&lt;&amp;&gt;&quot;?"));
   EXPECT_THAT(xml, HasSubstr("name=\"text &lt;1&gt; on edge\""));
   EXPECT_THAT(xml, HasSubstr("name=\"latency_ms_p50.smallest_effect\" value=\"0.024\""));
@@ -85,7 +94,8 @@ TEST(ReportTest, MarkdownBeginsWithWhatIsWorst) {
 
 TEST(ReportTest, ThePageNeedsNothingFromOutsideAndRunsNothing) {
   const std::string page = NightHtml(ReportOf());
-  for (const char* foreign : {"<script", "src=", "href=\"http", "url(", "@import", "href=\"javascript"}) EXPECT_THAT(page, Not(HasSubstr(foreign)));
+  for (const char* foreign : {"<script", "src=", "href=\"http", "url(", "@import", "href=\"javascript"})
+    EXPECT_THAT(page, Not(HasSubstr(foreign)));
   EXPECT_THAT(page, HasSubstr("<svg"));
   EXPECT_THAT(page, HasSubstr("the level changed here"));
   EXPECT_THAT(page, HasSubstr("new &lt;kernel&gt; (ann)"));

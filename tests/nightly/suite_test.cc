@@ -77,19 +77,22 @@ TEST(SuiteTest, MistakesAreToldWithTheirPlaceAndTheNearestWord) {
 }
 
 TEST(SuiteTest, WhatMakesNoSenseIsRefused) {
-  for (const char* yaml : {"", "name: x", "models: []", "models: [{name: m}]", "models: [{model: m.onnx}]",
-                           "models: [{name: m, model: m.onnx}, {name: m, model: n.onnx}]", "models: [{name: 'a b', model: m.onnx}]",
-                           "models: [{name: m, model: m.onnx, recipe: r.yaml, backend: openvino}]",
-                           "models: [{name: m, model: m.onnx}]\nmetrics: {size_bytes: -1%}",
-                           "models: [{name: m, model: m.onnx}]\nmetrics: [size_bytes, size_bytes]",
-                           "models: [{name: m, model: m.onnx}]\nmeasure: {pairs: 0}",
-                           "models: [{name: m, model: m.onnx}]\nmeasure: {pairs: 50, most_pairs: 20}",
-                           "models: [{name: m, model: m.onnx}]\nnotify: {webhook: ftp://x}"}) {
+  for (const char* yaml :
+       {"", "name: x", "models: []", "models: [{name: m}]", "models: [{model: m.onnx}]",
+        "models: [{name: m, model: m.onnx}, {name: m, model: n.onnx}]", "models: [{name: 'a b', model: m.onnx}]",
+        "models: [{name: m, model: m.onnx, recipe: r.yaml, backend: openvino}]",
+        "models: [{name: m, model: m.onnx}]\nmetrics: {size_bytes: -1%}",
+        "models: [{name: m, model: m.onnx}]\nmetrics: [size_bytes, size_bytes]",
+        "models: [{name: m, model: m.onnx}]\nmeasure: {pairs: 0}",
+        "models: [{name: m, model: m.onnx}]\nmeasure: {pairs: 50, most_pairs: 20}",
+        "models: [{name: m, model: m.onnx}]\nnotify: {webhook: ftp://x}"}) {
     EXPECT_EQ(Refused(yaml).code, ErrorCode::kRejected) << yaml;
   }
 }
 
-TEST(SuiteTest, AMissingFileIsRefused) { EXPECT_EQ(ReadSuite("/nowhere/suite.yaml").error().code, ErrorCode::kRejected); }
+TEST(SuiteTest, AMissingFileIsRefused) {
+  EXPECT_EQ(ReadSuite("/nowhere/suite.yaml").error().code, ErrorCode::kRejected);
+}
 
 }  // namespace
 }  // namespace hone::test
