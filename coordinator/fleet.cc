@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "common/base/strings.h"
+#include "common/recipe/sandbox_level.h"
 
 namespace hone {
 namespace {
@@ -22,7 +23,7 @@ void AddMissing(google::protobuf::RepeatedPtrField<std::string>* to, const googl
 
 bool HasTags(const Worker& worker, const std::vector<std::string>& tags) {
   const auto& own = worker.record.tags;
-  return std::all_of(tags.begin(), tags.end(), [&](const auto& tag) { return std::find(own.begin(), own.end(), tag) != own.end(); });
+  return std::all_of(tags.begin(), tags.end(), [&](const auto& tag) { return HasTag(own, tag); });
 }
 
 bool Offers(const Worker& worker, const Need& need) {

@@ -3,8 +3,10 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <map>
 
 #include "common/base/strings.h"
+#include "common/recipe/sandbox_level.h"
 #include "coordinator/job_state.h"
 #include "coordinator/search/sampler.h"
 #include "coordinator/search/space.h"
@@ -23,9 +25,28 @@ tl::unexpected<Error> FailAt(const proto::Position& position, std::string messag
   return Fail(std::move(error));
 }
 
+// The recipe's sandbox level is a tag that every target asks for.
 std::vector<proto::Target> TargetsOf(const proto::Recipe& recipe) {
-  if (recipe.targets().empty()) return {proto::Target()};
-  return {recipe.targets().begin(), recipe.targets().end()};
+  std::vector<proto::Target> targets(recipe.targets().begin(), recipe.targets().end());
+  if (targets.empty()) targets.emplace_back();
+  if (SandboxRank(recipe.sandbox()).value_or(0) == 0) return targets;
+  for (proto::Target& target : targets) target.add_tags(std::string(kSandboxTag) + recipe.sandbox());
+  return targets;
+}
+
+// Where workers of the target are there, but none that confines its work so well: which levels there are.
+Result<> CheckSandbox(const proto::Target& target, const std::vector<std::string>& tags, const Fleet& fleet) {
+  const std::string asked(SandboxOf(tags));
+  std::vector<std::string> others = tags;
+  std::erase_if(others, [](const std::string& tag) { return tag.starts_with(kSandboxTag); });
+  std::map<std::string, std::vector<std::string>> levels;
+  for (const Worker* worker : fleet.Matching(others)) levels[std::string(SandboxOf(worker->record.tags))].push_back(worker->record.name);
+  if (others.size() == tags.size() || levels.empty()) return {};
+  std::vector<std::string> texts;
+  for (const auto& [level, names] : levels) texts.push_back(fmt::format("sandbox={} ({})", level, Join(names, ", ")));
+  return FailAt(target.position(), fmt::format("no worker of the target [{}] confines its work with sandbox={}; there is {}", Join(others, ", "), asked,
+                                               Join(texts, ", ")),
+                "Ask for a level that is there, or let `hone-worker sandbox` tell on a machine what it lacks (docs/sandbox.md).");
 }
 
 Result<StudyPlan> PlanStudy(const proto::Recipe& recipe, const proto::Target& target, uint32_t number, const PlanInputs& inputs,
@@ -35,6 +56,7 @@ Result<StudyPlan> PlanStudy(const proto::Recipe& recipe, const proto::Target& ta
   if (live.empty()) return FailAt(target.position(), "no worker is connected", "Start hone-worker, then submit again.");
   const auto matching = fleet.Matching(tags);
   if (matching.empty()) {
+    TRY(CheckSandbox(target, tags, fleet));
     return FailAt(target.position(), fmt::format("no worker has all tags of the target [{}]: {}", Join(tags, ", "), TagsText(live)),
                   "Use tags that a worker has, or start a worker with --tag.");
   }
@@ -75,6 +97,11 @@ Result<StudyPlan> PlanStudy(const proto::Recipe& recipe, const proto::Target& ta
 
 Result<std::vector<StudyPlan>> PlanStudies(const proto::Recipe& recipe, const PlanInputs& inputs, const Fleet& fleet,
                                            const CoordinatorOptions& options) {
+  if (!recipe.sandbox().empty() && !SandboxRank(recipe.sandbox())) {
+    const std::vector<std::string> levels(kSandboxLevels.begin(), kSandboxLevels.end());
+    return Fail(ErrorCode::kRejected, fmt::format("unknown sandbox level '{}'{}", Printable(recipe.sandbox(), 80), DidYouMean(recipe.sandbox(), levels)),
+                "Levels are " + Join(levels, ", "));
+  }
   const auto targets = TargetsOf(recipe);
   if (targets.size() > options.targets) {
     return FailAt(targets.back().position(), fmt::format("{} targets; at most {} are taken", targets.size(), options.targets));

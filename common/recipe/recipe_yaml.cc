@@ -13,6 +13,7 @@
 
 #include "common/base/strings.h"
 #include "common/recipe/metrics.h"
+#include "common/recipe/sandbox_level.h"
 #include "common/recipe/value.h"
 #include "common/recipe/yaml_reader.h"
 #include "common/recipe/yaml_tree.h"
@@ -728,6 +729,8 @@ const Section<proto::Measure>& MeasureRows() {
 // --- the recipe ------------------------------------------------------------------------------------------------
 
 constexpr std::array<std::pair<const char*, bool>, 2> kWhenUnavailable = {{{"error", false}, {"skip", true}}};
+constexpr std::array<std::pair<const char*, size_t>, kSandboxLevels.size()> kSandboxWords = {
+    {{kSandboxLevels[0].data(), 0}, {kSandboxLevels[1].data(), 1}, {kSandboxLevels[2].data(), 2}}};
 
 const Section<proto::Recipe>& RecipeRows() {
   static const Section<proto::Recipe> rows = {
@@ -759,6 +762,12 @@ const Section<proto::Recipe>& RecipeRows() {
        [](const Context& c, const YamlEntry& e, proto::Recipe* recipe) -> Result<> {
          TRY_ASSIGN(const bool skip, ReadWord(c, e.value, "'when_unavailable'", kWhenUnavailable));
          recipe->set_skip_unavailable(skip);
+         return {};
+       }},
+      {"sandbox",
+       [](const Context& c, const YamlEntry& e, proto::Recipe* recipe) -> Result<> {
+         TRY_ASSIGN(const size_t level, ReadWord(c, e.value, "'sandbox'", kSandboxWords));
+         recipe->set_sandbox(std::string(kSandboxLevels[level]));
          return {};
        }},
   };

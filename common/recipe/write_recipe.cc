@@ -222,6 +222,7 @@ std::string WriteRecipe(const proto::Recipe& recipe) {
   if (recipe.has_search()) text += fmt::format("search: {}\n", SearchText(recipe.search()));
   if (recipe.has_measure()) text += fmt::format("measure: {}\n", MeasureText(recipe.measure()));
   if (recipe.skip_unavailable()) text += "when_unavailable: skip\n";
+  if (!recipe.sandbox().empty()) text += fmt::format("sandbox: {}\n", Word(recipe.sandbox()));
   return text.empty() ? "{}\n" : text;
 }
 

@@ -162,6 +162,7 @@ std::vector<BadRecipe> Unparsable() {
       {"BadMemory", "measure: {memory: lots}\n", 1, 19, "'lots' is not a size"},
       {"ZeroPairs", "measure: {pairs: 0}\n", 1, 18, "at least 1"},
       {"BadWhenUnavailable", "when_unavailable: skp\n", 1, 19, "did you mean 'skip'?"},
+      {"BadSandbox", "sandbox: ful\n", 1, 10, "did you mean 'full'?"},
   };
 }
 

@@ -204,6 +204,7 @@ TEST(RecipeTest, WrittenRecipesReadBackEqual) {
   ExpectRoundTrip(Parsed(kDesignExample));
   ExpectRoundTrip(Parsed("{}"));
   ExpectRoundTrip(Parsed("accuracy: {}\nmeasure: {}\nwhen_unavailable: skip\n"));
+  ExpectRoundTrip(Parsed("sandbox: partial\n"));
   ExpectRoundTrip(Parsed("passes: [{choose: [none]}, {choose: [a, {b: {}}]}, {c: {x: {choices: [1], when: {y: [1, 2], z: w}}, y: {range: [1, 9], step: 2}, "
                          "z: {range: [0.001, 1.0], log: true}}}]"));
   ExpectRoundTrip(Parsed("data: {calibration: {path: 'a b: c#', preprocess: {}}}\naccuracy: {metric: top5}"));

@@ -20,6 +20,7 @@
 #include "common/base/clock.h"
 #include "common/base/machine_lock.h"
 #include "common/base/strings.h"
+#include "common/recipe/sandbox_level.h"
 #include "common/transport/transport.h"
 #include "worker/fingerprint.h"
 #include "worker/supervisor/bench.h"
@@ -44,8 +45,6 @@ std::string FreshSession() {
   return session;
 }
 
-// The tag that tells how well runners are confined: "sandbox=full". Nobody can give it: CheckTag takes no '='.
-constexpr std::string_view kSandboxTag = "sandbox=";
 constexpr uint64_t kMostScratchBytes = uint64_t{64} << 30;
 
 uint64_t ScratchLimit(uint64_t wish, const std::filesystem::path& folder) {
@@ -243,6 +242,7 @@ class AgentImplementation : public Agent {
     hello_.set_session(FreshSession());
     std::set<std::string> tags(options.tags.begin(), options.tags.end());
     tags.insert(hello_.catalogue().tags().begin(), hello_.catalogue().tags().end());
+    // Nobody can give it: CheckTag takes no '='.
     tags.insert(std::string(kSandboxTag) + WordOf(bench_->sandbox().level()));
     for (const std::string& tag : tags) hello_.add_tags(tag);
     hello_.set_slots(kSlots);
