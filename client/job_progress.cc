@@ -89,6 +89,7 @@ class Follower {
   Result<bool> Look();         // True at the end.
   Result<> Refresh();
   void Tell(const proto::Event& event);
+  void TellGap(uint64_t events);
   void Show();
   void Heartbeat();
 
@@ -138,13 +139,14 @@ Result<bool> Follower::Look() {
   }
   heard_ = Steady::now();
   state_.remark.clear();
+  if (reply->gap() > 0) TellGap(reply->gap());
   for (const proto::Event& event : reply->events()) {
     next_event_ = std::max(next_event_, event.sequence());
     Tell(event);
   }
   const bool caught_up = reply->events_size() == 0 || next_event_ >= reply->last();
   const bool over = reply->state() != proto::JOB_RUNNING && caught_up;
-  if (over || MsSince(refreshed_) >= kRedraw.count()) {
+  if (over || reply->gap() > 0 || MsSince(refreshed_) >= kRedraw.count()) {
     const Result<> refreshed = Refresh();
     if (refreshed) return over;
     if (refreshed.error().code != ErrorCode::kUnreachable) return Fail(refreshed.error());
@@ -171,6 +173,15 @@ void Follower::Tell(const proto::Event& event) {
   if (lines_told_ >= kEventLines && !about_job) return;
   ++lines_told_;
   options_.line(EventLine(event, state_.job.studies_size() > 1));
+  spoke_ = Steady::now();
+}
+
+// What they would have told is in the summary, which is read again.
+void Follower::TellGap(uint64_t events) {
+  next_event_ += events;
+  state_.missed += events;
+  if (options_.live || !options_.line) return;
+  options_.line(GapText(events));
   spoke_ = Steady::now();
 }
 
@@ -247,6 +258,7 @@ std::vector<std::string> ProgressLines(const ProgressState& state, size_t width,
   }
   lines.push_back(fmt::format("so far {}; builds {} run, {} reused", HappenedText(sum), run, reused));
   for (const std::string& work : state.work) lines.push_back("now    " + work);
+  if (state.missed > 0) lines.push_back(GapText(state.missed));
   if (!state.remark.empty()) lines.push_back(state.remark);
   if (lines.size() > rows && rows > 0) {
     const size_t hidden = lines.size() - rows + 1;
@@ -276,6 +288,10 @@ std::string EventLine(const proto::Event& event, bool several_targets) {
   const std::string target = several_targets && event.trial() > 0 ? fmt::format("target {}: ", event.study() + 1) : "";
   const std::string text = event.text().empty() ? event.kind() : event.text();
   return fmt::format("{:%H:%M:%S}  {}{}", local, target, Printable(text, 500));
+}
+
+std::string GapText(uint64_t events) {
+  return fmt::format("{} earlier event{} no longer kept by the coordinator; counts and best are as of now", events, events == 1 ? " is" : "s are");
 }
 
 bool IsWorthALine(const proto::Event& event) {

@@ -17,6 +17,7 @@ struct ProgressState {
   std::vector<std::string> work;   // What workers do now, one each.
   int64_t elapsed_ms = 0;          // Since this program began to watch.
   uint32_t done_at_start = 0;      // Trials that were finished by then.
+  uint64_t missed = 0;             // Events that the coordinator no longer had.
   std::string remark;              // "reconnecting ...", or "".
 };
 
@@ -31,6 +32,8 @@ std::vector<std::string> ProgressLines(const ProgressState& state, size_t width,
 std::string ProgressSentence(const ProgressState& state);
 // "12:01:03  text", local time.
 std::string EventLine(const proto::Event& event, bool several_targets);
+// What is told of events that the coordinator has dropped.
+std::string GapText(uint64_t events);
 // Whether an event is worth a line of a log (starts and reuses are not).
 bool IsWorthALine(const proto::Event& event);
 

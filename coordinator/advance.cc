@@ -20,6 +20,7 @@ namespace {
 constexpr int kTrialsPerAdvance = 64;
 // Limits of time, stalls and saved clocks are looked at this often.
 constexpr int64_t kAdvanceAllMs = 250;
+constexpr size_t kTouchedAtOnce = 64;
 
 // Ended trials since the first objective was last improved upon, in the order of their numbers.
 uint64_t TrialsWithoutImprovement(const std::vector<Observation>& observations) {
@@ -46,17 +47,26 @@ Result<> Scheduler::Advance() {
     TRY(Event({id, 0, 0}, "job.failed", fmt::format("job {} {}", id, error)));
   }
   broken_.clear();
-  const int64_t now = clock_.SteadyMs();
-  if (fleet_seen_ != fleet_.generation() || now - advanced_all_ms_ >= kAdvanceAllMs) {
-    fleet_seen_ = fleet_.generation();
-    advanced_all_ms_ = now;
-    for (const auto& [id, job] : jobs_) touched_.insert(id);
-  }
+  TouchAll();
   // What is touched meanwhile is for the next round.
   for (const uint64_t id : std::exchange(touched_, {})) {
     if (ActiveJob* job = FindJob(id); job != nullptr) TRY(AdvanceJob(*job));
   }
   return CloseOrphans();
+}
+
+// A few jobs a round, the rest in the rounds that follow at once: with thousands of jobs, messages are served in between.
+void Scheduler::TouchAll() {
+  const int64_t now = clock_.SteadyMs();
+  if (fleet_seen_ != fleet_.generation() || (!next_touched_ && now - advanced_all_ms_ >= kAdvanceAllMs)) {
+    fleet_seen_ = fleet_.generation();
+    advanced_all_ms_ = now;
+    next_touched_ = 0;
+  }
+  if (!next_touched_) return;
+  auto job = jobs_.lower_bound(*next_touched_);
+  for (size_t i = 0; i < kTouchedAtOnce && job != jobs_.end(); ++i, ++job) touched_.insert(job->first);
+  next_touched_ = job == jobs_.end() ? std::nullopt : std::optional(job->first);
 }
 
 void Scheduler::CountPending(ActiveJob& job) {
@@ -275,6 +285,7 @@ Result<> Scheduler::WaitForBuild(ActiveJob& job, ActiveTrial& trial, const std::
     build.input = input;
     TRY_ASSIGN(const auto ended, store_.EndedBuilds(key, job.record.id));
     for (const auto& one : ended) build.history.Add(one.worker, one.outcome);
+    AskForBuild(build);
   }
   build.waiting.insert(own);
   trial.build = key;

@@ -6,6 +6,7 @@
 #include <algorithm>
 
 #include "common/artifact/bundle.h"
+#include "common/recipe/sandbox_level.h"
 #include "common/recipe/value.h"
 #include "coordinator/scheduler.h"
 
@@ -70,9 +71,11 @@ Result<std::optional<Scheduler::Grant>> Scheduler::AssignOne(std::vector<Piece>&
 }
 
 bool Scheduler::IsPending(const ActiveTrial& trial) const {
-  if (trial.build.empty()) return static_cast<int>(trial.record.step) == trial.record.candidate.pipeline_size() && trial.lease == 0;
+  if (trial.build.empty()) {
+    return static_cast<int>(trial.record.step) == trial.record.candidate.pipeline_size() && trial.lease == 0 && trial.questions == 0;
+  }
   const auto build = builds_.find(trial.build);
-  return build != builds_.end() && build->second.lease == 0;
+  return build != builds_.end() && build->second.lease == 0 && !build->second.asked;
 }
 
 bool Scheduler::HasPending(const ActiveJob& job) const {
@@ -120,6 +123,7 @@ Scheduler::Piece Scheduler::BuildPiece(const ActiveBuild& build) const {
   piece.need.pass = build.step.pass();
   piece.need.version = build.version;
   if (const ActiveJob* job = FindJob(piece.trial.job); job != nullptr) {
+    if (const std::string& level = job->record.recipe.sandbox(); !level.empty()) piece.need.tags = {std::string(kSandboxTag) + level};
     piece.preferred_tags = job->studies.at(piece.trial.study).record.tags;
   }
   piece.history = &build.history;

@@ -13,6 +13,8 @@ namespace {
 
 // The loop looks around at least this often.
 constexpr int64_t kLongestWaitMs = 500;
+// Answers of other coordinators are looked for so often while there may be some.
+constexpr int64_t kAnswerLookMs = 2;
 // Leases of one reply; what does not fit is sent with the next.
 constexpr size_t kLeaseBytes = kMaxFrameBytes - (1 << 20);
 
@@ -109,6 +111,8 @@ std::vector<Outgoing> Coordinator::Round(std::vector<Listener::Incoming> incomin
   Result<> committed = store_.InTransaction() ? store_.Commit() : Result<>(Fail(ErrorCode::kExhausted, "the database is full"));
   if (!committed) {
     FailRound(committed.error(), {incoming.begin() + static_cast<ptrdiff_t>(handled), incoming.end()});
+  } else {
+    scheduler_.Committed();
   }
   return std::exchange(out_, {});
 }
@@ -118,6 +122,7 @@ std::chrono::milliseconds Coordinator::NextRound() const {
   if (uploads_.busy() || scheduler_.more()) return std::chrono::milliseconds(0);
   int64_t next = now + std::min<int64_t>(kLongestWaitMs, std::max<uint32_t>(1, options_.lease_ms / 4));
   if (!parked_until_.empty()) next = std::min(next, parked_until_.begin()->first);
+  if (scheduler_.asks()) next = std::min(next, now + kAnswerLookMs);
   for (const ParkedWatch& parked : watches_) next = std::min(next, parked.deadline_ms);
   if (const auto deadline = scheduler_.leases().NextDeadline()) next = std::min(next, *deadline);
   // What is overdue because the database refuses writes waits for the next try.
@@ -221,6 +226,7 @@ Result<> Coordinator::DoWhatIsDue() {
   TRY(store_.DropOldEvents(options_.kept_events));
   counters_.lost_leases += scheduler_.leases().Due(clock_.SteadyMs()).size();
   TRY(scheduler_.ExpireDue());
+  TRY(scheduler_.TakeShared());
   TRY(scheduler_.Advance());
   return AssignWork();
 }

@@ -48,6 +48,9 @@ class Coordinator {
   // Opens (or creates) hone.db and artifacts/ in options.data. The clock must outlive the coordinator.
   static Result<std::unique_ptr<Coordinator>> Open(const CoordinatorOptions& options, const Clock& clock);
 
+  // Shares results with other coordinators; `share` must outlive the coordinator.
+  void Use(ResultShare* share) { scheduler_.Use(share); }
+
   // Handles the messages and whatever is due. Waiting requests are answered by a later round.
   std::vector<Outgoing> Round(std::vector<Listener::Incoming> incoming);
   // How long the caller may wait for messages before the next round.

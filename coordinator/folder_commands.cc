@@ -10,6 +10,7 @@
 #include "common/base/strings.h"
 #include "coordinator/backup.h"
 #include "coordinator/fsck.h"
+#include "coordinator/redis/connection.h"
 
 namespace hone {
 namespace {
@@ -69,11 +70,32 @@ Result<Done> DoBackup(const std::vector<std::string>& words) {
   return Done{BackupJson(report)};
 }
 
+// Not of a folder, and as fsck and backup for `hone`, which links no hiredis: whether a Redis does what a coordinator asks of it.
+Result<Done> DoRedis(const std::vector<std::string>& words) {
+  const bool with_password = words.size() == 4 && words[2] == "--password-file";
+  if (words.size() != 2 && !with_password) return Fail(ErrorCode::kUsage, "hone-coordinator redis takes URL [--password-file FILE]");
+  TRY_ASSIGN(const RedisAddress address, ParseRedisUrl(words[1], with_password ? words[3] : ""));
+  auto connection = RedisConnection::Open(address, std::chrono::seconds(2));
+  if (!connection) return FailWith(address.Text(), connection.error());
+  // What is written here for a second is read by nobody.
+  const std::string key = "hone:doctor";
+  const RedisCommand commands[] = {{"SET", key, "x", "EX", "1"}, {"STRLEN", key},      {"GET", key}, {"GETRANGE", key, "0", "0"},
+                                   {"SETRANGE", key, "0", "y"},  {"EXPIRE", key, "1"}, {"DEL", key}, {"XADD", key, "NOMKSTREAM", "*", "kind", "doctor"}};
+  for (const RedisCommand& command : commands) {
+    TRY_ASSIGN(const RedisReply reply, connection->Call(command));
+    if (reply.refusal) {
+      return Fail(ErrorCode::kDenied, fmt::format("{} refuses {}: {}", address.Text(), command.front(), *reply.refusal),
+                  "docs/redis.md has the line for an ACL user.");
+    }
+  }
+  return Done{nlohmann::ordered_json({{"schema", "hone.redis/1"}, {"address", address.Text()}}).dump(2)};
+}
+
 struct FolderCommand {
   const char* name;
   Result<Done> (*run)(const std::vector<std::string>& words);
 };
-constexpr FolderCommand kCommands[] = {{"fsck", DoFsck}, {"backup", DoBackup}};
+constexpr FolderCommand kCommands[] = {{"fsck", DoFsck}, {"backup", DoBackup}, {"redis", DoRedis}};
 
 }  // namespace
 

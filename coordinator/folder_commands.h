@@ -1,5 +1,5 @@
-// What hone-coordinator does with a data folder besides serving: `hone-coordinator fsck DIR` and `hone-coordinator backup DIR -o FILE`. `hone
-// fsck` and `hone backup` run them, because the client links no SQLite.
+// What hone-coordinator does besides serving: `hone-coordinator fsck DIR`, `hone-coordinator backup DIR -o FILE` and `hone-coordinator redis URL`.
+// `hone fsck`, `hone backup` and `hone doctor` run them, because the client links neither SQLite nor hiredis.
 #pragma once
 
 #include <optional>

@@ -15,33 +15,41 @@ bool IsOver(proto::TrialState state) { return state != proto::TRIAL_WAITING && s
 // Rows of one query; a study may have many trials.
 constexpr uint32_t kRowsPerQuery = 10'000;
 
+// A trial that has work left.
+Result<> LoadActive(Store& store, const TrialKey& key, ActiveStudy& study) {
+  TRY_ASSIGN(auto record, store.FindTrial(key));
+  CHECK_THAT(record.has_value());
+  ActiveTrial active;
+  active.kind = record->final_state == FinalState::kWanted ? AttemptKind::kFinal : AttemptKind::kMeasure;
+  TRY_ASSIGN(const auto ended, store.EndedMeasures(key, active.kind));
+  for (const auto& one : ended) active.history.Add(one.worker, one.outcome);
+  active.record = std::move(*record);
+  study.active.emplace(key.trial, std::move(active));
+  return {};
+}
+
 Result<> LoadTrials(Store& store, const ActiveJob& job, ActiveStudy& study) {
-  TRY_ASSIGN(const auto metrics, store.StudyMetrics(study.record.job, study.record.study));
-  for (const auto& [trial, of_trial] : metrics) study.measured[trial] = MeasuredOf(of_trial);
+  TRY_ASSIGN(study.measured, MeasuredOf(store, study.record.job, study.record.study));
   while (true) {
-    TRY_ASSIGN(auto rows, store.Trials(study.record.job, study.record.study, study.trials, kRowsPerQuery));
-    for (TrialRecord& row : rows) {
+    TRY_ASSIGN(const auto rows, store.TrialOutlines(study.record.job, study.record.study, study.trials, kRowsPerQuery));
+    for (const TrialRecord& row : rows) {
       ++study.trials;
       const bool is_baseline = row.key.trial == 0;
-      if (!is_baseline && IsOver(row.state)) study.machine_ms += row.wall_ms;
-      if (is_baseline && IsOver(row.state)) {
-        study.baseline = row.state;
-        study.baseline_reason = row.reason;
+      const bool is_over = IsOver(row.state);
+      if (is_baseline && is_over) study.baseline = row.state;
+      if (!is_baseline) {
+        if (is_over) study.machine_ms += row.wall_ms;
+        study.observations.push_back(ObservationOf(job, study, row));
+        if (row.state == proto::TRIAL_COMPLETE) study.finals.emplace_hint(study.finals.end(), row.key.trial, row.final_state);
       }
-      if (!is_baseline) study.observations.push_back(ObservationOf(job, study, row));
-      if (!is_baseline && row.state == proto::TRIAL_COMPLETE) study.finals[row.key.trial] = row.final_state;
-      const bool is_final = row.final_state == FinalState::kWanted;
-      if (IsOver(row.state) && !is_final) continue;
-      ActiveTrial active;
-      active.kind = is_final ? AttemptKind::kFinal : AttemptKind::kMeasure;
-      TRY_ASSIGN(const auto ended, store.EndedMeasures(row.key, active.kind));
-      for (const auto& one : ended) active.history.Add(one.worker, one.outcome);
-      const uint64_t number = row.key.trial;
-      active.record = std::move(row);
-      study.active.emplace(number, std::move(active));
+      if (!is_over || row.final_state == FinalState::kWanted) TRY(LoadActive(store, row.key, study));
     }
-    if (rows.size() < kRowsPerQuery) return {};
+    if (rows.size() < kRowsPerQuery) break;
   }
+  if (!study.baseline) return {};
+  TRY_ASSIGN(const auto baseline, store.FindTrial({study.record.job, study.record.study, 0}));
+  if (baseline) study.baseline_reason = baseline->reason;
+  return {};
 }
 
 }  // namespace
@@ -66,6 +74,7 @@ StudyView ActiveStudy::View() const {
   StudyView view;
   view.space = &*space;
   view.observations = &observations;
+  view.replaced = &replaced;
   view.seed = record.seed;
   // The job has at most CoordinatorOptions::targets studies; 0 would say nothing.
   view.lineage = (record.job << 16) + record.study + 1;

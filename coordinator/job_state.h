@@ -39,6 +39,7 @@ struct ActiveTrial {
   AttemptHistory history;                     // Of its measurement.
   std::string measure_key;                    // Once it was asked for.
   bool looked_up = false;                     // Whether an earlier measurement was looked for.
+  uint32_t questions = 0;                     // To other coordinators about its measurement, not answered.
 };
 
 // A build that trials wait for, maybe of several jobs.
@@ -52,6 +53,7 @@ struct ActiveBuild {
   uint64_t lease = 0;
   AttemptHistory history;
   std::set<TrialKey> waiting;
+  bool asked = false;                         // Whether other coordinators are being asked for it.
 };
 
 struct ActiveStudy {
@@ -59,6 +61,7 @@ struct ActiveStudy {
   std::optional<Space> space;
   std::unique_ptr<Sampler> sampler;
   std::vector<Observation> observations;      // Trials from 1 on.
+  std::vector<size_t> replaced;               // Places of those that have ended since the study was read.
   std::map<uint64_t, Measured> measured;      // Of trials that have a result, the baseline (0) included.
   std::map<uint64_t, FinalState> finals;      // Of complete trials from 1 on.
   std::map<uint64_t, ActiveTrial> active;

@@ -29,7 +29,7 @@ int Run(int argc, char** argv) {
   app.add_option("--data", options.coordinator.data, "Folder for the database and the artifacts")->required();
   app.add_option("--keys", options.keys, "The folder with this coordinator's keys and the list of those it lets in (hone keys)")->envname("HONE_KEYS");
   app.add_option("--ready-file", options.ready_file, "Written once requests are served: {\"endpoint\": ..., \"pid\": ...}");
-  app.add_option("--redis", redis, "Publish events to a Redis: redis://[user[:password]@]host[:port][/db] or unix:///path[?db=N]");
+  app.add_option("--redis", redis, "Publish events to a Redis and share results through it: redis://[user[:password]@]host[:port][/db] or unix:///path[?db=N]");
   app.add_option("--redis-password-file", redis_password_file, "Holds its password (mode 0600), which then is on no command line");
   app.add_option("--lease-ms", options.coordinator.lease_ms, "A worker silent for this long has lost its work")
       ->check(CLI::Range(200u, 3'600'000u))

@@ -36,8 +36,6 @@ bool IsLasting(const proto::Report& report) {
   return code == proto::Error::REJECTED || code == proto::Error::FAILED || code == proto::Error::NO;
 }
 
-std::string TrialText(const TrialKey& key) { return key.trial == 0 ? "baseline" : fmt::format("trial {}", key.trial); }
-
 }  // namespace
 
 Result<> Scheduler::TakeReport(const std::string& session, const proto::Report& report) {
@@ -51,12 +49,9 @@ Result<> Scheduler::TakeReport(const std::string& session, const proto::Report& 
     judged.mutable_error()->set_message(why);
     return EndLease(attempt, outcome, judged);
   }
-  TRY_ASSIGN(const auto late, store_.CountLateReport(report.lease()));
-  if (!late || !late->first) return {};
-  const bool duplicate = late->outcome != Outcome::kWorkerLost && late->outcome != Outcome::kCancelled;
-  return Event(late->trial, duplicate ? "report.duplicate" : "report.stale",
-               fmt::format("{}: a report of {} under lease {} came too late and changes nothing ({})", TrialText(late->trial), late->worker,
-                           report.lease(), NameOf(late->outcome)));
+  // A lease that is open is another's, or of another token.
+  TRY_ASSIGN(const bool taken, lease == nullptr ? TakeLateResult(session, report) : Result<bool>(false));
+  return taken ? Result<>() : CountLate(report);
 }
 
 // The outcome that the report's own words and its result bear out.
@@ -156,9 +151,10 @@ Result<> Scheduler::FinishBuild(BuildRecord& build, const AttemptRecord& attempt
   TRY(store_.SaveBuild(build));
   TRY(store_.NoteBundle(build.output, clock_.UnixMs()));
   NoteHolder(BundleId(build.output), attempt.worker);
+  OfferBuild(attempt, report);
   if (ActiveJob* job = FindJob(attempt.trial.job); job != nullptr) {
     StudyRecord& study = job->studies.at(attempt.trial.study).record;
-    ++study.builds_run;
+    ++(attempt.session == kSharedSession ? study.builds_reused : study.builds_run);
     TRY(store_.UpdateStudy(study));
   }
   TRY(Event(attempt.trial, "build.done",
@@ -245,6 +241,7 @@ Result<> Scheduler::FinishMeasure(ActiveJob& job, ActiveStudy& study, ActiveTria
     if (record.notes.size() < kMaxTrialNotes) record.notes.push_back(note);
   }
   study.measured[number] = measured;
+  if (state != proto::TRIAL_FAILED) OfferMeasurement(attempt, MeasureKey(job, study, trial), record.fingerprint, report);
   return EndTrial(job, study, number, state, reason);
 }
 
@@ -289,6 +286,7 @@ Result<> Scheduler::EndTrial(ActiveJob& job, ActiveStudy& study, uint64_t number
   } else {
     if (!is_final) study.machine_ms += record.wall_ms;
     study.observations.at(number - 1) = ObservationOf(job, study, record);
+    study.replaced.push_back(number - 1);
     study.finals.erase(number);
     if (record.state == proto::TRIAL_COMPLETE) study.finals[number] = record.final_state;
   }

@@ -103,7 +103,11 @@ Result<bool> Coordinator::FillWatch(const proto::WatchEvents& watch, proto::Watc
   TRY_ASSIGN(auto events, store_.Events(Bounded(watch.job()), Bounded(watch.after()), limit));
   TRY_ASSIGN(const uint64_t last, store_.LastEvent(Bounded(watch.job())));
   TRY_ASSIGN(const uint64_t dropped, store_.EventsDropped());
-  if (dropped > watch.after()) reply->set_gap(dropped - watch.after());
+  if (dropped > watch.after()) {
+    // What is gone is others' where the job's first event is still there.
+    TRY_ASSIGN(const bool begins, store_.HasFirstEvent(Bounded(watch.job())));
+    if (!begins) reply->set_gap(dropped - watch.after());
+  }
   for (auto& event : events) *reply->add_events() = std::move(event);
   reply->set_state(state);
   reply->set_last(last);

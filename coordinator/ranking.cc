@@ -54,6 +54,18 @@ std::vector<proto::Objective> Axes(const std::vector<proto::Objective>& objectiv
 }  // namespace
 
 Measured MeasuredOf(const AttemptMetrics& metrics) { return Collect(metrics.candidate, metrics.speedup); }
+Result<std::map<uint64_t, Measured>> MeasuredOf(Store& store, uint64_t job, uint32_t study) {
+  std::map<uint64_t, Measured> trials;
+  TRY(store.EachMetric(job, study, [&](uint64_t trial, Subject subject, std::string_view name, double value, std::optional<double> high) {
+    // They come in order.
+    Measured& measured = trials.try_emplace(trials.end(), trial)->second;
+    if (subject == Subject::kCandidate) measured.metrics.emplace_hint(measured.metrics.end(), name, value);
+    if (subject != Subject::kPaired) return;
+    measured.speedup = value;
+    measured.most_speedup = high;
+  }));
+  return trials;
+}
 Measured MeasuredOf(const Measurement& measurement) { return Collect(measurement.metrics, measurement.speedup); }
 
 std::vector<proto::Objective> ObjectivesOf(const proto::Recipe& recipe) {

@@ -24,6 +24,8 @@ struct Measured {
   std::optional<double> most_speedup;    // The upper end of its interval.
 };
 Measured MeasuredOf(const AttemptMetrics& metrics);
+// Of every trial of a study that has a result.
+Result<std::map<uint64_t, Measured>> MeasuredOf(Store& store, uint64_t job, uint32_t study);
 Measured MeasuredOf(const Measurement& measurement);
 
 // The objectives that hold where the recipe names none: the median latency.

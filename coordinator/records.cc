@@ -98,6 +98,10 @@ template <>
 Result<Outcome> StateOf(std::string_view name) {
   return Value(kOutcomes, name);
 }
+template <>
+Result<Subject> StateOf(std::string_view name) {
+  return Value(kSubjects, name);
+}
 
 bool IsBlamed(Outcome outcome) {
   return outcome == Outcome::kCrashed || outcome == Outcome::kTimedOut || outcome == Outcome::kOutOfMemory;

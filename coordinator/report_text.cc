@@ -35,6 +35,8 @@ std::string ResultText(const proto::Recipe& recipe, const Measured& measured) {
   return parts.empty() ? "no metrics" : Join(parts, ", ");
 }
 
+std::string TrialText(const TrialKey& key) { return key.trial == 0 ? "baseline" : fmt::format("trial {}", key.trial); }
+
 std::string CommandText(const JobRecord& job, const TrialRecord& trial) {
   const std::string folder = fmt::format("job{}-trial{}", job.id, trial.key.trial);
   std::string shapes;

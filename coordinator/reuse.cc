@@ -48,7 +48,10 @@ Result<bool> Scheduler::TakeMeasured(ActiveJob& job, ActiveStudy& study, ActiveT
   // First looks are compared with first looks, so that the same job chooses the same finalists.
   auto found = std::find_if(known.begin(), known.end(), [&](const auto& one) { return fits(one) && one.is_final == is_final; });
   if (found == known.end()) found = std::find_if(known.begin(), known.end(), fits);
-  if (found == known.end()) return false;
+  if (found == known.end()) {
+    AskForMeasurement(job, study, trial, fingerprints);
+    return false;
+  }
   TRY_ASSIGN(const AttemptMetrics metrics, store_.Metrics(found->attempt));
   const Measured measured = MeasuredOf(metrics);
   const uint64_t number = trial.record.key.trial;

@@ -33,6 +33,8 @@ Result<> Scheduler::Load() {
   leases_.Clear();
   orphans_.clear();
   broken_.clear();
+  asked_.clear();
+  offered_.clear();
   TRY_ASSIGN(const auto ids, store_.RunningJobIds());
   for (const uint64_t id : ids) {
     TRY(AddJob(id));

@@ -21,6 +21,7 @@
 #include "coordinator/job_state.h"
 #include "coordinator/lease_table.h"
 #include "coordinator/options.h"
+#include "coordinator/result_share.h"
 #include "coordinator/store.h"
 
 namespace hone {
@@ -34,13 +35,22 @@ class Scheduler {
   // Reads all running jobs and open leases; only reads. The leases get a full lease time from now.
   Result<> Load();
 
+  // Results of other coordinators; `share` must outlive the scheduler. Asked for with each piece of work that is not known here.
+  void Use(ResultShare* share) { share_ = share; }
+  // Takes the answers that came.
+  Result<> TakeShared();
+  // Whether an answer may come any moment.
+  bool asks() const { return !asked_.empty(); }
+  // What was decided is durable.
+  void Committed();
+
   // A job that is in the database with its studies.
   Result<> AddJob(uint64_t job);
   // Ends the job: its open leases are dropped, its unfinished trials pruned. False where it does not run.
   Result<bool> Cancel(uint64_t job, const std::string& reason);
 
-  // The end of a lease as its worker tells it. A report under a lease that is not open, or under another token or session, is counted and
-  // changes nothing.
+  // The end of a lease as its worker tells it. The result of a lease that was lost is taken where there is no other; any other report under a lease
+  // that is not open, or under another token or session, is counted and changes nothing.
   Result<> TakeReport(const std::string& session, const proto::Report& report);
   // The leases of a session that no longer holds them, or of a worker's earlier sessions, go back to the queue.
   Result<> LoseLease(uint64_t lease);
@@ -63,7 +73,7 @@ class Scheduler {
   Result<std::vector<Grant>> Assign(std::vector<Idle> idle);
 
   // Whether Advance left something for the next call.
-  bool more() const { return !touched_.empty(); }
+  bool more() const { return !touched_.empty() || next_touched_.has_value(); }
 
   // The message for an open lease; the same each time.
   Result<proto::Lease> LeaseMessage(uint64_t lease) const;
@@ -98,6 +108,7 @@ class Scheduler {
   using Turns = std::priority_queue<Turn, std::vector<Turn>, std::greater<>>;
 
   // advance.cc
+  void TouchAll();
   Result<> AdvanceJob(ActiveJob& job);
   Result<> AdvanceStudy(ActiveJob& job, ActiveStudy& study);
   Result<> Search(ActiveJob& job, ActiveStudy& study);
@@ -162,6 +173,36 @@ class Scheduler {
   Result<> SetTrialState(ActiveTrial& trial, proto::TrialState state);
   Outcome Judge(const AttemptRecord& attempt, const proto::Report& report, std::string* why) const;
 
+  // late_report.cc
+  // The result of a lease that was lost, where nobody else's is there. False: it changed nothing.
+  Result<bool> TakeLateResult(const std::string& session, const proto::Report& report);
+  // The lease under which the same work is done again now (0: none); nullopt where it is wanted no more, or is other work.
+  std::optional<uint64_t> WantedAgain(const AttemptRecord& lost);
+  Result<> CountLate(const proto::Report& report);
+
+  // shared.cc
+  struct Asked {
+    std::set<TrialKey> trials;       // Of a measurement.
+    std::string fingerprint;
+    std::string build;               // Of a build.
+    int64_t until_ms = 0;            // Steady clock: then it is not waited for any more.
+  };
+  struct Offered {
+    std::string question;
+    proto::TaskResult result;
+    std::string from;
+  };
+  static constexpr const char* kSharedSession = "shared";   // Of attempts that other coordinators' workers made.
+  void AskForMeasurement(const ActiveJob& job, const ActiveStudy& study, ActiveTrial& trial, const std::set<std::string>& fingerprints);
+  void AskForBuild(ActiveBuild& build);
+  void Release(const Asked& asked);
+  Result<> TakeAnswer(const Asked& asked, const ResultShare::Answer& answer);
+  Result<> TakeSharedMeasurement(ActiveTrial& trial, const std::string& from, const proto::Report& report);
+  Result<> TakeSharedBuild(const std::string& key, const std::string& from, const proto::Report& report);
+  Result<> EndShared(AttemptRecord attempt, const std::string& from, const proto::Report& report);
+  void OfferMeasurement(const AttemptRecord& attempt, const std::string& measure_key, const std::string& fingerprint, const proto::Report& report);
+  void OfferBuild(const AttemptRecord& attempt, const proto::Report& report);
+
   // reuse.cc
   // Gives the trial the result of the same measurement, made earlier on such a machine. False where there is none.
   Result<bool> TakeMeasured(ActiveJob& job, ActiveStudy& study, ActiveTrial& trial);
@@ -193,7 +234,11 @@ class Scheduler {
   std::vector<std::pair<uint64_t, std::string>> broken_;   // Jobs that this version cannot continue, and why.
   std::map<std::string, std::vector<std::string>> holders_;   // Model -> workers that have it, the latest last. Not in the database.
   std::set<uint64_t> touched_;           // Jobs to advance.
-  int64_t advanced_all_ms_ = 0;          // Steady clock.
+  ResultShare* share_ = nullptr;
+  std::map<std::string, Asked> asked_;   // By question. Not in the database.
+  std::vector<Offered> offered_;         // Once it is committed.
+  int64_t advanced_all_ms_ = 0;          // Steady clock: when it was begun to advance all.
+  std::optional<uint64_t> next_touched_; // The job from which on all have still to be advanced; nullopt: that is done.
   uint64_t fleet_seen_ = 0;              // The fleet's generation when all were advanced.
   size_t pending_ = 0;                   // Trials of all jobs that wait for a worker, as of each job's last advance.
 };

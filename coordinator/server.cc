@@ -14,6 +14,7 @@
 #include "coordinator/coordinator.h"
 #include "coordinator/data_folder.h"
 #include "coordinator/redis/feed.h"
+#include "coordinator/redis/share.h"
 
 namespace hone {
 namespace {
@@ -105,6 +106,11 @@ Result<> Serve(const ServerOptions& options, const Clock& clock) {
   auto listener = Listener::Bind(options.listen, listening);
   if (!listener) return Fail(AsConfiguration(listener.error()));
   InstallSignals((*listener)->EventFd());
+  std::unique_ptr<RedisShare> share;
+  if (options.redis) {
+    TRY_ASSIGN(share, RedisShare::Start(*options.redis, options.coordinator.data / "artifacts"));
+    (*coordinator)->Use(share.get());
+  }
   // Moves on what an earlier life left, before anybody asks.
   (void)(*coordinator)->Round({});
   TRY(WriteReady(options.ready_file, (*listener)->endpoint()));

@@ -16,7 +16,7 @@ struct ServerOptions {
   CoordinatorOptions coordinator;
   std::string listen;
   std::filesystem::path keys;            // The keys folder; empty: without keys, on the loopback and ipc alone.
-  std::optional<RedisAddress> redis;     // Where events are published and workers registered.
+  std::optional<RedisAddress> redis;     // Where events are published, workers registered and results shared.
   std::filesystem::path ready_file;      // Empty: none. Otherwise {"endpoint": ..., "pid": ...} once requests are served.
 };
 

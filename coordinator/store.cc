@@ -204,6 +204,13 @@ Result<uint64_t> Store::EventsDropped() {
   return dropped;
 }
 
+Result<bool> Store::HasFirstEvent(uint64_t job) {
+  bool kept = false;
+  TRY(database_.Each("SELECT kind = 'job.submitted' FROM events WHERE job = ? ORDER BY sequence LIMIT 1",
+                     [&](const Row& row) { kept = row.Int(0) != 0; }, job));
+  return kept;
+}
+
 Result<uint64_t> Store::LastEvent(uint64_t job) {
   uint64_t last = 0;
   const auto read = [&](const Row& row) { last = row.Unsigned(0); };

@@ -75,6 +75,8 @@ class Store {
   Result<> UpdateTrialState(const TrialRecord& trial);   // The state and the number of attempts alone.
   Result<std::optional<TrialRecord>> FindTrial(const TrialKey& key);
   Result<std::vector<TrialRecord>> Trials(uint64_t job, uint32_t study, uint64_t from, uint32_t limit);
+  // As Trials, of each its key, state, candidate, final state and wall time alone: what a search is read from.
+  Result<std::vector<TrialRecord>> TrialOutlines(uint64_t job, uint32_t study, uint64_t from, uint32_t limit);
   // Of the whole job by (study, trial), skipping `skip` rows.
   Result<std::vector<TrialRecord>> AllTrials(uint64_t job, uint64_t skip, uint32_t limit);
   Result<proto::Counts> CountTrials(uint64_t job, uint32_t study);  // The baseline not counted.
@@ -116,12 +118,18 @@ class Store {
   };
   // Of a trial, its builds included, the oldest first; the newest `limit`.
   Result<std::vector<proto::GetLogReply::Attempt>> AttemptLog(const TrialKey& trial, uint32_t limit);
+  // The attempt with this token, where its lease was lost and nothing was forgiven since.
+  Result<std::optional<AttemptRecord>> FindLost(uint64_t attempt, uint64_t token);
+  // As if its lease were still open; the report that does it counts as late.
+  Result<> ReopenLost(uint64_t attempt);
   // Counts a report that came when the attempt was closed. nullopt: there is no such attempt, or it is open.
   Result<std::optional<LateReport>> CountLateReport(uint64_t attempt);
   Result<> InsertMeasurement(uint64_t attempt, const TrialKey& trial, const Measurement& measurement, int64_t unix_ms);
   Result<AttemptMetrics> Metrics(uint64_t attempt);
-  // Of every trial of a study that has a result, by trial number.
-  Result<std::map<uint64_t, AttemptMetrics>> StudyMetrics(uint64_t job, uint32_t study);
+  // The metrics of every trial of a study that has a result, by trial number. `high` is the upper end of the interval where there is one, the name is
+  // valid in the call alone.
+  using TakeMetric = std::function<void(uint64_t trial, Subject subject, std::string_view name, double value, std::optional<double> high)>;
+  Result<> EachMetric(uint64_t job, uint32_t study, const TakeMetric& take);
   Result<std::optional<proto::Execution>> FindExecution(uint64_t attempt);
   Result<std::vector<proto::Samples>> ReadSamples(uint64_t attempt);
 
@@ -142,6 +150,8 @@ class Store {
   // Drops all but the newest `keep` events, some thousands a call. EventsDropped: the newest sequence that was dropped.
   Result<> DropOldEvents(uint64_t keep);
   Result<uint64_t> EventsDropped();
+  // Whether the event of the job's submission is kept. False for job 0.
+  Result<bool> HasFirstEvent(uint64_t job);
 
  private:
   explicit Store(Database database) : database_(std::move(database)) {}

@@ -85,8 +85,8 @@ Result<> Store::SaveBuild(const BuildRecord& build) {
 }
 
 Result<AttemptRecord> Store::OpenAttempt(AttemptRecord attempt, int64_t unix_ms) {
-  TRY(database_.Run("UPDATE counters SET value = value + 1 WHERE name = 'token'"));
-  TRY(database_.Each("SELECT value FROM counters WHERE name = 'token'", [&](const Row& row) { attempt.token = row.Unsigned(0); }));
+  TRY(database_.Each("UPDATE counters SET value = value + 1 WHERE name = 'token' RETURNING value",
+                     [&](const Row& row) { attempt.token = row.Unsigned(0); }));
   TRY(database_.Run(
       "INSERT INTO attempts (token, kind, job, study, trial, build, worker, session, measure_key, started_unix_ms) "
       "VALUES (?,?,?,?,?,?,?,?,?,?)",
@@ -207,6 +207,32 @@ Result<std::vector<proto::GetLogReply::Attempt>> Store::AttemptLog(const TrialKe
   return log;
 }
 
+Result<std::optional<AttemptRecord>> Store::FindLost(uint64_t id, uint64_t token) {
+  std::optional<AttemptRecord> lost;
+  std::string kind;
+  TRY(database_.Each("SELECT job, study, trial, build, worker, session, measure_key, kind FROM attempts "
+                     "WHERE attempt = ? AND token = ? AND outcome = 'worker_lost' AND forgiven = 0",
+                     [&](const Row& row) {
+                       AttemptRecord& attempt = lost.emplace();
+                       attempt.id = id;
+                       attempt.token = token;
+                       attempt.trial = {row.Unsigned(0), static_cast<uint32_t>(row.Int(1)), row.Unsigned(2)};
+                       attempt.build = row.Text(3);
+                       attempt.worker = row.Text(4);
+                       attempt.session = row.Text(5);
+                       attempt.measure_key = row.Text(6);
+                       kind = row.Text(7);
+                     },
+                     id, token));
+  if (!lost) return lost;
+  TRY_ASSIGN(lost->kind, StateOf<AttemptKind>(kind));
+  return lost;
+}
+
+Result<> Store::ReopenLost(uint64_t attempt) {
+  return database_.Run("UPDATE attempts SET outcome = 'open', late_reports = late_reports + 1 WHERE attempt = ? AND outcome = 'worker_lost'", attempt);
+}
+
 Result<std::optional<Store::LateReport>> Store::CountLateReport(uint64_t attempt) {
   std::optional<LateReport> late;
   std::string outcome;
@@ -260,12 +286,21 @@ Result<AttemptMetrics> Store::Metrics(uint64_t attempt) {
   return metrics;
 }
 
-Result<std::map<uint64_t, AttemptMetrics>> Store::StudyMetrics(uint64_t job, uint32_t study) {
-  std::map<uint64_t, AttemptMetrics> trials;
-  TRY(database_.Each("SELECT t.trial, m.subject, m.name, m.value, m.low, m.high, m.samples FROM trials t JOIN metrics m "
-                     "ON m.attempt = t.result WHERE t.job = ? AND t.study = ? ORDER BY t.trial, m.subject, m.name",
-                     [&](const Row& row) { AddMetric(trials[row.Unsigned(0)], row.Text(1), ReadMetric(row, 2)); }, job, study));
-  return trials;
+Result<> Store::EachMetric(uint64_t job, uint32_t study, const TakeMetric& take) {
+  std::optional<Error> broken;
+  TRY(database_.Each("SELECT t.trial, m.subject, m.name, m.value, m.high FROM trials t JOIN metrics m ON m.attempt = t.result "
+                     "WHERE t.job = ? AND t.study = ? ORDER BY t.trial, m.subject, m.name",
+                     [&](const Row& row) {
+                       const auto subject = StateOf<Subject>(row.View(1));
+                       if (!subject) {
+                         broken = subject.error();
+                         return;
+                       }
+                       take(row.Unsigned(0), *subject, row.View(2), row.Real(3), row.IsNull(4) ? std::nullopt : std::optional<double>(row.Real(4)));
+                     },
+                     job, study));
+  if (broken) return Fail(*broken);
+  return {};
 }
 
 Result<std::optional<proto::Execution>> Store::FindExecution(uint64_t attempt) {

@@ -249,6 +249,27 @@ Result<std::vector<TrialRecord>> Store::Trials(uint64_t job, uint32_t study, uin
   return ParseAll(std::move(rows));
 }
 
+Result<std::vector<TrialRecord>> Store::TrialOutlines(uint64_t job, uint32_t study, uint64_t from, uint32_t limit) {
+  std::vector<TrialRecord> trials;
+  std::optional<Error> broken;
+  const auto parse = [&](const Row& row) -> Result<> {
+    TrialRecord& trial = trials.emplace_back();
+    trial.key = {job, study, row.Unsigned(0)};
+    TRY_ASSIGN(trial.state, StateOf<proto::TrialState>(row.View(1)));
+    TRY_ASSIGN(trial.candidate, ParseCanonicalCandidate(row.View(2)));
+    TRY_ASSIGN(trial.final_state, StateOf<FinalState>(row.View(3)));
+    trial.wall_ms = row.Unsigned(4);
+    return {};
+  };
+  TRY(database_.Each("SELECT trial, state, candidate, final, wall_ms FROM trials WHERE job = ? AND study = ? AND trial >= ? ORDER BY trial LIMIT ?",
+                     [&](const Row& row) {
+                       if (const auto parsed = parse(row); !parsed && !broken) broken = parsed.error();
+                     },
+                     job, study, from, limit));
+  if (broken) return Fail(*broken);
+  return trials;
+}
+
 Result<std::vector<TrialRecord>> Store::AllTrials(uint64_t job, uint64_t skip, uint32_t limit) {
   static const std::string sql = std::string(kTrialColumns) + "WHERE job = ? ORDER BY study, trial LIMIT ? OFFSET ?";
   std::vector<TrialRow> rows;

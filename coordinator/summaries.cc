@@ -17,12 +17,11 @@ struct Standing {
 Result<Standing> StandingOf(Store& store, uint64_t job, uint32_t study) {
   Standing standing;
   TRY_ASSIGN(const auto complete, store.CompleteTrials(job, study));
-  TRY_ASSIGN(const auto metrics, store.StudyMetrics(job, study));
-  for (const auto& [trial, of_trial] : metrics) {
-    if (trial == 0) standing.baseline = MeasuredOf(of_trial);
+  TRY_ASSIGN(auto measured, MeasuredOf(store, job, study));
+  for (auto& [trial, of_trial] : measured) {
     const auto found = complete.find(trial);
-    if (found == complete.end()) continue;
-    standing.contenders.push_back({trial, MeasuredOf(of_trial), found->second == FinalState::kDone});
+    if (found != complete.end()) standing.contenders.push_back({trial, of_trial, found->second == FinalState::kDone});
+    if (trial == 0) standing.baseline = std::move(of_trial);
   }
   return standing;
 }

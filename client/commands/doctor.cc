@@ -1,6 +1,7 @@
 // hone doctor: what works on this machine, in the order in which things depend on each other.
 #include <fmt/format.h>
 
+#include <chrono>
 #include <cstdlib>
 #include <filesystem>
 #include <memory>
@@ -9,6 +10,7 @@
 #include "client/embedded_fleet.h"
 #include "client/local_task.h"
 #include "client/remote.h"
+#include "client/sister_program.h"
 #include "client/table.h"
 #include "common/base/clock.h"
 #include "common/base/file.h"
@@ -19,6 +21,9 @@ namespace hone {
 namespace {
 
 namespace fs = std::filesystem;
+
+// A program that says nothing for so long is broken.
+constexpr std::chrono::seconds kAnswer{60};
 
 enum class Health { ok, warning, fault };
 
@@ -31,6 +36,8 @@ struct Finding {
 
 struct Examination {
   CoordinatorFlags coordinator;
+  std::string redis;                // Its URL; "": none is asked for.
+  std::string redis_password_file;
   proto::Catalogue catalogue;       // After the runtimes were looked at.
   bool worker_runs = false;
   std::vector<Finding> findings;
@@ -73,6 +80,36 @@ void CheckRuntimes(Examination& e) {
                                 Join({backend.devices().begin(), backend.devices().end()}, ", ")));
   }
   if (!reference) e.Fault("backend", "the reference backend, which runs the baseline, is missing", "install ONNX Runtime: ops/setup");
+}
+
+void CheckSandbox(Examination& e) {
+  if (!e.worker_runs) return;
+  const Result<ProgramAnswer> answer = AskProgram("hone-worker", "HONE_WORKER", {"sandbox", "--json"}, kAnswer);
+  if (!answer) {
+    e.Fault("sandbox", answer.error().message, answer.error().remedy);
+    return;
+  }
+  const std::string level = answer->document.value("level", "");
+  std::vector<std::string> missing;
+  for (const Json& part : answer->document.value("missing", Json::array())) missing.push_back(part.is_string() ? part.get<std::string>() : "");
+  const std::string text = fmt::format("sandbox={}{}", level, missing.empty() ? "" : "; missing: " + Join(missing, "; "));
+  if (level == "full") {
+    e.Ok("sandbox", text);
+  } else {
+    e.Warn("sandbox", text, "recipes with a higher `sandbox:` are not served by this machine (docs/sandbox.md)");
+  }
+}
+
+void CheckRedis(Examination& e) {
+  if (e.redis.empty()) return;
+  std::vector<std::string> words = {"redis", e.redis};
+  if (!e.redis_password_file.empty()) words.insert(words.end(), {"--password-file", e.redis_password_file});
+  const Result<ProgramAnswer> answer = AskProgram("hone-coordinator", "HONE_COORDINATOR_PROGRAM", words, kAnswer);
+  if (answer) {
+    e.Ok("redis", answer->document.value("address", "") + " answers and lets keys of hone be read and written");
+  } else {
+    e.Fault("redis", answer.error().message, answer.error().remedy);
+  }
 }
 
 void CheckEmbedded(Examination& e) {
@@ -162,7 +199,8 @@ void CheckLock(Examination& e) {
   }
 }
 
-constexpr void (*kChecks[])(Examination&) = {CheckPrograms, CheckRuntimes, CheckEmbedded, CheckCoordinator, CheckMachine, CheckLoad, CheckSpace, CheckLock};
+constexpr void (*kChecks[])(Examination&) = {CheckPrograms,    CheckRuntimes, CheckSandbox, CheckEmbedded, CheckCoordinator,
+                                             CheckRedis,       CheckMachine,  CheckLoad,    CheckSpace,    CheckLock};
 
 std::string HealthName(Health health) {
   switch (health) {
@@ -173,9 +211,7 @@ std::string HealthName(Health health) {
   return "fault";
 }
 
-Result<int> Doctor(const CoordinatorFlags& coordinator, Console& console) {
-  Examination examination;
-  examination.coordinator = coordinator;
+Result<int> Doctor(Examination examination, Console& console) {
   for (const auto check : kChecks) check(examination);
 
   int faults = 0;
@@ -202,9 +238,11 @@ Result<int> Doctor(const CoordinatorFlags& coordinator, Console& console) {
 }  // namespace
 
 Run DefineDoctor(Flags& flags) {
-  auto coordinator = std::make_shared<CoordinatorFlags>();
-  AddCoordinatorFlag(flags, *coordinator);
-  return [coordinator](Console& console) { return Doctor(*coordinator, console); };
+  auto examination = std::make_shared<Examination>();
+  AddCoordinatorFlag(flags, examination->coordinator);
+  flags.Text("--redis", "URL", "also look whether this Redis serves a coordinator (docs/redis.md)", examination->redis);
+  flags.Text("--redis-password-file", "FILE", "holds its password (mode 0600)", examination->redis_password_file);
+  return [examination](Console& console) { return Doctor(*examination, console); };
 }
 
 }  // namespace hone

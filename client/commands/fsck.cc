@@ -6,10 +6,9 @@
 #include <memory>
 
 #include "client/command.h"
-#include "client/local_task.h"
+#include "client/sister_program.h"
 #include "client/table.h"
 #include "common/base/strings.h"
-#include "common/base/subprocess.h"
 
 namespace hone {
 namespace {
@@ -18,34 +17,10 @@ namespace fs = std::filesystem;
 
 // Hashing every artifact of a large store takes hours at worst.
 constexpr std::chrono::hours kLongest{48};
-constexpr size_t kMostOutput = 64 << 20;
 constexpr size_t kListed = 5;
 
-struct Answer {
-  Json document;
-  int code = 0;
-};
-
-// Runs `hone-coordinator WORDS`, whose stdout is one document.
-Result<Answer> AskProgram(std::vector<std::string> words) {
-  TRY_ASSIGN(const fs::path program, FindProgram("hone-coordinator", "HONE_COORDINATOR_PROGRAM"));
-  ProcessOptions options;
-  options.arguments = {program.string()};
-  options.arguments.insert(options.arguments.end(), words.begin(), words.end());
-  options.new_group = false;
-  TRY_ASSIGN(const CommandOutput output, RunCommand(options, kLongest, kMostOutput));
-  Json document = Json::parse(output.out, nullptr, false);
-  if (output.status.signal != 0 || !document.is_object()) {
-    return Fail(ErrorCode::kFailed, fmt::format("hone-coordinator {} ended with {} {}", words.front(), output.status.signal != 0 ? "signal" : "status",
-                                                output.status.signal != 0 ? output.status.signal : output.status.code),
-                Printable(output.err, 2000));
-  }
-  if (document.value("schema", "") == "hone.error/1") {
-    Error error{static_cast<ErrorCode>(document.value("code", 4)), document.value("message", ""), ""};
-    if (document.contains("remedy") && document["remedy"].is_string()) error.remedy = document["remedy"].get<std::string>();
-    return Fail(std::move(error));
-  }
-  return Answer{std::move(document), output.status.code};
+Result<ProgramAnswer> AskCoordinator(const std::vector<std::string>& words) {
+  return AskProgram("hone-coordinator", "HONE_COORDINATOR_PROGRAM", words, kLongest);
 }
 
 std::string FsckText(const Json& document, size_t width) {
@@ -88,7 +63,7 @@ Result<int> RunFsck(const FsckFlags& flags, Console& console) {
   std::vector<std::string> words = {"fsck", Absolute(flags.folder), "--json"};
   if (flags.quick) words.push_back("--quick");
   if (!flags.log.empty()) words.insert(words.end(), {"--log", Absolute(flags.log)});
-  TRY_ASSIGN(const Answer answer, AskProgram(std::move(words)));
+  TRY_ASSIGN(const ProgramAnswer answer, AskCoordinator(words));
   TRY(console.json ? console.PrintJson(answer.document) : console.Print(FsckText(answer.document, console.table_width())));
   return answer.code;
 }
@@ -99,7 +74,7 @@ struct BackupFlags {
 };
 
 Result<int> RunBackup(const BackupFlags& flags, Console& console) {
-  TRY_ASSIGN(const Answer answer, AskProgram({"backup", Absolute(flags.folder), "-o", Absolute(flags.output)}));
+  TRY_ASSIGN(const ProgramAnswer answer, AskCoordinator({"backup", Absolute(flags.folder), "-o", Absolute(flags.output)}));
   const Json& document = answer.document;
   if (console.json) {
     TRY(console.PrintJson(document));

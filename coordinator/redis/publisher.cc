@@ -1,233 +1,23 @@
 #include "coordinator/redis/publisher.h"
 
-#include <fmt/format.h>
-#include <hiredis/hiredis.h>
 #include <spdlog/spdlog.h>
-#include <sys/stat.h>
 
 #include <algorithm>
-#include <cstring>
-#include <string_view>
 #include <utility>
-
-#include "common/base/open_file.h"
-#include "common/base/strings.h"
 
 namespace hone {
 namespace {
 
 constexpr size_t kBatch = 64;
-// A reply is a status, a number or a short text; more than this is no Redis of ours.
-constexpr size_t kMaxReplyBytes = 64 << 10;
-constexpr uint64_t kMaxPasswordBytes = 4096;
-constexpr size_t kMaxErrorBytes = 200;
 constexpr std::chrono::milliseconds kFirstBackOff{100};
 
-Result<std::string> Decoded(std::string_view text) {
-  std::string decoded;
-  for (size_t i = 0; i < text.size(); ++i) {
-    if (text[i] != '%') {
-      decoded.push_back(text[i]);
-      continue;
-    }
-    const auto digit = [&](size_t at) -> int {
-      if (at >= text.size()) return -1;
-      const char c = text[at];
-      if (c >= '0' && c <= '9') return c - '0';
-      if (c >= 'a' && c <= 'f') return c - 'a' + 10;
-      return c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
-    };
-    const int high = digit(i + 1);
-    const int low = digit(i + 2);
-    if (high < 0 || low < 0) return Fail(ErrorCode::kUsage, "after % stand two hexadecimal digits");
-    decoded.push_back(static_cast<char>(high * 16 + low));
-    i += 2;
-  }
-  return decoded;
-}
-
-tl::unexpected<Error> Malformed(const std::string& cause) {
-  return Fail(ErrorCode::kUsage, "the Redis URL: " + cause, "Write redis://[user[:password]@]host[:port][/database] or unix:///path[?db=N]");
-}
-
-Result<uint32_t> ParseDatabase(std::string_view text) {
-  const auto number = ParseInteger(text);
-  if (!number || *number < 0 || *number > 65535) return Malformed("its database is no number");
-  return static_cast<uint32_t>(*number);
-}
-
-Result<std::string> ReadPassword(const std::filesystem::path& file) {
-  TRY_ASSIGN(const RegularFile opened, OpenRegular(file));
-  if ((opened.mode & (S_IRWXG | S_IRWXO)) != 0) {
-    return Fail(ErrorCode::kDenied, fmt::format("{}: others than its owner can read this password", file.string()), fmt::format("chmod 600 {}", file.string()));
-  }
-  if (opened.size_bytes > kMaxPasswordBytes) return Fail(ErrorCode::kRejected, fmt::format("{}: it is no password", file.string()));
-  std::string bytes(opened.size_bytes, '\0');
-  TRY_ASSIGN(const size_t count, ReadSome(opened.descriptor.get(), bytes.data(), bytes.size(), file));
-  bytes.resize(count);
-  return std::string(Trim(bytes));
-}
-
-Result<> ParseAuthority(std::string_view text, RedisAddress& address) {
-  if (const size_t at = text.rfind('@'); at != std::string_view::npos) {
-    const std::string_view login = text.substr(0, at);
-    const size_t colon = login.find(':');
-    TRY_ASSIGN(address.user, Decoded(login.substr(0, colon)));
-    if (colon != std::string_view::npos) {
-      TRY_ASSIGN(address.password, Decoded(login.substr(colon + 1)));
-    }
-    text.remove_prefix(at + 1);
-  }
-  std::string_view host = text;
-  const size_t colon = text.rfind(':');
-  const bool ipv6 = text.starts_with('[');
-  if (colon != std::string_view::npos && (!ipv6 || text[colon - 1] == ']')) {
-    const auto port = ParseInteger(text.substr(colon + 1));
-    if (!port || *port < 1 || *port > 65535) return Malformed("its port is no number from 1 to 65535");
-    address.port = static_cast<uint16_t>(*port);
-    host = text.substr(0, colon);
-  }
-  if (ipv6) {
-    if (host.size() < 4 || host.back() != ']') return Malformed("its host is malformed");
-    host = host.substr(1, host.size() - 2);
-  }
-  if (host.empty()) return Malformed("it names no host");
-  address.host = host;
-  return {};
-}
-
-size_t BytesOf(const RedisPublisher::Command& command) {
+size_t BytesOf(const RedisCommand& command) {
   size_t bytes = sizeof command;
   for (const std::string& word : command) bytes += sizeof word + word.size();
   return bytes;
 }
 
-timeval TimevalOf(std::chrono::milliseconds time) { return {time.count() / 1000, (time.count() % 1000) * 1000}; }
-
-// In place of arrays, which nothing that is sent here is answered by: hiredis takes it for a failure.
-template <class... Arguments>
-void* NoArray(Arguments...) {
-  return nullptr;
-}
-template <class... Arguments>
-auto NoArrayLike(void* (*)(Arguments...)) {
-  return &NoArray<Arguments...>;
-}
-
 }  // namespace
-
-std::string RedisAddress::Text() const {
-  const std::string login = user.empty() ? "" : user + "@";
-  return path.empty() ? fmt::format("redis://{}{}:{}/{}", login, host, port, database) : fmt::format("unix://{}?db={}", path, database);
-}
-
-Result<RedisAddress> ParseRedisUrl(const std::string& url, const std::filesystem::path& password_file) {
-  constexpr std::string_view kTcp = "redis://";
-  constexpr std::string_view kUnix = "unix://";
-  RedisAddress address;
-  std::string_view rest = url;
-  if (rest.starts_with(kUnix)) {
-    rest.remove_prefix(kUnix.size());
-    const size_t query = rest.find('?');
-    address.path = rest.substr(0, query);
-    if (address.path.empty() || address.path.front() != '/') return Malformed("it names no absolute path");
-    if (query != std::string_view::npos) {
-      if (!rest.substr(query + 1).starts_with("db=")) return Malformed("after ? stands db=N");
-      TRY_ASSIGN(address.database, ParseDatabase(rest.substr(query + 4)));
-    }
-  } else if (rest.starts_with(kTcp)) {
-    rest.remove_prefix(kTcp.size());
-    const size_t slash = rest.find('/', rest.rfind('@') == std::string_view::npos ? 0 : rest.rfind('@'));
-    if (slash != std::string_view::npos && slash + 1 < rest.size()) {
-      TRY_ASSIGN(address.database, ParseDatabase(rest.substr(slash + 1)));
-    }
-    TRY(ParseAuthority(rest.substr(0, slash), address));
-  } else {
-    return Malformed("it begins with neither redis:// nor unix://");
-  }
-  if (!password_file.empty()) {
-    TRY_ASSIGN(address.password, ReadPassword(password_file));
-  }
-  return address;
-}
-
-// One connection, with its bounds. One thread at a time.
-class RedisPublisher::Connection {
- public:
-  static Result<Connection> Open(const RedisAddress& address, std::chrono::milliseconds timeout) {
-    const timeval limit = TimevalOf(timeout);
-    Connection connection(address.path.empty() ? redisConnectWithTimeout(address.host.c_str(), address.port, limit)
-                                               : redisConnectUnixWithTimeout(address.path.c_str(), limit));
-    redisContext* const raw = connection.context_;
-    if (raw == nullptr) return Fail(ErrorCode::kExhausted, "no memory for a connection");
-    if (raw->err != 0) return Fail(ErrorCode::kUnreachable, raw->errstr);
-    if (redisSetTimeout(raw, limit) != REDIS_OK) return Fail(ErrorCode::kUnreachable, "no time-out could be set");
-    static redisReplyObjectFunctions functions = [&] {
-      redisReplyObjectFunctions bounded = *raw->reader->fn;
-      bounded.createArray = NoArrayLike(bounded.createArray);
-      return bounded;
-    }();
-    raw->reader->fn = &functions;
-    if (!address.password.empty()) {
-      TRY(connection.Ask(address.user.empty() ? Command{"AUTH", address.password} : Command{"AUTH", address.user, address.password}, "log in"));
-    }
-    if (address.database != 0) TRY(connection.Ask({"SELECT", std::to_string(address.database)}, "select the database"));
-    return connection;
-  }
-  ~Connection() {
-    if (context_ != nullptr) redisFree(context_);
-  }
-  Connection(Connection&& other) noexcept : context_(std::exchange(other.context_, nullptr)) {}
-  Connection& operator=(Connection&& other) noexcept {
-    std::swap(context_, other.context_);
-    return *this;
-  }
-
-  void Append(const Command& command) {
-    std::vector<const char*> words;
-    std::vector<size_t> sizes;
-    for (const std::string& word : command) {
-      words.push_back(word.data());
-      sizes.push_back(word.size());
-    }
-    redisAppendCommandArgv(context_, static_cast<int>(words.size()), words.data(), sizes.data());
-  }
-  Result<> Flush() {
-    int done = 0;
-    while (done == 0) {
-      if (redisBufferWrite(context_, &done) != REDIS_OK) return Fail(ErrorCode::kUnreachable, context_->errstr);
-    }
-    return {};
-  }
-  // Whether the next command was done; an error of Redis is told in `refusal`.
-  Result<bool> NextReply(std::string& refusal) {
-    void* reply = nullptr;
-    while (true) {
-      if (redisReaderGetReply(context_->reader, &reply) != REDIS_OK) {
-        return Fail(ErrorCode::kRejected, fmt::format("it does not speak as Redis does: {}", Printable(context_->reader->errstr, kMaxErrorBytes)));
-      }
-      if (reply != nullptr) break;
-      if (context_->reader->len > kMaxReplyBytes) return Fail(ErrorCode::kRejected, "its reply is too long");
-      if (redisBufferRead(context_) != REDIS_OK) return Fail(ErrorCode::kUnreachable, context_->errstr);
-    }
-    const auto* const answer = static_cast<redisReply*>(reply);
-    const bool done = answer->type != REDIS_REPLY_ERROR;
-    if (!done) refusal = Printable(std::string_view(answer->str, static_cast<size_t>(answer->len)), kMaxErrorBytes);
-    freeReplyObject(reply);
-    return done;
-  }
-  Result<> Ask(const Command& command, const char* purpose) {
-    Append(command);
-    TRY(Flush());
-    std::string refusal;
-    TRY_ASSIGN(const bool done, NextReply(refusal));
-    return done ? Result<>() : Fail(ErrorCode::kDenied, fmt::format("{}: {}", purpose, refusal));
-  }
-
- private:
-  explicit Connection(redisContext* context) : context_(context) {}
-  redisContext* context_;
-};
 
 std::unique_ptr<RedisPublisher> RedisPublisher::Start(RedisAddress address, const RedisOptions& options) {
   std::unique_ptr<RedisPublisher> publisher(new RedisPublisher(std::move(address), options));
@@ -244,7 +34,7 @@ RedisPublisher::~RedisPublisher() {
   thread_.join();
 }
 
-void RedisPublisher::Push(Command command) {
+void RedisPublisher::Push(RedisCommand command) {
   {
     const std::lock_guard lock(mutex_);
     queue_bytes_ += BytesOf(command);
@@ -267,7 +57,7 @@ RedisPublisher::State RedisPublisher::state() const {
 void RedisPublisher::Run() {
   std::chrono::milliseconds back_off = kFirstBackOff;
   for (;;) {
-    auto connection = Connection::Open(address_, options_.timeout);
+    auto connection = RedisConnection::Open(address_, options_.timeout);
     Result<> served;
     if (connection) {
       {
@@ -280,7 +70,7 @@ void RedisPublisher::Run() {
       while (served) {
         uint64_t number = 0;
         bool stop = false;
-        const std::vector<Command> batch = NextBatch(number, stop);
+        const std::vector<RedisCommand> batch = NextBatch(number, stop);
         if (stop) return;
         served = SendBatch(*connection, batch, number);
       }
@@ -295,7 +85,7 @@ void RedisPublisher::Run() {
 }
 
 // Waits for the next commands; they stay in the queue until Redis has answered them.
-std::vector<RedisPublisher::Command> RedisPublisher::NextBatch(uint64_t& number, bool& stop) {
+std::vector<RedisCommand> RedisPublisher::NextBatch(uint64_t& number, bool& stop) {
   std::unique_lock lock(mutex_);
   wake_.wait(lock, [this] { return stop_ || !queue_.empty(); });
   stop = stop_;
@@ -304,15 +94,16 @@ std::vector<RedisPublisher::Command> RedisPublisher::NextBatch(uint64_t& number,
 }
 
 // A batch that broke off is sent again from the first command without an answer: readers may see an event twice, with the same number.
-Result<> RedisPublisher::SendBatch(Connection& connection, const std::vector<Command>& batch, uint64_t number) {
-  for (const Command& command : batch) connection.Append(command);
+Result<> RedisPublisher::SendBatch(RedisConnection& connection, const std::vector<RedisCommand>& batch, uint64_t number) {
+  for (const RedisCommand& command : batch) connection.Append(command);
   TRY(connection.Flush());
   for (size_t i = 0; i < batch.size(); ++i, ++number) {
-    std::string refusal;
-    TRY_ASSIGN(const bool done, connection.NextReply(refusal));
+    TRY_ASSIGN(const RedisReply reply, connection.NextReply());
     const std::lock_guard lock(mutex_);
-    if (!done && std::exchange(state_.error, refusal) != refusal) spdlog::warn("{} refuses {}: {}", address_.Text(), batch[i].front(), refusal);
-    ++(done ? state_.sent : state_.refused);
+    if (reply.refusal && std::exchange(state_.error, *reply.refusal) != *reply.refusal) {
+      spdlog::warn("{} refuses {}: {}", address_.Text(), batch[i].front(), *reply.refusal);
+    }
+    ++(reply.refusal ? state_.refused : state_.sent);
     if (first_ > number || queue_.empty()) continue;   // Dropped from the full queue meanwhile.
     queue_bytes_ -= BytesOf(queue_.front());
     queue_.pop_front();

@@ -9,32 +9,15 @@
 #include <condition_variable>
 #include <cstdint>
 #include <deque>
-#include <filesystem>
 #include <memory>
 #include <mutex>
 #include <string>
 #include <thread>
 #include <vector>
 
-#include "common/base/result.h"
+#include "coordinator/redis/connection.h"
 
 namespace hone {
-
-struct RedisAddress {
-  std::string host;              // "" for a unix socket.
-  uint16_t port = 6379;
-  std::string path;              // Of a unix socket.
-  std::string user;              // "": the default one.
-  std::string password;
-  uint32_t database = 0;
-
-  // Without the password.
-  std::string Text() const;
-};
-
-// redis://[user[:password]@]host[:port][/database] or unix:///path[?db=N], with %XX for what a URL cannot hold. password_file, where not
-// empty, holds the password instead (mode 0600). kUsage for a malformed one, which is never repeated in the message: it may hold a password.
-Result<RedisAddress> ParseRedisUrl(const std::string& url, const std::filesystem::path& password_file = {});
 
 struct RedisOptions {
   size_t queue = 10'000;                                 // Commands that wait.
@@ -46,14 +29,12 @@ struct RedisOptions {
 // Thread-safe.
 class RedisPublisher {
  public:
-  using Command = std::vector<std::string>;
-
   static std::unique_ptr<RedisPublisher> Start(RedisAddress address, const RedisOptions& options = {});
   // Ends within about two time-outs; what waits then is lost.
   ~RedisPublisher();
 
   // Never waits.
-  void Push(Command command);
+  void Push(RedisCommand command);
 
   struct State {
     bool connected = false;
@@ -66,12 +47,11 @@ class RedisPublisher {
   State state() const;
 
  private:
-  class Connection;
   RedisPublisher(RedisAddress address, const RedisOptions& options) : address_(std::move(address)), options_(options) {}
   void Run();
-  Result<> SendBatch(Connection& connection, const std::vector<Command>& batch, uint64_t number);
+  Result<> SendBatch(RedisConnection& connection, const std::vector<RedisCommand>& batch, uint64_t number);
   // `number` is that of the first; `stop`: the thread shall end.
-  std::vector<Command> NextBatch(uint64_t& number, bool& stop);
+  std::vector<RedisCommand> NextBatch(uint64_t& number, bool& stop);
   void NoteFailure(const Error& error);
 
   const RedisAddress address_;
@@ -79,7 +59,7 @@ class RedisPublisher {
 
   mutable std::mutex mutex_;       // Guards what follows.
   std::condition_variable wake_;
-  std::deque<Command> queue_;
+  std::deque<RedisCommand> queue_;
   size_t queue_bytes_ = 0;
   uint64_t first_ = 0;             // Number of the queue's first command: what was dropped meanwhile is not taken off twice.
   bool stop_ = false;

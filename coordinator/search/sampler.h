@@ -48,6 +48,9 @@ struct StudyView {
   bool races = false;
   // Of the study's sensitivity table; nullptr where there is none. The same at every ask.
   const std::vector<GroupHint>* hints = nullptr;
+  // Places in `observations` whose trial was replaced by what became of it, in the order in which that happened; grows only. With it a sampler
+  // looks at what is new alone. nullptr: any of them may have been.
+  const std::vector<size_t>* replaced = nullptr;
 };
 
 // Trials' worth of measuring that the last part of a budget keeps for racing the best few: a tenth, from 20 trials on.

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <span>
 
 namespace hone {
 namespace {
@@ -52,20 +53,29 @@ void StudyMemory::See(const StudyView& view) {
   const std::vector<Observation>& observations = *view.observations;
   const bool same = view.lineage != 0 && view.lineage == lineage_ && space_ != nullptr && space_->space().plan() == view.space->plan() &&
                     observations.size() >= rows_.size();
-  if (!same) Forget(view);
-  for (size_t i = 0; i < rows_.size(); ++i) {
-    if (rows_[i].trial != observations[i].trial) {
-      Forget(view);
-      break;
-    }
-  }
-  for (size_t i = 0; i < rows_.size(); ++i) {
-    if (!IsTold(observations[i], rows_[i])) TakeOutcome(observations[i], rows_[i]);
-  }
+  if (!same || !TakeOutcomes(view)) Forget(view);
   for (size_t i = rows_.size(); i < observations.size(); ++i) {
     rows_.push_back(RowOf(observations[i]));
     if (!rows_.back().point.empty()) ++taken_[space_->Canonical(rows_.back().point)];
   }
+  replaced_ = view.replaced == nullptr ? SIZE_MAX : view.replaced->size();
+}
+
+bool StudyMemory::TakeOutcomes(const StudyView& view) {
+  const std::vector<Observation>& observations = *view.observations;
+  const auto take = [&](size_t i) {
+    if (rows_[i].trial != observations[i].trial) return false;
+    if (!IsTold(observations[i], rows_[i])) TakeOutcome(observations[i], rows_[i]);
+    return true;
+  };
+  if (view.replaced != nullptr && replaced_ <= view.replaced->size()) {
+    const std::span<const size_t> news = std::span(*view.replaced).subspan(replaced_);
+    return std::all_of(news.begin(), news.end(), [&](size_t i) { return i >= rows_.size() || take(i); });
+  }
+  for (size_t i = 0; i < rows_.size(); ++i) {
+    if (!take(i)) return false;
+  }
+  return true;
 }
 
 void StudyMemory::Forget(const StudyView& view) {

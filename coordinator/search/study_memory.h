@@ -49,6 +49,8 @@ class StudyMemory {
   uint64_t space_generation() const { return space_generation_; }
 
  private:
+  // Whether the rows are of the view's trials and their outcomes could be taken over.
+  bool TakeOutcomes(const StudyView& view);
   void Forget(const StudyView& view);
   TrialRow RowOf(const Observation& observation) const;
 
@@ -56,6 +58,7 @@ class StudyMemory {
   std::vector<TrialRow> rows_;
   std::unordered_map<Point, size_t, PointHash> taken_;
   uint64_t lineage_ = 0;
+  size_t replaced_ = 0;          // So many of the view's replacements are told by the rows.
   uint64_t generation_ = 0;
   uint64_t space_generation_ = 0;
 };

@@ -145,6 +145,39 @@ TEST(FollowTest, NoLineIsLostOrTwiceAndTheEndIsReported) {
   EXPECT_EQ(lines, (std::vector<std::string>{"event 1", "event 2", "event 3", "event 4", "event 5"}));
 }
 
+TEST(FollowTest, EventsThatAreNoLongerKeptAreToldOnce) {
+  int refreshed = 0;
+  FakeService service([&](const proto::Frame& request, proto::Frame& reply) {
+    if (request.has_get_job()) {
+      *reply.mutable_get_job_reply()->mutable_job() = FinishedJob();
+      ++refreshed;
+    }
+    if (!request.has_watch_events()) return;
+    proto::WatchEventsReply& events = *reply.mutable_watch_events_reply();
+    const uint64_t after = request.watch_events().after();
+    constexpr uint64_t kDropped = 40;
+    if (after < kDropped) events.set_gap(kDropped - after);
+    if (after >= kDropped + 1) return events.set_last(after), events.set_state(proto::JOB_COMPLETE);
+    proto::Event& event = *events.add_events();
+    event.set_sequence(std::max(after, kDropped) + 1);
+    event.set_kind("trial.complete");
+    event.set_text("event");
+    events.set_last(event.sequence());
+    events.set_state(proto::JOB_RUNNING);
+  });
+  Client client = Connected(service);
+  Console console{TerminalTraits{}};
+  std::vector<std::string> lines;
+  FollowOptions options;
+  options.line = [&](const std::string& line) { lines.push_back(line); };
+  const auto job = FollowJob(client, 3, console, options);
+  ASSERT_TRUE(job) << job.error().message;
+  ASSERT_EQ(lines.size(), 2U);
+  EXPECT_EQ(lines[0], "40 earlier events are no longer kept by the coordinator; counts and best are as of now");
+  EXPECT_NE(lines[1].find("event"), std::string::npos);
+  EXPECT_GE(refreshed, 2);
+}
+
 TEST(FollowTest, TimeoutLeavesTheJobAlone) {
   FakeService service([&](const proto::Frame& request, proto::Frame& reply) {
     if (request.has_get_job()) *reply.mutable_get_job_reply()->mutable_job() = FinishedJob();

@@ -26,6 +26,13 @@ TEST(ProgressTest, TellsCountBestAndWork) {
   EXPECT_EQ(lines[4], "now    local: build static_int8");
 }
 
+TEST(ProgressTest, TellsHowManyEventsItMissed) {
+  ProgressState state = Running();
+  state.missed = 1;
+  const auto lines = ProgressLines(state, 120, 12, true);
+  EXPECT_EQ(lines.back(), "1 earlier event is no longer kept by the coordinator; counts and best are as of now");
+}
+
 TEST(ProgressTest, NeverWiderOrHigherThanTheWindow) {
   ProgressState state = Running();
   for (int i = 0; i < 30; ++i) state.work.push_back("worker-with-a-long-name-" + std::to_string(i) + ": measure the accuracy of something");

@@ -40,28 +40,42 @@ proto::Frame FrameOf(Fill fill) {
   return frame;
 }
 
-inline proto::File Upload(const Ask& ask, const std::string& path, const std::string& bytes) {
+inline proto::File FileOf(const std::string& path, const std::string& bytes) {
   proto::File file;
   file.set_path(path);
   file.set_digest(DigestOf(bytes));
   file.set_size_bytes(bytes.size());
-  auto reply = ask(FrameOf([&](auto& frame) {
-    auto& chunk = *frame.mutable_put_chunk();
-    chunk.set_digest(file.digest());
-    chunk.set_size_bytes(bytes.size());
-    chunk.set_data(bytes);
-  }));
-  EXPECT_TRUE(reply) << reply.error().message;
-  EXPECT_TRUE(reply && reply->put_chunk_reply().complete());
   return file;
 }
 
-inline proto::Bundle UploadModel(const Ask& ask, const std::string& bytes, const std::string& format = "onnx") {
+// All of a file in one chunk.
+inline proto::Frame UploadOf(const std::string& bytes) {
+  return FrameOf([&](auto& frame) {
+    auto& chunk = *frame.mutable_put_chunk();
+    chunk.set_digest(DigestOf(bytes));
+    chunk.set_size_bytes(bytes.size());
+    chunk.set_data(bytes);
+  });
+}
+
+inline proto::File Upload(const Ask& ask, const std::string& path, const std::string& bytes) {
+  auto reply = ask(UploadOf(bytes));
+  EXPECT_TRUE(reply) << reply.error().message;
+  EXPECT_TRUE(reply && reply->put_chunk_reply().complete());
+  return FileOf(path, bytes);
+}
+
+inline proto::Bundle ModelOf(const std::string& bytes, const std::string& format = "onnx") {
   proto::Bundle bundle;
   bundle.set_format(format);
   bundle.set_main("model.onnx");
-  *bundle.add_files() = Upload(ask, "model.onnx", bytes);
+  *bundle.add_files() = FileOf("model.onnx", bytes);
   return bundle;
+}
+
+inline proto::Bundle UploadModel(const Ask& ask, const std::string& bytes, const std::string& format = "onnx") {
+  Upload(ask, "model.onnx", bytes);
+  return ModelOf(bytes, format);
 }
 
 inline proto::Recipe Recipe(const std::string& yaml) {
@@ -115,20 +129,46 @@ inline proto::Metric MetricOf(const std::string& name, double value) {
   return metric;
 }
 
+inline proto::Frame HelloOf(const std::string& name, const std::string& session, const std::vector<std::string>& tags, uint32_t slots,
+                            const proto::Catalogue& catalogue = FakeCatalogue()) {
+  return FrameOf([&](auto& frame) {
+    auto& hello = *frame.mutable_worker_hello();
+    hello.set_name(name);
+    hello.set_session(session);
+    for (const auto& tag : tags) hello.add_tags(tag);
+    *hello.mutable_catalogue() = catalogue;
+    hello.set_slots(slots);
+  });
+}
+
+inline void AddHolding(proto::Synchronize& message, uint64_t lease, uint64_t token) {
+  auto& holding = *message.add_holding();
+  holding.set_lease(lease);
+  holding.set_token(token);
+  holding.set_phase("running");
+}
+
+inline proto::Report ReportOf(const proto::Lease& lease, proto::Report::Outcome outcome) {
+  proto::Report report;
+  report.set_lease(lease.id());
+  report.set_token(lease.token());
+  report.set_outcome(outcome);
+  report.set_wall_ms(10);
+  return report;
+}
+
+// What a build gives: the same work the same bytes.
+inline std::string BuiltBytes(const proto::BuildWork& work) {
+  return work.step().pass() + CanonicalParameters(work.step().parameters()) + BundleId(work.model());
+}
+
 class FakeWorker {
  public:
   FakeWorker(Ask ask, std::string name, std::vector<std::string> tags = {"cpu"}, std::string session = "")
       : ask_(std::move(ask)), name_(std::move(name)), session_(session.empty() ? name_ + "-1" : session), tags_(std::move(tags)) {}
 
   Result<proto::Frame> Hello() {
-    return ask_(FrameOf([&](auto& frame) {
-      auto& hello = *frame.mutable_worker_hello();
-      hello.set_name(name_);
-      hello.set_session(session_);
-      for (const auto& tag : tags_) hello.add_tags(tag);
-      *hello.mutable_catalogue() = catalogue;
-      hello.set_slots(slots);
-    }));
+    return ask_(HelloOf(name_, session_, tags_, slots, catalogue));
   }
 
   // One call: what is held and reported goes out, new leases come in.
@@ -150,12 +190,7 @@ class FakeWorker {
       sync.set_session(session_);
       sync.set_free_slots(free_slots);
       sync.set_wait_ms(wait_ms);
-      for (const auto& [id, lease] : held) {
-        auto& holding = *sync.add_holding();
-        holding.set_lease(id);
-        holding.set_token(lease.token());
-        holding.set_phase("running");
-      }
+      for (const auto& [id, lease] : held) AddHolding(sync, id, lease.token());
       for (const auto& [id, report] : reports) *sync.add_reports() = report;
     });
   }
@@ -168,11 +203,7 @@ class FakeWorker {
 
   // Does the work and reports it.
   proto::Report Do(const proto::Lease& lease) {
-    proto::Report report;
-    report.set_lease(lease.id());
-    report.set_token(lease.token());
-    report.set_outcome(proto::Report::DONE);
-    report.set_wall_ms(10);
+    proto::Report report = ReportOf(lease, proto::Report::DONE);
     log.push_back(lease);
     if (lease.has_build()) {
       *report.mutable_result()->mutable_build() = Build(lease.build());
@@ -203,8 +234,7 @@ class FakeWorker {
 
   proto::BuildResult Build(const proto::BuildWork& work) {
     proto::BuildResult result;
-    const std::string text = work.step().pass() + CanonicalParameters(work.step().parameters()) + BundleId(work.model());
-    *result.mutable_model() = UploadModel(ask_, text);
+    *result.mutable_model() = UploadModel(ask_, BuiltBytes(work));
     result.set_wall_ms(7);
     result.add_notes("made up");
     return result;

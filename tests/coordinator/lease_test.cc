@@ -1,4 +1,4 @@
-// Leases: who holds what, and what late words change (nothing).
+// Leases: who holds what, and what late words change (nothing, but a result that there is no other of).
 #include <gmock/gmock.h>
 
 #include "coordinator/lease_table.h"
@@ -53,19 +53,135 @@ TEST(LeaseTest, SilentWorkerLosesItsLeaseAndAnotherFinishes) {
   EXPECT_GT(again->token(), lease->token());
   EXPECT_THAT(harness.EventTexts(job, "attempt.worker_lost"), SizeIs(1));
 
-  // A report under an expired lease is acknowledged and stored nowhere.
+  // A report under an expired lease whose work another has done is acknowledged and stored nowhere.
+  two.Finish(*again);
+  const auto metrics = harness.Query("SELECT count(*) FROM metrics");
   one.reports[lease->id()] = one.Do(*lease);
   one.held.clear();
   ASSERT_TRUE(one.Sync(0));
   EXPECT_THAT(one.reports, IsEmpty());
-  EXPECT_THAT(harness.Query("SELECT count(*) FROM metrics"), ElementsAre("0"));
-  EXPECT_THAT(harness.Query("SELECT outcome FROM attempts ORDER BY attempt"), ElementsAre("worker_lost", "open"));
+  EXPECT_EQ(harness.Query("SELECT count(*) FROM metrics"), metrics);
+  EXPECT_THAT(harness.Query("SELECT outcome FROM attempts ORDER BY attempt LIMIT 2"), ElementsAre("worker_lost", "done"));
   EXPECT_THAT(harness.EventTexts(job, "report.stale"), SizeIs(1));
-
-  two.Finish(*again);
   EXPECT_THAT(harness.Query("SELECT a.worker FROM trials t JOIN attempts a ON a.attempt = t.result"), ElementsAre("two"));
   // Losing a worker is nobody's fault.
   EXPECT_EQ(harness.Trials(job)[0].state(), proto::TRIAL_COMPLETE);
+}
+
+// A worker whose lease of the first piece of a job was lost with the work done.
+class LateResultTest : public testing::Test {
+ protected:
+  void SetUp() override {
+    job = harness.Submit();
+    lease = one.Take();
+    ASSERT_TRUE(lease);
+    report = one.Do(*lease);
+    one.held.clear();
+    harness.Advance(harness.options.lease_ms + 100);
+    ASSERT_THAT(harness.EventTexts(job, "attempt.worker_lost"), SizeIs(1));
+  }
+  void Tell(FakeWorker& worker) {
+    worker.reports[lease->id()] = report;
+    const auto reply = worker.Sync(0);
+    ASSERT_TRUE(reply);
+    EXPECT_THAT(reply->acknowledged(), ElementsAre(lease->id()));
+  }
+  std::vector<std::string> Outcomes() { return harness.Query("SELECT outcome FROM attempts ORDER BY attempt"); }
+
+  Harness harness;
+  FakeWorker one = harness.Worker("one");
+  uint64_t job = 0;
+  std::optional<proto::Lease> lease;
+  proto::Report report;
+};
+
+TEST_F(LateResultTest, IsTakenWhereNobodyElseDidTheWork) {
+  Tell(one);
+  EXPECT_EQ(harness.Trials(job)[0].state(), proto::TRIAL_COMPLETE);
+  EXPECT_THAT(Outcomes(), ElementsAre("done"));
+  EXPECT_THAT(harness.Query("SELECT late_reports FROM attempts"), ElementsAre("1"));
+  EXPECT_THAT(harness.EventTexts(job, "report.late"), SizeIs(1));
+  // Once.
+  Tell(one);
+  EXPECT_THAT(harness.Query("SELECT count(*) FROM metrics WHERE name = 'size_bytes'"), ElementsAre("1"));
+  EXPECT_THAT(harness.Query("SELECT late_reports FROM attempts"), ElementsAre("2"));
+  EXPECT_THAT(harness.EventTexts(job, "trial.complete"), SizeIs(1));
+}
+
+TEST_F(LateResultTest, StopsWhoDoesTheSameWorkAgain) {
+  auto two = harness.Worker("two");
+  const auto again = two.Take();
+  ASSERT_TRUE(again);
+  Tell(one);
+  EXPECT_EQ(harness.Trials(job)[0].worker(), "one");
+  EXPECT_THAT(Outcomes(), ElementsAre("done", "cancelled"));
+  ASSERT_TRUE(two.Sync(0));
+  EXPECT_THAT(two.dropped, ElementsAre(again->id()));
+  // It had ended already, when it was told.
+  two.reports[again->id()] = two.Do(*again);
+  ASSERT_TRUE(two.Sync(0));
+  EXPECT_THAT(Outcomes(), ElementsAre("done", "cancelled"));
+  EXPECT_THAT(harness.Query("SELECT count(*) FROM metrics WHERE name = 'size_bytes'"), ElementsAre("1"));
+}
+
+TEST_F(LateResultTest, IsTakenFromTheSameWorkerStartedAnew) {
+  auto anew = harness.Worker("one", {"cpu"}, "one-2");
+  Tell(anew);
+  EXPECT_EQ(harness.Trials(job)[0].state(), proto::TRIAL_COMPLETE);
+}
+
+TEST_F(LateResultTest, IsTakenAfterARestartOfTheCoordinator) {
+  harness.Restart();
+  ASSERT_TRUE(one.Hello());
+  Tell(one);
+  EXPECT_EQ(harness.Trials(job)[0].state(), proto::TRIAL_COMPLETE);
+}
+
+TEST_F(LateResultTest, OfAnotherTokenOrWorkerOrAFailureChangesNothing) {
+  auto two = harness.Worker("two");
+  Tell(two);
+  const proto::Report good = report;
+  report.set_token(report.token() + 1);
+  Tell(one);
+  report = good;
+  report.set_outcome(proto::Report::CRASHED);
+  Tell(one);
+  report = good;
+  report.clear_result();
+  Tell(one);
+  EXPECT_THAT(Outcomes(), ElementsAre("worker_lost"));
+  EXPECT_EQ(harness.Trials(job)[0].state(), proto::TRIAL_WAITING);
+  report = good;
+  Tell(one);
+  EXPECT_EQ(harness.Trials(job)[0].state(), proto::TRIAL_COMPLETE);
+}
+
+TEST_F(LateResultTest, OfACancelledJobChangesNothing) {
+  ASSERT_TRUE(harness.Call("client", FrameOf([&](auto& frame) { frame.mutable_cancel_job()->set_job(job); })));
+  Tell(one);
+  EXPECT_EQ(harness.Trials(job)[0].state(), proto::TRIAL_PRUNED);
+  EXPECT_THAT(harness.Query("SELECT count(*) FROM metrics"), ElementsAre("0"));
+}
+
+// The baseline is measured by hand, so that the next piece is a build.
+TEST(LateBuildTest, IsTakenAndTheSearchGoesOn) {
+  Harness harness;
+  auto one = harness.Worker("one");
+  const uint64_t job = harness.Submit("passes: [half]\nbackends: {onnxruntime: {}}\n");
+  one.Finish(*one.Take());
+  const auto lease = one.Take();
+  ASSERT_TRUE(lease && lease->has_build());
+  const auto report = one.Do(*lease);
+  one.held.clear();
+  harness.Advance(harness.options.lease_ms + 100);
+  auto two = harness.Worker("two");
+  ASSERT_TRUE(two.Take());
+  one.reports[lease->id()] = report;
+  ASSERT_TRUE(one.Sync(0));
+  EXPECT_THAT(harness.EventTexts(job, "build.done"), SizeIs(1));
+  EXPECT_THAT(harness.EventTexts(job, "report.late"), SizeIs(1));
+  one.Work();
+  EXPECT_EQ(harness.Job(job).state(), proto::JOB_COMPLETE);
 }
 
 TEST(LeaseTest, HeartbeatsKeepALeaseForAsLongAsItTakes) {

@@ -178,6 +178,11 @@ TEST(QueueTest, OldEventsAreDroppedAndTheGapIsTold) {
   const auto watch = harness.Call("client", FrameOf([&](auto& frame) { frame.mutable_watch_events()->set_job(job); }));
   ASSERT_TRUE(watch);
   EXPECT_GT(watch->watch_events_reply().gap(), 0U);
+  // What was dropped was before the job that is new: nothing of it is missing.
+  const uint64_t fresh = harness.Submit(kRecipe, "another model");
+  const auto from_start = harness.Call("client", FrameOf([&](auto& frame) { frame.mutable_watch_events()->set_job(fresh); }));
+  ASSERT_TRUE(from_start);
+  EXPECT_EQ(from_start->watch_events_reply().gap(), 0U);
   const uint64_t last = watch->watch_events_reply().last();
   const auto later = harness.Call("client", FrameOf([&](auto& frame) {
     frame.mutable_watch_events()->set_job(job);

@@ -132,8 +132,8 @@ TEST_F(WireTest, SearchRunsToItsEndOverTcp) {
   EXPECT_EQ(Job(client, job).studies(0).counts().complete(), kCandidates);
 }
 
-// A report under an expired lease is acknowledged, stored nowhere and changes nothing.
-TEST_F(WireTest, ReportUnderAnExpiredLeaseIsStoredNowhere) {
+// Under an expired lease a failure changes nothing, and a result that there is no other of is taken.
+TEST_F(WireTest, ReportUnderAnExpiredLeaseCountsWhereItIsTheOnlyResult) {
   Start();
   const Ask client = Connect();
   FakeWorker one(Connect(), "one");
@@ -142,13 +142,18 @@ TEST_F(WireTest, ReportUnderAnExpiredLeaseIsStoredNowhere) {
   const auto lease = one.Take();
   ASSERT_TRUE(lease);
   ASSERT_TRUE(AwaitEvent(client, job, "attempt.worker_lost"));
-  one.reports[lease->id()] = one.Do(*lease);
   one.held.clear();
-  const auto reply = one.Sync(0);
-  ASSERT_TRUE(reply);
-  EXPECT_THAT(reply->acknowledged(), ElementsAre(lease->id()));
+  const auto report = [&](proto::Report::Outcome outcome) {
+    one.reports[lease->id()] = outcome == proto::Report::DONE ? one.Do(*lease) : ReportOf(*lease, outcome);
+    const auto reply = one.Sync(0);
+    ASSERT_TRUE(reply);
+    EXPECT_THAT(reply->acknowledged(), ElementsAre(lease->id()));
+  };
+  report(proto::Report::CRASHED);
   EXPECT_EQ(Job(client, job).studies(0).baseline().state(), proto::TRIAL_WAITING);
   EXPECT_EQ(Job(client, job).studies(0).baseline().metrics_size(), 0);
+  report(proto::Report::DONE);
+  EXPECT_EQ(Job(client, job).studies(0).baseline().state(), proto::TRIAL_COMPLETE);
 }
 
 // A report sent twice is accepted once.

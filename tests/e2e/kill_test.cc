@@ -7,35 +7,15 @@
 // that an adaptive sampler's proposals must be the same as well.
 #include <gtest/gtest.h>
 
-#include <cstdlib>
 #include <memory>
 #include <random>
 
 #include "tests/support/programs.h"
-#include "tests/support/tiny_models.h"
+#include "tests/support/setting.h"
+#include "tests/support/small_search.h"
 
 namespace hone::test {
 namespace {
-
-int Setting(const char* name, int otherwise) {
-  const char* text = std::getenv(name);
-  return text == nullptr ? otherwise : std::atoi(text);
-}
-
-const char* const kRecipe = R"(
-data: {evaluation: {path: data.npz, samples: 8}}
-passes:
-  - choose:
-      - none
-      - fp16
-      - dynamic_int8: {per_channel: [true, false]}
-      - weights_int8: {per_channel: [true, false]}
-      - weights_int4: {group_size: [16, 32, 64], symmetric: [true, false]}
-backends: {onnxruntime: {}, openvino: {}}
-objectives: [{minimize: size_bytes}]
-search: {sampler: auto, trials: 12, seed: 5}
-measure: {pairs: 1, final_pairs: 1, finalists: 2, reuse: false}
-)";
 
 // One search with its own coordinator and workers, whose processes may be killed.
 class Fleet {
@@ -47,10 +27,9 @@ class Fleet {
     EXPECT_TRUE(WorkersReady(coordinator_.endpoint(), static_cast<size_t>(workers)));
   }
 
-  std::string Submit(const fs::path& model, const fs::path& recipe) {
-    const Ran ran = Hone({"submit", model.string(), "--recipe", recipe.string(), "--coordinator", coordinator_.endpoint()});
+  void Submit(const SmallSearch& search) {
+    const Ran ran = Hone({"submit", search.model().string(), "--recipe", search.recipe().string(), "--coordinator", coordinator_.endpoint()});
     EXPECT_EQ(ran.code, 0) << ran.err;
-    return ran.out.substr(0, ran.out.find('\n'));
   }
   bool Over() { return Query(database(), "SELECT 1 FROM jobs WHERE state = 'running'").empty(); }
   int64_t Events() { return std::stoll(Query(database(), "SELECT coalesce(max(sequence), 0) FROM events")[0][0]); }
@@ -71,7 +50,7 @@ class Fleet {
   void Finish() { EXPECT_TRUE(Eventually([&] { return Over(); }, Deadline(300))) << coordinator_.Log(); }
 
   size_t victims() const { return workers_.size() + 1; }
-  fs::path database() const { return coordinator_.data() / "hone.db"; }
+  fs::path database() const { return coordinator_.database(); }
   std::vector<std::vector<std::string>> Table() { return Query(database(), "SELECT trial, state, candidate, model_id FROM trials ORDER BY trial"); }
   std::string Best() { return Query(database(), "SELECT best FROM studies")[0][0]; }
   std::string Log() const { return coordinator_.Log(); }
@@ -84,16 +63,11 @@ class Fleet {
 
 class KillTest : public testing::Test {
  protected:
-  void SetUp() override {
-    Mlp().Save(folder_ / "mlp.onnx");
-    WriteNpz(folder_ / "data.npz", {{"x", NormalArray({8, 64}, 5)}});
-    std::ofstream(folder_ / "recipe.yaml") << kRecipe;
-  }
   std::unique_ptr<Fleet> Start(int run, int workers) {
     const fs::path own = folder_ / ("run" + std::to_string(run));
     fs::create_directories(own);
     auto fleet = std::make_unique<Fleet>(own, workers);
-    fleet->Submit(folder_ / "mlp.onnx", folder_ / "recipe.yaml");
+    fleet->Submit(search_);
     return fleet;
   }
   static void ExpectNothingLostOrDoubled(Fleet& fleet) {
@@ -107,7 +81,8 @@ class KillTest : public testing::Test {
   }
 
   TempFolder folder_;
-  const int kills_ = Setting("HONE_KILLS", 6);
+  const SmallSearch search_{folder_.path()};
+  const int kills_ = static_cast<int>(Setting("HONE_KILLS", 6));
   std::mt19937 random_{static_cast<uint32_t>(Setting("HONE_KILL_SEED", 1))};
 };
 

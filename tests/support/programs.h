@@ -90,85 +90,108 @@ inline bool Eventually(const std::function<bool()>& condition, std::chrono::seco
   return true;
 }
 
-// A coordinator on a free TCP port with its data in `folder`/coordinator.
-class Coordinator {
- public:
-  explicit Coordinator(const fs::path& folder, std::string listen = "tcp://127.0.0.1:0") : folder_(folder), listen_(std::move(listen)) { Start(); }
+// "" where there is no such file.
+inline std::string TextOf(const fs::path& file) {
+  std::ifstream in(file);
+  return {std::istreambuf_iterator<char>(in), std::istreambuf_iterator<char>()};
+}
 
-  void Start() {
-    const fs::path ready = folder_ / "coordinator.ready";
-    fs::remove(ready);
-    ProcessOptions options;
-    options.arguments = {Program("hone-coordinator").string(), "--listen", listen_, "--data", data().string(), "--ready-file", ready.string()};
-    options.stdout_file = options.stderr_file = folder_ / "coordinator.log";
-    auto process = Process::Start(options);
-    ASSERT_TRUE(process) << process.error().message;
-    process_.emplace(std::move(*process));
-    ASSERT_TRUE(Eventually([&] { return fs::exists(ready); })) << Log();
-    std::ifstream file(ready);
-    endpoint_ = nlohmann::json::parse(file).at("endpoint");
-    // A restart must be found at the same place.
-    listen_ = endpoint_;
-  }
+// One of the daemons, writing its log into `folder`/<name>.log.
+class Daemon {
+ public:
   void Kill() {
     process_->Signal(SIGKILL);
     (void)process_->Wait(Deadline(10));
     process_.reset();
   }
-  const std::string& endpoint() const { return endpoint_; }
-  fs::path data() const { return folder_ / "coordinator"; }
+  // Asks it to end; it must do so well.
+  void Stop() {
+    process_->Signal(SIGCONT);
+    const ExitStatus status = process_->Stop(Deadline(20));
+    EXPECT_EQ(status.signal, 0) << Log();
+    EXPECT_EQ(status.code, 0) << Log();
+    process_.reset();
+  }
+  // Whether it still runs; a daemon that ends by itself is a failure of its own.
+  bool Runs() {
+    const auto ended = process_->Wait(std::chrono::milliseconds(0));
+    return ended && !*ended;
+  }
   Process& process() { return *process_; }
+  // The end of it.
   std::string Log() const {
-    std::ifstream file(folder_ / "coordinator.log");
-    std::stringstream text;
-    text << file.rdbuf();
-    return text.str();
+    constexpr size_t kEnd = 20'000;
+    const std::string text = TextOf(log_);
+    return text.substr(text.size() - std::min(text.size(), kEnd));
+  }
+
+ protected:
+  Daemon(const fs::path& folder, const std::string& name) : log_(folder / (name + ".log")) {}
+  void Run(const std::string& program, std::vector<std::string> arguments) {
+    ProcessOptions options;
+    options.arguments = {Program(program).string()};
+    options.arguments.insert(options.arguments.end(), arguments.begin(), arguments.end());
+    options.environment["HONE_KEYS"] = "";
+    options.stdout_file = options.stderr_file = log_;
+    auto process = Process::Start(options);
+    ASSERT_TRUE(process) << process.error().message;
+    process_.emplace(std::move(*process));
   }
 
  private:
-  fs::path folder_;
-  std::string listen_;
-  std::string endpoint_;
+  const fs::path log_;
   std::optional<Process> process_;
 };
 
-class Worker {
+// A coordinator on a free port of the loopback, which stays the same over its lives.
+class Coordinator : public Daemon {
  public:
-  Worker(const fs::path& folder, const std::string& name, const std::string& endpoint, std::vector<std::string> tags = {})
-      : folder_(folder), name_(name), endpoint_(endpoint), tags_(std::move(tags)) {
+  struct Options {
+    fs::path data;                          // "": `folder`/coordinator.
+    std::vector<std::string> arguments;     // Beside where it listens and keeps its data.
+  };
+  explicit Coordinator(const fs::path& folder) : Coordinator(folder, Options()) {}
+  Coordinator(const fs::path& folder, Options options)
+      : Daemon(folder, "coordinator"),
+        ready_(folder / "coordinator.ready"),
+        data_(options.data.empty() ? folder / "coordinator" : options.data),
+        arguments_(std::move(options.arguments)) {
     Start();
   }
   void Start() {
-    ProcessOptions options;
-    options.arguments = {Program("hone-worker").string(), "--coordinator", endpoint_, "--data", (folder_ / name_).string(), "--name", name_};
-    for (const auto& tag : tags_) {
-      options.arguments.push_back("--tag");
-      options.arguments.push_back(tag);
-    }
-    options.stdout_file = options.stderr_file = folder_ / (name_ + ".log");
-    auto process = Process::Start(options);
-    ASSERT_TRUE(process) << process.error().message;
-    process_.emplace(std::move(*process));
+    fs::remove(ready_);
+    std::vector<std::string> arguments = {"--listen", endpoint_, "--data", data_.string(), "--ready-file", ready_.string()};
+    arguments.insert(arguments.end(), arguments_.begin(), arguments_.end());
+    Run("hone-coordinator", std::move(arguments));
+    ASSERT_TRUE(Eventually([&] { return fs::exists(ready_); })) << Log();
+    endpoint_ = nlohmann::json::parse(TextOf(ready_)).at("endpoint");
   }
-  void Kill() {
-    process_->Signal(SIGKILL);
-    (void)process_->Wait(Deadline(10));
-    process_.reset();
-  }
-  Process& process() { return *process_; }
-  std::string Log() const {
-    std::ifstream file(folder_ / (name_ + ".log"));
-    std::stringstream text;
-    text << file.rdbuf();
-    return text.str();
-  }
+  const std::string& endpoint() const { return endpoint_; }
+  uint16_t port() const { return static_cast<uint16_t>(std::stoi(endpoint_.substr(endpoint_.rfind(':') + 1))); }
+  const fs::path& data() const { return data_; }
+  fs::path database() const { return data_ / "hone.db"; }
 
  private:
-  fs::path folder_;
-  std::string name_;
-  std::string endpoint_;
-  std::vector<std::string> tags_;
-  std::optional<Process> process_;
+  const fs::path ready_;
+  const fs::path data_;
+  const std::vector<std::string> arguments_;
+  std::string endpoint_ = "tcp://127.0.0.1:0";
+};
+
+class Worker : public Daemon {
+ public:
+  Worker(const fs::path& folder, const std::string& name, const std::string& endpoint, const std::vector<std::string>& tags = {})
+      : Daemon(folder, name), arguments_({"--coordinator", endpoint, "--data", (folder / name).string(), "--name", name}) {
+    for (const auto& tag : tags) {
+      arguments_.push_back("--tag");
+      arguments_.push_back(tag);
+    }
+    Start();
+  }
+  void Start() { Run("hone-worker", arguments_); }
+
+ private:
+  std::vector<std::string> arguments_;
 };
 
 // Waits until the coordinator lists so many ready workers.
