@@ -12,8 +12,11 @@
 #include <random>
 
 #include "coordinator/fsck.h"
-#include "tests/chaos/service.h"
+#include "tests/chaos/sim_client.h"
 #include "tests/chaos/sim_worker.h"
+#include "tests/chaos/tcp_proxy.h"
+#include "tests/support/programs.h"
+#include "tests/support/setting.h"
 #include "tests/support/small_disk.h"
 
 namespace hone::test {
@@ -21,11 +24,6 @@ namespace {
 
 using std::chrono::milliseconds;
 using Steady = std::chrono::steady_clock;
-
-uint64_t Setting(const char* name, uint64_t otherwise) {
-  const char* text = std::getenv(name);
-  return text == nullptr ? otherwise : std::strtoull(text, nullptr, 10);
-}
 
 class FaultsTest : public ::testing::Test {
  protected:
@@ -36,15 +34,15 @@ class FaultsTest : public ::testing::Test {
   void Begin(uint64_t seed) {
     seed_ = seed;
     random_.seed(seed);
-    service_.emplace(Service::Options{folder_ / "disk" / "data", folder_.path()});
-    proxy_.emplace(service_->port(), seed + 1);
+    coordinator_.emplace(folder_.path(), Coordinator::Options{folder_ / "disk" / "data", {"--lease-ms", "1000", "--reserve", "1MiB"}});
+    proxy_.emplace(coordinator_->port(), seed + 1);
     for (uint64_t i = 0; i < 3; ++i) {
       workers_.push_back(std::make_unique<SimWorker>(
           SimWorker::Options{.endpoint = proxy_->endpoint(), .name = fmt::format("sim{}", i), .seed = seed * 10 + i, .repeats = 10}, log_));
     }
     client_.emplace(SimClient::Options{.endpoint = proxy_->endpoint(), .seed = seed}, log_);
   }
-  int64_t Events() { return std::stoll(Query(service_->data() / "hone.db", "SELECT coalesce(max(sequence), 0) FROM events")[0][0]); }
+  int64_t Events() { return std::stoll(Query(coordinator_->database(), "SELECT coalesce(max(sequence), 0) FROM events")[0][0]); }
   // The next fault comes when the search has gone a little further, or is held up by the one before.
   void Proceed() {
     const int64_t until = Events() + static_cast<int64_t>(random_() % 12);
@@ -56,19 +54,19 @@ class FaultsTest : public ::testing::Test {
     proxy_->Set({});
     disk_.Free();
     client_->Rest();
-    const fs::path database = service_->data() / "hone.db";
+    const fs::path database = coordinator_->database();
     const bool ended = Eventually([&] { return Query(database, "SELECT 1 FROM jobs WHERE state = 'running' LIMIT 1").empty(); }, Deadline(120));
-    EXPECT_TRUE(ended) << service_->Log();
+    EXPECT_TRUE(ended) << coordinator_->Log();
     client_.reset();
     for (auto& worker : workers_) worker->Kill();
     FsckOptions options;
     options.log = log_.file();
     options.limits.lease_ms = 1000;
-    const auto running = Fsck(service_->data(), options);
+    const auto running = Fsck(coordinator_->data(), options);
     ASSERT_TRUE(running) << running.error().message;
     EXPECT_TRUE(running->ok()) << FsckJson(*running);
-    service_->Stop();
-    const auto report = Fsck(service_->data(), options);
+    coordinator_->Stop();
+    const auto report = Fsck(coordinator_->data(), options);
     ASSERT_TRUE(report) << report.error().message;
     EXPECT_TRUE(report->ok()) << FsckJson(*report);
     // As many results as trials, whatever was sent how often.
@@ -80,7 +78,7 @@ class FaultsTest : public ::testing::Test {
     for (const auto& [name, count] : faults) text += fmt::format(" {} {}", name, count);
     uint64_t repeated = 0;
     for (const auto& worker : workers_) repeated += worker->repeated();
-    const auto totals = Query(service_->data() / "hone.db",
+    const auto totals = Query(coordinator_->database(),
                               "SELECT (SELECT count(*) FROM jobs), (SELECT count(*) FROM trials), (SELECT count(*) FROM attempts), "
                               "(SELECT coalesce(sum(late_reports), 0) FROM attempts), (SELECT count(*) FROM attempts WHERE outcome = 'worker_lost')")[0];
     fmt::print("seed {}:{}\n  acknowledged: {}\n  jobs {}, trials {}, attempts {}, reports that came too late {} (repeated on purpose {}), leases lost {}\n", seed_, text,
@@ -90,17 +88,17 @@ class FaultsTest : public ::testing::Test {
   // --- the faults ---
 
   void KillCoordinator() {
-    service_->Kill();
-    service_->Start();
+    coordinator_->Kill();
+    coordinator_->Start();
   }
   void StopCoordinator() {
-    service_->process().Signal(SIGSTOP);
+    coordinator_->process().Signal(SIGSTOP);
     std::this_thread::sleep_for(milliseconds(20 + random_() % 700));
-    service_->process().Signal(SIGCONT);
+    coordinator_->process().Signal(SIGCONT);
   }
   void EndCoordinator() {
-    service_->Stop();
-    service_->Start();
+    coordinator_->Stop();
+    coordinator_->Start();
   }
   SimWorker& AnyWorker() { return *workers_[random_() % workers_.size()]; }
   void KillWorker() { AnyWorker().Restart(); }
@@ -151,7 +149,7 @@ class FaultsTest : public ::testing::Test {
   ClientLog log_;
   uint64_t seed_ = 0;
   std::mt19937_64 random_;
-  std::optional<Service> service_;
+  std::optional<Coordinator> coordinator_;
   std::optional<TcpProxy> proxy_;
   std::vector<std::unique_ptr<SimWorker>> workers_;
   std::optional<SimClient> client_;
@@ -166,7 +164,7 @@ TEST_F(FaultsTest, NothingAcknowledgedIsLostAndNothingHappensTwice) {
     const Fault& fault = Choose();
     ++struck[fault.name];
     (this->*fault.strike)();
-    ASSERT_TRUE(service_->Runs()) << "after fault " << i << " (" << fault.name << ") of seed " << seed_ << "\n" << service_->Log();
+    ASSERT_TRUE(coordinator_->Runs()) << "after fault " << i << " (" << fault.name << ") of seed " << seed_ << "\n" << coordinator_->Log();
   }
   Settle();
   Tell(struck);

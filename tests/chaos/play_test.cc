@@ -10,14 +10,10 @@
 
 #include "common/base/file.h"
 #include "tests/fuzz/play.h"
+#include "tests/support/setting.h"
 
 namespace hone::test {
 namespace {
-
-uint64_t Setting(const char* name, uint64_t otherwise) {
-  const char* text = std::getenv(name);
-  return text == nullptr ? otherwise : std::strtoull(text, nullptr, 10);
-}
 
 TEST(PlayTest, WhateverHappensInWhateverOrderNothingIsLostOrDoubled) {
   const uint64_t plays = Setting("HONE_PLAYS", 12);

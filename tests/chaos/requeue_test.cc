@@ -1,6 +1,6 @@
 // How soon the work of a dead worker goes to another, and that a slow one is not taken for dead.
 //
-//   HONE_REQUEUE_KILLS=200   deaths that are timed (default 50)
+//   HONE_REQUEUE_KILLS=200   deaths that are timed (default 25)
 //   HONE_STORM_S=600         length of the bad weather (default: it is left out)
 #include <fmt/format.h>
 #include <gtest/gtest.h>
@@ -9,9 +9,12 @@
 #include <set>
 #include <thread>
 
-#include "tests/chaos/service.h"
+#include "tests/chaos/sim_client.h"
 #include "tests/chaos/sim_worker.h"
-#include "tests/support/tiny_models.h"
+#include "tests/chaos/tcp_proxy.h"
+#include "tests/support/programs.h"
+#include "tests/support/setting.h"
+#include "tests/support/small_search.h"
 
 namespace hone::test {
 namespace {
@@ -19,31 +22,24 @@ namespace {
 using std::chrono::milliseconds;
 using Steady = std::chrono::steady_clock;
 
-uint64_t Setting(const char* name, uint64_t otherwise) {
-  const char* text = std::getenv(name);
-  return text == nullptr ? otherwise : std::strtoull(text, nullptr, 10);
-}
-
 double Seconds(Steady::duration time) { return std::chrono::duration<double>(time).count(); }
 
 // What the coordinator does by default; the figures are of the defaults.
 constexpr uint32_t kLeaseMs = 4000;
 
 TEST(RequeueTest, WorkOfADeadWorkerIsFreeWithinTheLeaseTime) {
-  const uint64_t kills = Setting("HONE_REQUEUE_KILLS", 50);
+  const uint64_t kills = Setting("HONE_REQUEUE_KILLS", 25);
   const TempFolder folder;
   ClientLog log(folder / "acknowledged");
-  Service service({folder / "data", folder.path(), kLeaseMs});
-  const std::string endpoint = fmt::format("tcp://127.0.0.1:{}", service.port());
-  const fs::path database = folder / "data" / "hone.db";
+  Coordinator coordinator(folder.path(), {{}, {"--lease-ms", std::to_string(kLeaseMs)}});
   // Each works on its piece for ever, and speaks as a real worker does.
   std::vector<std::unique_ptr<SimWorker>> workers;
   const uint64_t crowd = std::min<uint64_t>(25, kills);
   for (uint64_t i = 0; i < crowd; ++i) {
     workers.push_back(std::make_unique<SimWorker>(
-        SimWorker::Options{.endpoint = endpoint, .name = fmt::format("sim{}", i), .seed = i, .longest_work_ms = 1 << 30, .wait_ms = 800}, log));
+        SimWorker::Options{.endpoint = coordinator.endpoint(), .name = fmt::format("sim{}", i), .seed = i, .longest_work_ms = 1 << 30, .wait_ms = 800}, log));
   }
-  SimClient client({.endpoint = endpoint, .seed = 3, .most_running = 2 * crowd}, log);
+  SimClient client({.endpoint = coordinator.endpoint(), .seed = 3, .most_running = 2 * crowd}, log);
   std::mt19937_64 random(5);
   std::vector<double> times;
   while (times.size() < kills) {
@@ -63,7 +59,7 @@ TEST(RequeueTest, WorkOfADeadWorkerIsFreeWithinTheLeaseTime) {
     }
     while (!deaths.empty()) {
       std::set<uint64_t> open;
-      for (const auto& row : Query(database, "SELECT attempt FROM attempts WHERE outcome = 'open'")) open.insert(std::stoull(row[0]));
+      for (const auto& row : Query(coordinator.database(), "SELECT attempt FROM attempts WHERE outcome = 'open'")) open.insert(std::stoull(row[0]));
       const auto now = Steady::now();
       std::erase_if(deaths, [&](const Death& death) {
         if (std::any_of(death.leases.begin(), death.leases.end(), [&](uint64_t lease) { return open.contains(lease); })) return false;
@@ -81,21 +77,6 @@ TEST(RequeueTest, WorkOfADeadWorkerIsFreeWithinTheLeaseTime) {
   // A bound on failure; the figure is printed.
   EXPECT_LT(times.back(), 3 * kLeaseMs / 1000.0);
 }
-
-const char* const kRecipe = R"(
-data: {evaluation: {path: data.npz, samples: 8}}
-passes:
-  - choose:
-      - none
-      - fp16
-      - dynamic_int8: {per_channel: [true, false]}
-      - weights_int8: {per_channel: [true, false]}
-      - weights_int4: {group_size: [16, 32, 64], symmetric: [true, false]}
-backends: {onnxruntime: {}, openvino: {}}
-objectives: [{minimize: size_bytes}]
-search: {sampler: auto, trials: 12, seed: 5}
-measure: {pairs: 1, final_pairs: 1, finalists: 2, reuse: false}
-)";
 
 // Takes every core.
 class Load {
@@ -124,13 +105,11 @@ TEST(StormTest, RealWorkersBehindDelayAndLossWithEveryCoreBusyAreNotTakenForDead
   const auto storm = std::chrono::seconds(Setting("HONE_STORM_S", 0));
   if (storm.count() == 0) GTEST_SKIP() << "a storm takes minutes to say anything: HONE_STORM_S=600 runs it";
   const TempFolder folder;
-  Mlp().Save(folder / "mlp.onnx");
-  WriteNpz(folder / "data.npz", {{"x", NormalArray({8, 64}, 5)}});
-  std::ofstream(folder / "recipe.yaml") << kRecipe;
-  Service service({folder / "data", folder.path(), kLeaseMs});
-  const std::string direct = fmt::format("tcp://127.0.0.1:{}", service.port());
-  const fs::path database = folder / "data" / "hone.db";
-  TcpProxy proxy(service.port(), 9);
+  const SmallSearch search(folder.path());
+  Coordinator coordinator(folder.path(), {{}, {"--lease-ms", std::to_string(kLeaseMs)}});
+  const std::string& direct = coordinator.endpoint();
+  const fs::path database = coordinator.database();
+  TcpProxy proxy(coordinator.port(), 9);
   Worker one(folder.path(), "one", proxy.endpoint());
   Worker two(folder.path(), "two", proxy.endpoint());
   ASSERT_TRUE(WorkersReady(direct, 2));
@@ -140,7 +119,7 @@ TEST(StormTest, RealWorkersBehindDelayAndLossWithEveryCoreBusyAreNotTakenForDead
   const auto end = Steady::now() + storm;
   while (Steady::now() < end) {
     if (Query(database, "SELECT 1 FROM jobs WHERE state = 'running' LIMIT 1").empty()) {
-      const Ran ran = Hone({"submit", (folder / "mlp.onnx").string(), "--recipe", (folder / "recipe.yaml").string(), "--coordinator", direct});
+      const Ran ran = Hone({"submit", search.model().string(), "--recipe", search.recipe().string(), "--coordinator", direct});
       ASSERT_EQ(ran.code, 0) << ran.err;
       ++jobs;
     }
@@ -150,7 +129,7 @@ TEST(StormTest, RealWorkersBehindDelayAndLossWithEveryCoreBusyAreNotTakenForDead
   const auto done = Query(database, "SELECT count(*) FROM attempts WHERE outcome = 'done'")[0][0];
   fmt::print("{} s of 500 ms delay and 20 % loss ({} segments lost) with every core busy: {} jobs begun, {} pieces done, {} workers taken for dead\n",
              storm.count(), proxy.lost_segments(), jobs, done, lost.size());
-  EXPECT_TRUE(lost.empty()) << lost[0][0] << service.Log();
+  EXPECT_TRUE(lost.empty()) << lost[0][0] << coordinator.Log();
   EXPECT_NE(done, "0");
 }
 

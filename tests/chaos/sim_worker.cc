@@ -2,6 +2,7 @@
 
 #include "common/base/clock.h"
 #include "tests/coordinator/harness.h"
+#include "tests/support/acknowledged.h"
 
 namespace hone::test {
 namespace {
@@ -12,17 +13,6 @@ using Steady = std::chrono::steady_clock;
 constexpr milliseconds kAnswer{1500};       // Longer than a parked answer takes.
 constexpr uint32_t kWaitMs = 100;
 constexpr size_t kMostRepeats = 200;
-
-const char* WordOf(proto::Report::Outcome outcome) {
-  switch (outcome) {
-    case proto::Report::DONE:
-      return "done";
-    case proto::Report::CRASHED:
-      return "crashed";
-    default:
-      return "returned";
-  }
-}
 
 }  // namespace
 
@@ -82,14 +72,7 @@ void SimWorker::Run(uint64_t life) {
 
 Result<> SimWorker::Say(Dialer& dialer) {
   if (!registered_) {
-    proto::Frame hello;
-    auto& message = *hello.mutable_worker_hello();
-    message.set_name(options_.name);
-    message.set_session(session_);
-    message.add_tags(options_.tag);
-    *message.mutable_catalogue() = FakeCatalogue();
-    message.set_slots(2);
-    TRY(dialer.Call(std::move(hello), kAnswer));
+    TRY(dialer.Call(HelloOf(options_.name, session_, {options_.tag}, 2), kAnswer));
     registered_ = true;
   }
   Finish(dialer);
@@ -97,23 +80,12 @@ Result<> SimWorker::Say(Dialer& dialer) {
 }
 
 Result<proto::BuildResult> SimWorker::Build(Dialer& dialer, const proto::BuildWork& work) {
-  const std::string bytes = work.step().pass() + CanonicalParameters(work.step().parameters()) + BundleId(work.model());
-  proto::Frame frame;
-  auto& chunk = *frame.mutable_put_chunk();
-  chunk.set_digest(DigestOf(bytes));
-  chunk.set_size_bytes(bytes.size());
-  chunk.set_data(bytes);
-  TRY_ASSIGN(const proto::Frame reply, dialer.Call(std::move(frame), kAnswer));
+  const std::string bytes = BuiltBytes(work);
+  TRY_ASSIGN(const proto::Frame reply, dialer.Call(UploadOf(bytes), kAnswer));
   if (!reply.put_chunk_reply().complete()) return Fail(ErrorCode::kUnreachable, "the upload is not complete");
-  log_.Acknowledged("upload", {{"kind", "artifact"}, {"digest", DigestOf(bytes)}, {"size_bytes", bytes.size()}});
+  log_.Acknowledged("upload", acknowledged::Artifact(DigestOf(bytes), bytes.size()));
   proto::BuildResult result;
-  auto& model = *result.mutable_model();
-  model.set_format("onnx");
-  model.set_main("model.onnx");
-  auto& file = *model.add_files();
-  file.set_path("model.onnx");
-  file.set_digest(DigestOf(bytes));
-  file.set_size_bytes(bytes.size());
+  *result.mutable_model() = ModelOf(bytes);
   result.set_wall_ms(7);
   return result;
 }
@@ -128,11 +100,7 @@ void SimWorker::Finish(Dialer& dialer) {
     }
   }
   for (const proto::Lease& lease : ready) {
-    proto::Report report;
-    report.set_lease(lease.id());
-    report.set_token(lease.token());
-    report.set_outcome(proto::Report::DONE);
-    report.set_wall_ms(5);
+    proto::Report report = ReportOf(lease, proto::Report::DONE);
     if (std::bernoulli_distribution(options_.crashes)(random_)) {
       report.set_outcome(proto::Report::CRASHED);
       report.set_signal(11);
@@ -160,10 +128,7 @@ Result<> SimWorker::Synchronize(Dialer& dialer) {
   {
     const std::lock_guard lock(mutex_);
     for (const auto& [id, work] : held_) {
-      auto& holding = *message.add_holding();
-      holding.set_lease(id);
-      holding.set_token(work.lease.token());
-      holding.set_phase("running");
+      AddHolding(message, id, work.lease.token());
       wait = options_.wait_ms;
     }
     message.set_free_slots(held_.size() < 2 ? 2 - static_cast<uint32_t>(held_.size()) : 0);
@@ -186,11 +151,10 @@ Result<> SimWorker::Synchronize(Dialer& dialer) {
   for (const uint64_t id : reply.acknowledged()) {
     const auto found = spool_.find(id);
     if (found == spool_.end()) continue;
-    const proto::Report& report = found->second;
-    log_.Acknowledged("report", {{"kind", "report"}, {"lease", id}, {"token", report.token()}, {"outcome", WordOf(report.outcome())}});
+    log_.Acknowledged("report", acknowledged::Report(found->second));
     ++done_;
     if (options_.repeats > 0 && repeats_.size() < kMostRepeats) {
-      repeats_.push_back({report, 1 + static_cast<int>(random_() % static_cast<uint64_t>(options_.repeats))});
+      repeats_.push_back({found->second, 1 + static_cast<int>(random_() % static_cast<uint64_t>(options_.repeats))});
     }
     spool_.erase(found);
   }

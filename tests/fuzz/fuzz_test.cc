@@ -17,6 +17,7 @@
 
 #include "common/base/file.h"
 #include "tests/fuzz/targets.h"
+#include "tests/support/setting.h"
 
 namespace hone::test {
 namespace {
@@ -25,11 +26,6 @@ namespace fs = std::filesystem;
 using Steady = std::chrono::steady_clock;
 
 constexpr size_t kLargest = 1 << 18;
-
-uint64_t Setting(const char* name, uint64_t otherwise) {
-  const char* text = std::getenv(name);
-  return text == nullptr ? otherwise : std::strtoull(text, nullptr, 10);
-}
 
 std::string Get(const fs::path& file) {
   std::ifstream in(file, std::ios::binary);

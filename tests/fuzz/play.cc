@@ -9,6 +9,7 @@
 #include "common/base/file.h"
 #include "coordinator/fsck.h"
 #include "tests/coordinator/harness.h"
+#include "tests/support/acknowledged.h"
 
 namespace hone::test {
 namespace {
@@ -28,23 +29,6 @@ constraints: {size_bytes: 5000}
 search: {sampler: auto, trials: 5, seed: 4}
 measure: {reuse: false}
 )"};
-
-const char* WordOf(proto::Report::Outcome outcome) {
-  switch (outcome) {
-    case proto::Report::DONE:
-      return "done";
-    case proto::Report::CRASHED:
-      return "crashed";
-    case proto::Report::FAILED:
-      return "failed";
-    case proto::Report::TIMED_OUT:
-      return "timed_out";
-    case proto::Report::OUT_OF_MEMORY:
-      return "out_of_memory";
-    default:
-      return "returned";
-  }
-}
 
 }  // namespace
 
@@ -110,9 +94,9 @@ void Play::Run(std::string_view bytes) {
   }
 }
 
-void Play::Acknowledge(std::string line) {
+void Play::Acknowledge(const nlohmann::json& line) {
   ++counts_.acknowledged;
-  log_ += std::move(line) + "\n";
+  log_ += line.dump() + "\n";
 }
 
 void Play::Deliver(const std::string& peer, proto::Frame frame, Asked asked) {
@@ -145,19 +129,16 @@ void Play::Round(std::vector<Listener::Incoming> incoming) {
 }
 
 void Play::Answered(const Asked& asked, const proto::Frame& frame) {
-  using Json = nlohmann::json;
   if (frame.has_submit_job_reply()) {
     const uint64_t job = frame.submit_job_reply().job();
     jobs_.push_back(job);
-    Acknowledge(Json({{"kind", "job"}, {"job", job}, {"request", asked.text}}).dump());
+    Acknowledge(acknowledged::Job(job, asked.text));
   } else if (frame.has_put_chunk_reply() && frame.put_chunk_reply().complete()) {
-    Acknowledge(Json({{"kind", "artifact"}, {"digest", asked.text}, {"size_bytes", asked.number}}).dump());
+    Acknowledge(acknowledged::Artifact(asked.text, asked.number));
   } else if (frame.has_cancel_job_reply() && frame.cancel_job_reply().was_running()) {
-    Acknowledge(Json({{"kind", "cancel"}, {"job", asked.number}}).dump());
+    Acknowledge(acknowledged::Cancel(asked.number));
   } else if (frame.has_watch_events_reply()) {
-    for (const auto& event : frame.watch_events_reply().events()) {
-      Acknowledge(Json({{"kind", "event"}, {"sequence", event.sequence()}, {"job", event.job()}, {"event", event.kind()}}).dump());
-    }
+    for (const auto& event : frame.watch_events_reply().events()) Acknowledge(acknowledged::Event(event));
   } else if (frame.has_synchronize_reply() && asked.worker >= 0) {
     SimulatedWorker& worker = workers_[static_cast<size_t>(asked.worker)];
     // The answer to a life that is over is nobody's.
@@ -167,7 +148,7 @@ void Play::Answered(const Asked& asked, const proto::Frame& frame) {
       const auto found = worker.spool.find(id);
       if (found == worker.spool.end()) continue;
       ++counts_.results;
-      Acknowledge(Json({{"kind", "report"}, {"lease", id}, {"token", found->second.token()}, {"outcome", WordOf(found->second.outcome())}}).dump());
+      Acknowledge(acknowledged::Report(found->second));
       worker.spool.erase(found);
     }
     for (const uint64_t id : reply.drop()) worker.held.erase(id);
@@ -194,15 +175,7 @@ void Play::LongTick(ByteSource& from) {
 }
 
 void Play::SayHello(SimulatedWorker& worker) {
-  Deliver(worker.peer(), FrameOf([&](auto& frame) {
-            auto& hello = *frame.mutable_worker_hello();
-            hello.set_name(worker.name);
-            hello.set_session(worker.session());
-            hello.add_tags("cpu");
-            *hello.mutable_catalogue() = FakeCatalogue();
-            hello.set_slots(2);
-          }),
-          {static_cast<int>(&worker - workers_.data()), "hello", worker.session(), 0});
+  Deliver(worker.peer(), HelloOf(worker.name, worker.session(), {"cpu"}, 2), {IndexOf(worker), "hello", worker.session(), 0});
 }
 
 void Play::Hello(ByteSource& from) { SayHello(Which(from)); }
@@ -212,52 +185,30 @@ void Play::Synchronize(SimulatedWorker& worker, uint32_t free_slots) {
             auto& message = *frame.mutable_synchronize();
             message.set_session(worker.session());
             message.set_free_slots(free_slots);
-            for (const auto& [id, lease] : worker.held) {
-              auto& holding = *message.add_holding();
-              holding.set_lease(id);
-              holding.set_token(lease.token());
-              holding.set_phase("running");
-            }
+            for (const auto& [id, lease] : worker.held) AddHolding(message, id, lease.token());
             for (const auto& [id, report] : worker.spool) *message.add_reports() = report;
           }),
-          {static_cast<int>(&worker - workers_.data()), "synchronize", worker.session(), 0});
+          {IndexOf(worker), "synchronize", worker.session(), 0});
 }
 
 void Play::Synchronize(ByteSource& from) {
   SimulatedWorker& worker = Which(from);
-  Synchronize(worker, worker.held.size() < 2 ? 2 - static_cast<uint32_t>(worker.held.size()) : 0);
+  Synchronize(worker, worker.free_slots());
 }
 
 void Play::Upload(const std::string& bytes) {
-  Deliver("uploads", FrameOf([&](auto& frame) {
-            auto& chunk = *frame.mutable_put_chunk();
-            chunk.set_digest(DigestOf(bytes));
-            chunk.set_size_bytes(bytes.size());
-            chunk.set_data(bytes);
-          }),
-          {-1, "upload", DigestOf(bytes), bytes.size()});
+  Deliver("uploads", UploadOf(bytes), {-1, "upload", DigestOf(bytes), bytes.size()});
 }
 
 void Play::EndOne(SimulatedWorker& worker, proto::Report::Outcome outcome) {
   if (worker.held.empty()) return;
   const proto::Lease lease = worker.held.begin()->second;
-  proto::Report report;
-  report.set_lease(lease.id());
-  report.set_token(lease.token());
-  report.set_outcome(outcome);
-  report.set_wall_ms(5);
+  proto::Report report = ReportOf(lease, outcome);
   if (outcome == proto::Report::DONE && lease.has_build()) {
-    const proto::BuildWork& work = lease.build();
-    const std::string bytes = work.step().pass() + CanonicalParameters(work.step().parameters()) + BundleId(work.model());
+    const std::string bytes = BuiltBytes(lease.build());
     Upload(bytes);
     if (log_.find(DigestOf(bytes)) == std::string::npos) return;   // Not stored: not done.
-    auto& model = *report.mutable_result()->mutable_build()->mutable_model();
-    model.set_format("onnx");
-    model.set_main("model.onnx");
-    auto& file = *model.add_files();
-    file.set_path("model.onnx");
-    file.set_digest(DigestOf(bytes));
-    file.set_size_bytes(bytes.size());
+    *report.mutable_result()->mutable_build()->mutable_model() = ModelOf(bytes);
   } else if (outcome == proto::Report::DONE) {
     *report.mutable_result()->mutable_measure() = FakeWorker::Measured(lease.measure());
   } else if (outcome == proto::Report::FAILED) {
@@ -288,11 +239,7 @@ void Play::Spoil(ByteSource& from) {
   Deliver(worker.peer(), FrameOf([&](auto& frame) {
             frame.mutable_synchronize()->set_session(how % 2 == 0 ? worker.session() : "nobody");
             *frame.mutable_synchronize()->add_reports() = report;
-            for (const auto& [id, lease] : worker.held) {
-              auto& holding = *frame.mutable_synchronize()->add_holding();
-              holding.set_lease(id);
-              holding.set_token(lease.token());
-            }
+            for (const auto& [id, lease] : worker.held) AddHolding(*frame.mutable_synchronize(), id, lease.token());
           }),
           {});
 }
@@ -309,12 +256,7 @@ void Play::Submit(ByteSource& from) {
             auto& submit = *frame.mutable_submit_job();
             *submit.mutable_recipe() = *recipe;
             submit.set_request(key);
-            submit.mutable_model()->set_format("onnx");
-            submit.mutable_model()->set_main("model.onnx");
-            auto& file = *submit.mutable_model()->add_files();
-            file.set_path("model.onnx");
-            file.set_digest(DigestOf(model));
-            file.set_size_bytes(model.size());
+            *submit.mutable_model() = ModelOf(model);
           }),
           {-1, "submit", key, 0});
 }
@@ -402,7 +344,7 @@ std::string Play::Settle() {
   bool running = true;
   for (int i = 0; i < kMostSettling && running; ++i) {
     for (auto& worker : workers_) {
-      Synchronize(worker, worker.held.size() < 2 ? 2 - static_cast<uint32_t>(worker.held.size()) : 0);
+      Synchronize(worker, worker.free_slots());
       clock_.steady_ms += 20;
       Round({});
       EndOne(worker, proto::Report::DONE);

@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <map>
 #include <memory>
+#include <nlohmann/json_fwd.hpp>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -64,6 +65,7 @@ class Play {
     std::map<uint64_t, proto::Report> spool;
     std::string session() const { return name + "/" + std::to_string(life); }
     std::string peer() const { return "peer of " + name; }
+    uint32_t free_slots() const { return held.size() < 2 ? 2 - static_cast<uint32_t>(held.size()) : 0; }
   };
   // What a frame that is under way will mean to its sender.
   struct Asked {
@@ -84,7 +86,7 @@ class Play {
   void Deliver(const std::string& peer, proto::Frame frame, Asked asked);
   void Round(std::vector<Listener::Incoming> incoming);
   void Answered(const Asked& asked, const proto::Frame& frame);
-  void Acknowledge(std::string line);
+  void Acknowledge(const nlohmann::json& line);
 
   void Tick(ByteSource& from);
   void LongTick(ByteSource& from);
@@ -104,6 +106,7 @@ class Play {
   void FreeDisk(ByteSource& from);
   void RawFrame(ByteSource& from);
 
+  int IndexOf(const SimulatedWorker& worker) const { return static_cast<int>(&worker - workers_.data()); }
   SimulatedWorker& Which(ByteSource& from) { return workers_[from.Next() % workers_.size()]; }
   void SayHello(SimulatedWorker& worker);
   void Synchronize(SimulatedWorker& worker, uint32_t free_slots);

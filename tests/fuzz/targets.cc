@@ -13,6 +13,7 @@
 #include "common/recipe/value.h"
 #include "common/transport/transport.h"
 #include "coordinator/fsck.h"
+#include "coordinator/redis/share.h"
 #include "coordinator/schema.h"
 #include "coordinator/store.h"
 #include "tests/fuzz/play.h"
@@ -216,6 +217,17 @@ std::vector<std::string> StatisticsSeeds(const fs::path& folder) {
   return {Get(folder / "seed.statistics")};
 }
 
+void RunShared(std::string_view bytes, const fs::path&) {
+  const auto answer = ParseSharedRecord("build:key", bytes);
+  if (!answer) return;
+  Require(answer->result.has_value() && SharedRecordOf("build:key", *answer->result, answer->from).size() <= bytes.size() + 64, "a shared record grew when it was read");
+}
+std::vector<std::string> SharedSeeds(const fs::path&) {
+  proto::TaskResult result;
+  result.mutable_build()->mutable_model()->set_main("model.onnx");
+  return {SharedRecordOf("build:key", result, "one"), SharedRecordOf("measure:key", result, "one")};
+}
+
 // --- the database ---
 
 void RunDatabase(std::string_view bytes, const fs::path& folder) {
@@ -245,7 +257,7 @@ constexpr FuzzTarget kTargets[] = {
     {"frame", RunFrame, FrameSeeds},          {"play", RunPlay, PlaySeeds},       {"recipe", RunRecipe, RecipeSeeds},
     {"candidate", RunCandidate, CandidateSeeds}, {"npz", RunNpz, NpzSeeds},       {"picture", RunPicture, PictureSeeds},
     {"model", RunModel, ModelSeeds},          {"spool", RunSpool, SpoolSeeds},    {"statistics", RunStatistics, StatisticsSeeds},
-    {"database", RunDatabase, DatabaseSeeds},
+    {"database", RunDatabase, DatabaseSeeds},     {"shared", RunShared, SharedSeeds},
 };
 
 }  // namespace

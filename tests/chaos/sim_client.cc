@@ -1,10 +1,12 @@
-#include "tests/chaos/service.h"
+#include "tests/chaos/sim_client.h"
 
 #include <fmt/format.h>
 
 #include "common/base/digest.h"
 #include "common/recipe/recipe_yaml.h"
 #include "coordinator/records.h"
+#include "tests/coordinator/harness.h"
+#include "tests/support/acknowledged.h"
 
 namespace hone::test {
 namespace {
@@ -59,31 +61,20 @@ Result<> SimClient::Step() {
 Result<> SimClient::Submit() {
   if (!submission_) {
     const std::string model = fmt::format("model {} of client {}", ++submissions_, options_.seed);
-    proto::Frame upload;
-    auto& chunk = *upload.mutable_put_chunk();
-    chunk.set_digest(DigestOf(model));
-    chunk.set_size_bytes(model.size());
-    chunk.set_data(model);
     proto::Frame frame;
     auto& submit = *frame.mutable_submit_job();
     submit.set_request(fmt::format("request {}-{}", options_.seed, submissions_));
     auto recipe = ParseRecipe(RecipeFor(options_.tag, random_()), "recipe.yaml");
     CHECK_THAT(recipe.has_value());
     *submit.mutable_recipe() = *recipe;
-    auto& bundle = *submit.mutable_model();
-    bundle.set_format("onnx");
-    bundle.set_main("model.onnx");
-    auto& file = *bundle.add_files();
-    file.set_path("model.onnx");
-    file.set_digest(DigestOf(model));
-    file.set_size_bytes(model.size());
-    const auto uploaded = Call(std::move(upload));
+    *submit.mutable_model() = ModelOf(model);
+    const auto uploaded = Call(UploadOf(model));
     if (!uploaded) {
       --submissions_;
       log_.Count("upload", uploaded.error().code == ErrorCode::kUnreachable ? ClientLog::End::info : ClientLog::End::fail);
       return Fail(uploaded.error());
     }
-    log_.Acknowledged("upload", {{"kind", "artifact"}, {"digest", DigestOf(model)}, {"size_bytes", model.size()}});
+    log_.Acknowledged("upload", acknowledged::Artifact(DigestOf(model), model.size()));
     submission_ = std::move(frame);
   }
   // Some come twice at once, on another connection; the key makes them one job.
@@ -99,7 +90,7 @@ Result<> SimClient::Submit() {
     return Fail(answered.error());
   }
   const uint64_t job = answered->submit_job_reply().job();
-  log_.Acknowledged("submit", {{"kind", "job"}, {"job", job}, {"request", submission_->submit_job().request()}});
+  log_.Acknowledged("submit", acknowledged::Job(job, submission_->submit_job().request()));
   submission_.reset();
   running_.push_back(job);
   ++jobs_;
@@ -108,7 +99,7 @@ Result<> SimClient::Submit() {
     cancel.mutable_cancel_job()->set_job(job);
     const auto cancelled = Call(std::move(cancel));
     if (cancelled && cancelled->cancel_job_reply().was_running()) {
-      log_.Acknowledged("cancel", {{"kind", "cancel"}, {"job", job}});
+      log_.Acknowledged("cancel", acknowledged::Cancel(job));
     } else if (!cancelled) {
       log_.Count("cancel", ClientLog::End::info);
     }
@@ -124,7 +115,7 @@ Result<> SimClient::Look() {
   watch.mutable_watch_events()->set_limit(200);
   TRY_ASSIGN(const proto::Frame watched, Call(std::move(watch)));
   for (const auto& event : watched.watch_events_reply().events()) {
-    log_.Acknowledged("event", {{"kind", "event"}, {"sequence", event.sequence()}, {"job", event.job()}, {"event", event.kind()}});
+    log_.Acknowledged("event", acknowledged::Event(event));
     last_event_ = std::max(last_event_, event.sequence());
     const bool over = event.kind() == "job.complete" || event.kind() == "job.failed" || event.kind() == "job.cancelled";
     if (over) std::erase(running_, event.job());
@@ -136,8 +127,7 @@ Result<> SimClient::Look() {
   TRY_ASSIGN(const proto::Frame listed, Call(std::move(list)));
   for (const auto& trial : listed.list_trials_reply().trials()) {
     if (!IsOver(trial.state())) continue;
-    log_.Acknowledged("trial", {{"kind", "trial"}, {"job", job}, {"study", trial.study()}, {"trial", trial.trial()},
-                                {"state", std::string(NameOf(trial.state()))}});
+    log_.Acknowledged("trial", acknowledged::Trial(job, trial.study(), trial.trial(), NameOf(trial.state())));
   }
   return {};
 }
