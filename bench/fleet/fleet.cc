@@ -1,21 +1,20 @@
 // Measures the coordinator with simulated workers: a real hone-coordinator process, real sockets, a real database with its fsyncs.
 //
 //   fleet rate     --workers 64 --trials 100000            durable trials a second, result-to-next-dispatch latency, memory, descriptors
-//   fleet register --workers 1000 --seconds 10             time until all are registered, the coordinator's processor time for heartbeats
+//   fleet register --workers 1000 --seconds 10 --keys      time until all are registered, the coordinator's processor time for heartbeats
 //   fleet queue    --jobs 1000 --trials-each 1000          dispatch while 1,000,000 trials are queued, the coordinator's memory
 //   fleet transfer --workers 4 --megabytes 2000            a model up and down to several, and how long others wait meanwhile
-//   fleet restart  --trials 100000                         kill -9 with so many trials in the database of a running job, time until it serves
+//   fleet restart  --trials 1000000 --running 1000         kill -9 with so many trials in the database and in the running job, time until it serves
 //
 // Prints one JSON document; what happens meanwhile goes to stderr.
 #include <fmt/format.h>
+#include <sqlite3.h>
 #include <unistd.h>
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
 #include <atomic>
 #include <chrono>
-#include <csignal>
-#include <cstdio>
 #include <filesystem>
 #include <fstream>
 #include <nlohmann/json.hpp>
@@ -24,9 +23,10 @@
 #include <thread>
 
 #include "bench/fleet/worker_crowd.h"
+#include "bench/support/coordinator_process.h"
 #include "common/base/digest.h"
 #include "common/base/file.h"
-#include "common/base/subprocess.h"
+#include "common/base/strings.h"
 #include "common/recipe/recipe_yaml.h"
 #include "common/transport/transport.h"
 
@@ -40,19 +40,13 @@ namespace fs = std::filesystem;
 
 struct Settings {
   uint32_t workers = 64, settings = 1, jobs = 1, seconds = 10;
-  uint64_t trials = 100'000, trials_each = 1000, megabytes = 2000;
+  uint64_t trials = 100'000, trials_each = 1000, running = 1000, megabytes = 2000;
+  bool keys = false;
   std::string sampler = "random";
   fs::path folder;
 };
 
 double SecondsSince(SteadyClock::time_point then) { return std::chrono::duration<double>(SteadyClock::now() - then).count(); }
-
-template <class T>
-T Must(Result<T> result) {
-  if (result) return std::move(*result);
-  fmt::print(stderr, "fleet: {}\n", result.error().message);
-  std::exit(4);
-}
 
 double Percentile(std::vector<double> values, double part) {
   if (values.empty()) return 0;
@@ -64,64 +58,46 @@ json Latency(const std::vector<double>& values) {
   return {{"n", values.size()}, {"p50_ms", Percentile(values, 0.5)}, {"p99_ms", Percentile(values, 0.99)}, {"max_ms", Percentile(values, 1)}};
 }
 
-class CoordinatorProcess {
+// A coordinator with its workers and a client, with keys where they are asked for.
+class Scene {
  public:
-  explicit CoordinatorProcess(fs::path folder) : folder_(std::move(folder)) { fs::create_directories(folder_); }
-
-  // Seconds until it answers a ping.
-  double Start() {
-    const auto start = SteadyClock::now();
-    const fs::path ready = folder_ / "ready.json";
-    fs::remove(ready);
-    ProcessOptions options;
-    options.arguments = {(ExecutableFolder() / "hone-coordinator").string(), "--listen", "tcp://127.0.0.1:0", "--data",
-                         (folder_ / "data").string(), "--ready-file", ready.string(), "--log-level", "error"};
-    process_.emplace(Must(Process::Start(options)));
-    while (!fs::exists(ready)) {
-      if (Must(process_->Wait(milliseconds(2)))) std::exit(4);
+  explicit Scene(const Settings& settings) : settings_(settings) {
+    crowd_.workers = settings.workers;
+    crowd_.settings = settings.settings;
+    if (settings.keys) {
+      Membership members(settings.folder / "keys");
+      for (uint32_t i = 0; i < settings.workers; ++i) crowd_.keys.push_back(members.Member(fmt::format("{}-{}", crowd_.name, i), Role::worker));
+      client_.keys = members.Member("client", Role::client);
+      members.Write();
+      keys_ = members.folder();
     }
-    std::ifstream in(ready);
-    endpoint_ = json::parse(in).at("endpoint");
-    auto dialer = Must(Dialer::Connect(endpoint_));
-    proto::Frame ping;
-    ping.mutable_ping();
-    Must(dialer->Call(ping, milliseconds(60'000)));
-    return SecondsSince(start);
+    coordinator.emplace(settings.folder, keys_);
+    coordinator->Start();
   }
-  void Kill() {
-    process_->Signal(SIGKILL);
-    process_->Stop(milliseconds(1000));
+  std::unique_ptr<Dialer> Client() const { return Must(Dialer::Connect(coordinator->endpoint(), client_)); }
+  CrowdOptions crowd() const {
+    CrowdOptions options = crowd_;
+    options.endpoint = coordinator->endpoint();
+    return options;
   }
-  const std::string& endpoint() const { return endpoint_; }
+  uint64_t Submit(uint64_t trials, uint64_t seed) const;
+  // Seconds until it is killed and serves again.
+  double KillAndStart() {
+    coordinator->Kill();
+    return coordinator->Start();
+  }
 
-  double ProcessorSeconds() const {
-    std::string text = Must(ReadFile(fmt::format("/proc/{}/stat", process_->pid()), 1 << 16));
-    std::istringstream fields(text.substr(text.rfind(')') + 2));
-    std::string skipped;
-    for (int i = 0; i < 11; ++i) fields >> skipped;
-    double user = 0, system = 0;
-    fields >> user >> system;
-    return (user + system) / static_cast<double>(sysconf(_SC_CLK_TCK));
-  }
-  double ResidentMegabytes() const {
-    std::ifstream in(fmt::format("/proc/{}/statm", process_->pid()));
-    double size = 0, resident = 0;
-    in >> size >> resident;
-    return resident * static_cast<double>(sysconf(_SC_PAGESIZE)) / 1e6;
-  }
-  size_t Descriptors() const {
-    const fs::directory_iterator all(fmt::format("/proc/{}/fd", process_->pid()));
-    return static_cast<size_t>(std::distance(begin(all), end(all)));
-  }
+  std::optional<CoordinatorProcess> coordinator;
 
  private:
-  fs::path folder_;
-  std::string endpoint_;
-  std::optional<Process> process_;
+  const Settings& settings_;
+  fs::path keys_;
+  CrowdOptions crowd_;
+  DialerOptions client_;
 };
 
-uint64_t Submit(const std::string& endpoint, const Settings& settings, uint64_t trials, uint64_t seed) {
-  auto dialer = Must(Dialer::Connect(endpoint));
+uint64_t Scene::Submit(uint64_t trials, uint64_t seed) const {
+  const auto dialer = Client();
   const std::string bytes = "a model that nobody opens";
   proto::Frame upload;
   proto::PutChunk& chunk = *upload.mutable_put_chunk();
@@ -130,8 +106,8 @@ uint64_t Submit(const std::string& endpoint, const Settings& settings, uint64_t 
   chunk.set_data(bytes);
   Must(dialer->Call(upload, milliseconds(60'000)));
   std::string yaml = "backends:\n  onnxruntime:\n";
-  for (uint32_t i = 0; i < settings.settings; ++i) yaml += fmt::format("    level_{}: {{range: [0, 1000000000]}}\n", i);
-  yaml += fmt::format("search: {{sampler: {}, trials: {}, seed: {}}}\n", settings.sampler, trials, seed);
+  for (uint32_t i = 0; i < settings_.settings; ++i) yaml += fmt::format("    level_{}: {{range: [0, 1000000000]}}\n", i);
+  yaml += fmt::format("search: {{sampler: {}, trials: {}, seed: {}}}\n", settings_.sampler, trials, seed);
   proto::Frame submit;
   *submit.mutable_submit_job()->mutable_recipe() = Must(ParseRecipe(yaml, "fleet.yaml"));
   proto::Bundle& model = *submit.mutable_submit_job()->mutable_model();
@@ -175,20 +151,12 @@ void WorkUntil(WorkerCrowd& crowd, uint64_t trials) {
   }
 }
 
-CrowdOptions CrowdAt(const std::string& endpoint, const Settings& settings) {
-  CrowdOptions options;
-  options.endpoint = endpoint;
-  options.workers = settings.workers;
-  options.settings = settings.settings;
-  return options;
-}
-
 json Rate(const Settings& settings) {
-  CoordinatorProcess coordinator(settings.folder);
-  coordinator.Start();
-  WorkerCrowd crowd(CrowdAt(coordinator.endpoint(), settings));
+  const Scene scene(settings);
+  const CoordinatorProcess& coordinator = *scene.coordinator;
+  WorkerCrowd crowd(scene.crowd());
   Register(crowd, settings.workers);
-  Submit(coordinator.endpoint(), settings, settings.trials, 1);
+  scene.Submit(settings.trials, 1);
   // The first tenth warms up; memory and descriptors must not grow from there.
   WorkUntil(crowd, settings.trials / 10);
   const double memory = coordinator.ResidentMegabytes();
@@ -213,9 +181,9 @@ json Rate(const Settings& settings) {
 }
 
 json RegisterAll(const Settings& settings) {
-  CoordinatorProcess coordinator(settings.folder);
-  coordinator.Start();
-  WorkerCrowd crowd(CrowdAt(coordinator.endpoint(), settings));
+  const Scene scene(settings);
+  const CoordinatorProcess& coordinator = *scene.coordinator;
+  WorkerCrowd crowd(scene.crowd());
   const auto start = SteadyClock::now();
   Register(crowd, settings.workers);
   const double registered = SecondsSince(start);
@@ -228,15 +196,15 @@ json RegisterAll(const Settings& settings) {
 }
 
 json Queue(const Settings& settings) {
-  CoordinatorProcess coordinator(settings.folder);
-  coordinator.Start();
-  WorkerCrowd crowd(CrowdAt(coordinator.endpoint(), settings));
+  const Scene scene(settings);
+  const CoordinatorProcess& coordinator = *scene.coordinator;
+  WorkerCrowd crowd(scene.crowd());
   crowd.Pause();
   Register(crowd, settings.workers);
   const double empty = coordinator.ResidentMegabytes();
   const auto start = SteadyClock::now();
   for (uint32_t i = 0; i < settings.jobs; ++i) {
-    Submit(coordinator.endpoint(), settings, settings.trials_each, i + 1);
+    scene.Submit(settings.trials_each, i + 1);
     crowd.Turn(milliseconds(0));
   }
   const double submitted = SecondsSince(start);
@@ -257,30 +225,97 @@ json Queue(const Settings& settings) {
           {"rss_mb", coordinator.ResidentMegabytes()}};
 }
 
-json Restart(const Settings& settings) {
-  CoordinatorProcess coordinator(settings.folder);
-  coordinator.Start();
-  {
-    WorkerCrowd crowd(CrowdAt(coordinator.endpoint(), settings));
-    Register(crowd, settings.workers);
-    // The job goes on after the restart.
-    Submit(coordinator.endpoint(), settings, 2 * settings.trials, 1);
-    WorkUntil(crowd, settings.trials);
+// Copies of a job that has ended, with all that belongs to it, until there are so many trials: a database that has grown over months.
+void Multiply(const fs::path& file, uint64_t job, uint64_t trials_each, uint64_t trials) {
+  sqlite3* database = nullptr;
+  const auto run = [&](const std::string& sql) {
+    if (sqlite3_exec(database, sql.c_str(), nullptr, nullptr, nullptr) != SQLITE_OK) Must(Result<>(Fail(ErrorCode::kFailed, sqlite3_errmsg(database))));
+  };
+  if (sqlite3_open(file.c_str(), &database) != SQLITE_OK) Must(Result<>(Fail(ErrorCode::kFailed, "the database cannot be opened")));
+  run("PRAGMA synchronous = OFF; PRAGMA foreign_keys = OFF; BEGIN");
+  const auto columns = [&](const char* table) {
+    std::vector<std::string> names;
+    const auto add = [](void* to, int, char** row, char**) {
+      static_cast<std::vector<std::string>*>(to)->emplace_back(row[0]);
+      return 0;
+    };
+    sqlite3_exec(database, fmt::format("SELECT name FROM pragma_table_info('{}')", table).c_str(), add, &names, nullptr);
+    return names;
+  };
+  // What every copy has of its own: numbers that are moved on by the same step.
+  const uint64_t step = 1'000'000;
+  for (uint64_t copy = 1; copy * trials_each < trials; ++copy) {
+    for (const char* table : {"jobs", "studies", "trials", "attempts", "metrics", "samples", "executions"}) {
+      std::vector<std::string> names = columns(table), values;
+      for (const std::string& name : names) {
+        const bool moved = name == "attempt" || name == "token" || name == "result";
+        values.push_back(name == "job" ? fmt::format("job + {}", copy * step) : moved ? fmt::format("{} + {}", name, copy * step) : name == "request" ? "NULL" : name);
+      }
+      run(fmt::format("INSERT INTO {0} ({1}) SELECT {2} FROM {0} WHERE job = {3}", table, Join(names, ", "), Join(values, ", "), job));
+    }
   }
-  coordinator.Kill();
-  const double serving = coordinator.Start();
-  WorkerCrowd crowd(CrowdAt(coordinator.endpoint(), settings));
+  run("COMMIT");
+  sqlite3_close(database);
+}
+
+// One job is worked and ended, its rows are multiplied to --trials; then another one runs, and the coordinator is killed.
+json Restart(const Settings& settings) {
+  Scene scene(settings);
+  uint64_t job = 0;
+  {
+    WorkerCrowd crowd(scene.crowd());
+    Register(crowd, settings.workers);
+    job = scene.Submit(settings.trials_each, 1);
+    WorkUntil(crowd, settings.trials_each);
+    // Until its finalists are measured again.
+    const auto dialer = scene.Client();
+    const auto running = [&] {
+      proto::Frame ask;
+      ask.mutable_get_job()->set_job(job);
+      return Must(dialer->Call(ask, milliseconds(60'000))).get_job_reply().job().state() == proto::JOB_RUNNING;
+    };
+    while (running()) crowd.Turn(milliseconds(20));
+  }
+  scene.coordinator->Stop();
+  Multiply(scene.coordinator->database(), job, settings.trials_each, settings.trials);
+  scene.coordinator->Start();
+  {
+    WorkerCrowd crowd(scene.crowd());
+    Register(crowd, settings.workers);
+    scene.Submit(2 * settings.running, 2);
+    WorkUntil(crowd, settings.running);
+  }
+  const double serving = scene.KillAndStart();
   const auto start = SteadyClock::now();
+  proto::Frame ping;
+  ping.mutable_ping();
+  Must(scene.Client()->Call(ping, milliseconds(60'000)));
+  const double answered = SecondsSince(start);
+  WorkerCrowd crowd(scene.crowd());
   Register(crowd, settings.workers);
   WorkUntil(crowd, 1);
-  return {{"trials", settings.trials}, {"serving_s", serving}, {"first_trial_after_s", SecondsSince(start)},
-          {"rss_mb", coordinator.ResidentMegabytes()}};
+  return {{"trials", settings.trials},
+          {"of_a_running_job", settings.running},
+          {"database_mb", static_cast<double>(fs::file_size(scene.coordinator->database())) / 1e6},
+          {"serving_s", serving},
+          {"first_answer_after_s", answered},
+          {"first_trial_after_s", SecondsSince(start)},
+          {"rss_mb", scene.coordinator->ResidentMegabytes()}};
+}
+
+// Bytes that this process has read from files and sockets.
+uint64_t ReadBytes() {
+  std::istringstream in(Must(ReadFile("/proc/self/io", 1 << 12)));
+  std::string name;
+  uint64_t bytes = 0;
+  in >> name >> bytes;
+  return bytes;
 }
 
 // A file of random bytes goes up once and down to several at once; pings tell how long others wait meanwhile.
 json Transfer(const Settings& settings) {
-  CoordinatorProcess coordinator(settings.folder);
-  coordinator.Start();
+  const Scene scene(settings);
+  const CoordinatorProcess& coordinator = *scene.coordinator;
   const fs::path source = settings.folder / "model.bin";
   const uint64_t bytes = settings.megabytes * 1'000'000;
   {
@@ -295,14 +330,14 @@ json Transfer(const Settings& settings) {
     }
   }
   const std::string digest = Must(DigestOfFile(source));
-  auto uploader = Must(Dialer::Connect(coordinator.endpoint()));
+  const auto uploader = scene.Client();
   auto start = SteadyClock::now();
-  if (const auto sent = UploadFile(*uploader, source.string(), digest, bytes); !sent) Must(Result<int>(tl::unexpected(sent.error())));
+  Must(UploadFile(*uploader, source.string(), digest, bytes));
   const double up = SecondsSince(start);
   std::atomic<bool> done = false;
   std::vector<double> pings;
   std::thread pinger([&] {
-    auto dialer = Must(Dialer::Connect(coordinator.endpoint()));
+    const auto dialer = scene.Client();
     while (!done) {
       proto::Frame ping;
       ping.mutable_ping();
@@ -315,9 +350,8 @@ json Transfer(const Settings& settings) {
   std::vector<std::thread> downloads;
   for (uint32_t i = 0; i < settings.workers; ++i) {
     downloads.emplace_back([&, i] {
-      auto dialer = Must(Dialer::Connect(coordinator.endpoint()));
-      const auto got = DownloadFile(*dialer, digest, (settings.folder / fmt::format("worker-{}", i) / "model.bin").string());
-      if (!got) Must(Result<int>(tl::unexpected(got.error())));
+      const auto dialer = scene.Client();
+      Must(DownloadFile(*dialer, digest, (settings.folder / fmt::format("worker-{}", i) / "model.bin").string()));
     });
   }
   for (std::thread& thread : downloads) thread.join();
@@ -325,7 +359,9 @@ json Transfer(const Settings& settings) {
   done = true;
   pinger.join();
   start = SteadyClock::now();
-  if (const auto again = UploadFile(*uploader, source.string(), digest, bytes); !again) Must(Result<int>(tl::unexpected(again.error())));
+  const uint64_t read = ReadBytes();
+  Must(UploadFile(*uploader, source.string(), digest, bytes));
+  const uint64_t sent_again = ReadBytes() - read;
   const double megabytes = static_cast<double>(bytes) / 1e6;
   return {{"megabytes", megabytes},
           {"receivers", settings.workers},
@@ -333,10 +369,12 @@ json Transfer(const Settings& settings) {
           {"down_mb_per_s_together", megabytes * settings.workers / down},
           {"ping_meanwhile", Latency(pings)},
           {"known_again_s", SecondsSince(start)},
+          {"known_again_bytes_read", sent_again},
           {"rss_mb", coordinator.ResidentMegabytes()}};
 }
 
 int Main(int argc, char** argv) {
+  RaiseDescriptorLimit();
   CLI::App app("Measures the coordinator with simulated workers.", "fleet");
   app.require_subcommand(1);
   Settings settings;
@@ -349,6 +387,8 @@ int Main(int argc, char** argv) {
     command.add_option("--sampler", settings.sampler)->capture_default_str();
     command.add_option("--jobs", settings.jobs)->capture_default_str();
     command.add_option("--trials-each", settings.trials_each, "Budget of each job")->capture_default_str();
+    command.add_option("--running", settings.running, "Trials of the job that runs when the coordinator is killed")->capture_default_str();
+    command.add_flag("--keys", settings.keys, "CURVE, and a key of its own for each worker");
     command.add_option("--seconds", settings.seconds)->capture_default_str();
     command.add_option("--megabytes", settings.megabytes, "Of the file that is transferred")->capture_default_str();
     command.add_option("--folder", settings.folder, "For the coordinator's data; a new one otherwise, removed at the end");

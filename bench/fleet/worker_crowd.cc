@@ -65,10 +65,11 @@ void WorkerCrowd::Start() {
     auto worker = std::make_unique<Worker>();
     worker->socket = zmq::socket_t(context_, zmq::socket_type::dealer);
     worker->socket.set(zmq::sockopt::linger, 0);
-    if (!options_.keys.server_public.empty()) {
-      worker->socket.set(zmq::sockopt::curve_serverkey, options_.keys.server_public);
-      worker->socket.set(zmq::sockopt::curve_publickey, options_.keys.own_public);
-      worker->socket.set(zmq::sockopt::curve_secretkey, options_.keys.own_secret);
+    if (!options_.keys.empty()) {
+      const DialerKeys& keys = options_.keys.at(i);
+      worker->socket.set(zmq::sockopt::curve_serverkey, keys.coordinator);
+      worker->socket.set(zmq::sockopt::curve_publickey, keys.own.public_key);
+      worker->socket.set(zmq::sockopt::curve_secretkey, keys.own.secret_key);
     }
     worker->socket.connect(options_.endpoint);
     worker->name = fmt::format("{}-{}", options_.name, i);

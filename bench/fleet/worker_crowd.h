@@ -11,23 +11,17 @@
 #include <vector>
 #include <zmq.hpp>
 
+#include "common/transport/keys.h"
 #include "proto/wire.pb.h"
 
 namespace hone::bench {
-
-// A pair of keys for CURVE, in Z85; empty texts: no keys.
-struct CrowdKeys {
-  std::string server_public;
-  std::string own_public;
-  std::string own_secret;
-};
 
 struct CrowdOptions {
   std::string endpoint;
   uint32_t workers = 64;
   uint32_t settings = 1;            // Settings of the one backend that is advertised, integers from 0 to 10^9.
   std::string name = "sim";         // Of worker number N: name-N.
-  CrowdKeys keys;
+  std::vector<DialerKeys> keys;     // One a worker, by number; none: without keys.
 };
 
 // What happened since the start.

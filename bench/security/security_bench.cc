@@ -5,7 +5,6 @@
 #include <arpa/inet.h>
 #include <fmt/format.h>
 #include <netinet/in.h>
-#include <sys/resource.h>
 #include <sys/socket.h>
 #include <zmq.h>
 
@@ -13,22 +12,20 @@
 #include <atomic>
 #include <chrono>
 #include <cstdlib>
-#include <fstream>
 #include <functional>
 #include <map>
 #include <memory>
-#include <nlohmann/json.hpp>
 #include <optional>
 #include <string>
 #include <thread>
 #include <vector>
 
+#include "bench/support/coordinator_process.h"
 #include "common/base/file.h"
 #include "common/base/open_file.h"
-#include "common/base/subprocess.h"
 #include "common/transport/transport.h"
 
-namespace hone {
+namespace hone::bench {
 namespace {
 
 namespace fs = std::filesystem;
@@ -37,45 +34,6 @@ using std::chrono::milliseconds;
 
 constexpr milliseconds kCall{20'000};
 constexpr size_t kIdle = 1000;
-
-template <class T>
-T Must(Result<T> result) {
-  if (result) return std::move(*result);
-  fmt::print(stderr, "security_bench: {}\n", result.error().message);
-  std::exit(4);
-}
-void Must(const Result<>& result) {
-  if (result) return;
-  fmt::print(stderr, "security_bench: {}\n", result.error().message);
-  std::exit(4);
-}
-
-// A coordinator process on a free port of the loopback.
-class Service {
- public:
-  Service(const fs::path& folder, const fs::path& keys) {
-    const fs::path ready = folder / "ready";
-    ProcessOptions options;
-    options.arguments = {(ExecutableFolder() / "hone-coordinator").string(), "--listen", "tcp://127.0.0.1:0", "--data", (folder / "data").string(),
-                         "--ready-file", ready.string(), "--log-level", "error"};
-    options.environment["HONE_KEYS"] = keys.string();
-    options.stderr_file = folder / "log";
-    process_.emplace(Must(Process::Start(options)));
-    const auto end = Clock::now() + std::chrono::seconds(30);
-    while (!fs::exists(ready)) {
-      const auto ended = process_->Wait(milliseconds(10));
-      if (!ended || *ended || Clock::now() > end) Must(Result<>(Fail(ErrorCode::kFailed, "hone-coordinator does not start")));
-    }
-    std::ifstream file(ready);
-    endpoint_ = nlohmann::json::parse(file).at("endpoint");
-  }
-  const std::string& endpoint() const { return endpoint_; }
-  uint16_t port() const { return static_cast<uint16_t>(std::stoi(endpoint_.substr(endpoint_.rfind(':') + 1))); }
-
- private:
-  std::optional<Process> process_;
-  std::string endpoint_;
-};
 
 // Calls a second, one after the other.
 double Calls(Dialer& dialer, double seconds) {
@@ -169,28 +127,16 @@ double Median(std::vector<double> values) {
 int Main(int argc, char** argv) {
   const double seconds = argc > 1 ? std::atof(argv[1]) : 1.0;
   const int rounds = argc > 2 ? std::atoi(argv[2]) : 7;
-  rlimit limit{};
-  getrlimit(RLIMIT_NOFILE, &limit);
-  limit.rlim_cur = limit.rlim_max;
-  setrlimit(RLIMIT_NOFILE, &limit);
-
+  RaiseDescriptorLimit();
   const ScopedFolder folder = Must(ScopedFolder::Make(fs::temp_directory_path(), "hone-security-bench-"));
-  const fs::path keys = folder.path() / "keys";
-  const KeyPair coordinator = Must(MakeKeyPair("coordinator"));
-  Must(WriteKeyPair(keys, KeyKind::coordinator, coordinator));
-  AllowList list;
-  const auto member = [&](const std::string& name) {
-    KeyPair pair = Must(MakeKeyPair(name));
-    Must(list.Allow({pair.public_key, name, Role::client, false}));
-    return DialerKeys{pair, coordinator.public_key};
-  };
-  const DialerKeys good = member("good");
-  const DialerKeys bad = member("bad");
-  Must(list.Write(AllowedFile(keys)));
-  Must(MakeFolder(folder.path() / "plain"));
-  Must(MakeFolder(folder.path() / "curve"));
-  const Service plain(folder.path() / "plain", "");
-  const Service curve(folder.path() / "curve", keys);
+  Membership members(folder.path() / "keys");
+  const DialerKeys good = members.Member("good", Role::client);
+  const DialerKeys bad = members.Member("bad", Role::client);
+  members.Write();
+  CoordinatorProcess plain(folder.path() / "plain");
+  CoordinatorProcess curve(folder.path() / "curve", members.folder());
+  plain.Start();
+  curve.Start();
   const auto to_plain = Must(Dialer::Connect(plain.endpoint()));
   const auto to_curve = Must(Dialer::Connect(curve.endpoint(), {good}));
 
@@ -231,6 +177,6 @@ int Main(int argc, char** argv) {
 }
 
 }  // namespace
-}  // namespace hone
+}  // namespace hone::bench
 
-int main(int argc, char** argv) { return hone::Main(argc, argv); }
+int main(int argc, char** argv) { return hone::bench::Main(argc, argv); }
