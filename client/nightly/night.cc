@@ -13,6 +13,7 @@
 
 #include <algorithm>
 #include <set>
+#include <tuple>
 
 #include "common/base/digest.h"
 #include "common/base/strings.h"
@@ -77,6 +78,9 @@ class Night {
     TRY(FirstPass());
     TRY(SecondPass());
     for (const Examination& examination : examinations_) TellHealth(examination);
+    const auto place = [](const SeriesResult& result) { return std::tie(result.key.model, result.key.target); };
+    std::stable_sort(record_.results.begin(), record_.results.end(),
+                     [&](const SeriesResult& a, const SeriesResult& b) { return place(a) < place(b); });
     CorrectAll();
     TRY(ApplyMutes());
     record_.finished_unix_ms = clock_.UnixMs();
