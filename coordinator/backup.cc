@@ -9,8 +9,8 @@
 #include "common/base/digest.h"
 #include "common/base/file.h"
 #include "common/base/open_file.h"
+#include "common/sqlite/database.h"
 #include "coordinator/fsck.h"
-#include "coordinator/sqlite.h"
 
 namespace hone {
 namespace {

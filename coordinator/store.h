@@ -10,8 +10,8 @@
 #include <vector>
 
 #include "common/base/result.h"
+#include "common/sqlite/database.h"
 #include "coordinator/records.h"
-#include "coordinator/sqlite.h"
 
 namespace hone {
 
