@@ -26,11 +26,16 @@ Result<std::vector<Scheduler::Grant>> Scheduler::Assign(std::vector<Idle> idle) 
   std::map<std::string, uint64_t> owners;
   std::map<uint64_t, uint64_t> open;
   for (const auto& [id, lease] : leases_.all()) ++open[lease.attempt.trial.job];
-  for (const auto& [id, job] : jobs_) owners[job.record.owner] += open[id];
+  for (const auto& [id, leases] : open) {
+    if (const ActiveJob* job = FindJob(id); job != nullptr) owners[job->record.owner] += leases;
+  }
   std::set<std::string> builds;
   Turns turns;
+  // Whatever may have given a job something to wait for has it advanced, and counted, before this. There may be thousands.
   for (const auto& [id, job] : jobs_) {
-    if (HasPending(job)) turns.push({-job.record.priority, owners[job.record.owner], open[id], id});
+    if (job.pending == 0 || !HasPending(job)) continue;
+    const auto leases = open.find(id);
+    turns.push({-job.record.priority, owners[job.record.owner], leases == open.end() ? 0 : leases->second, id});
   }
   std::map<uint64_t, std::vector<Piece>> pending;
   while (!turns.empty() && !idle.empty()) {

@@ -253,7 +253,7 @@ Result<std::optional<Store::LateReport>> Store::CountLateReport(uint64_t attempt
 
 Result<> Store::InsertMeasurement(uint64_t attempt, const TrialKey& trial, const Measurement& measurement, int64_t unix_ms) {
   const auto insert_metric = [&](Subject subject, const proto::Metric& metric) {
-    return database_.Run("INSERT OR REPLACE INTO metrics (attempt, subject, name, job, study, trial, value, low, high, samples) "
+    return database_.Run("INSERT INTO metrics (attempt, subject, name, job, study, trial, value, low, high, samples) "
                          "VALUES (?,?,?,?,?,?,?,?,?,?)",
                          attempt, NameOf(subject), metric.name(), trial.job, trial.study, trial.trial, metric.value(), Low(metric),
                          High(metric), metric.samples());
@@ -269,7 +269,7 @@ Result<> Store::InsertMeasurement(uint64_t attempt, const TrialKey& trial, const
   }
   const auto insert_execution = [&](Subject subject, const proto::Execution& execution) -> Result<> {
     if (execution.backend().empty()) return {};
-    return database_.Run("INSERT OR REPLACE INTO executions (attempt, subject, job, study, trial, backend, version, detail) "
+    return database_.Run("INSERT INTO executions (attempt, subject, job, study, trial, backend, version, detail) "
                          "VALUES (?,?,?,?,?,?,?,?)",
                          attempt, NameOf(subject), trial.job, trial.study, trial.trial, execution.backend(), execution.version(),
                          json_.Of(execution));
