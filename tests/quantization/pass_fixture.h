@@ -2,6 +2,7 @@
 #pragma once
 
 #include <gtest/gtest.h>
+#include <onnx/defs/parser.h>
 
 #include <cstdlib>
 #include <filesystem>
@@ -80,6 +81,36 @@ struct Built {
   }
 };
 
+// Products in the body of a Loop (two turns) and of a Scan (over rows): the bodies read weights and values from outside, and
+// `w` is a weight outside as well as inside. In ONNX's textual form; throws on a syntax error.
+inline onnx::ModelProto LoopAndScan(uint32_t seed) {
+  constexpr const char* kText = R"(<ir_version: 8, opset_import: ["" : 17]>
+    g (float[4,8] x) => (float[4,8] y) {
+      h = MatMul(x, w)
+      turns = Constant<value = int64 {2}>()
+      l = Loop(turns, , h) <body = turn (int64 i, bool go, float[4,8] s) => (bool on, float[4,8] t) {
+        on = Identity(go)
+        p = MatMul(s, w)
+        t = Tanh(p)
+      }>
+      z = Constant<value = float[8] {0, 0, 0, 0, 0, 0, 0, 0}>()
+      last, rows = Scan(z, l) <num_scan_inputs = 1, body = row (float[8] sum, float[8] r) => (float[8] next, float[8] o) {
+        q = MatMul(r, v)
+        next = Add(sum, q)
+        o = Add(q, b)
+      }>
+      k = Relu(rows)
+      y = MatMul(k, v)
+    })";
+  onnx::ModelProto model;
+  const auto status = onnx::OnnxParser::Parse(model, kText);
+  if (!status.IsOK()) throw std::runtime_error(status.ErrorMessage());
+  ModelBuilder weights(17, seed);
+  weights.Weight("w", {8, 8}, 0.4f).Weight("v", {8, 8}, 0.4f).Weight("b", {8}, 0.1f);
+  *model.mutable_graph()->mutable_initializer() = weights.graph()->initializer();
+  return model;
+}
+
 class PassTest : public testing::Test {
  protected:
   void SetUp() override {
@@ -93,6 +124,11 @@ class PassTest : public testing::Test {
   fs::path Save(const ModelBuilder& builder, const std::string& name = "model.onnx") const {
     builder.Save(Path(name));
     return Path(name);
+  }
+
+  fs::path Save(const onnx::ModelProto& model) const {
+    std::ofstream(Path("model.onnx"), std::ios::binary) << model.SerializeAsString();
+    return Path("model.onnx");
   }
 
   Result<Built> Apply(const fs::path& model, const std::string& pass, const Parameters& parameters = {},

@@ -312,6 +312,21 @@ TEST_F(QuantizationTest, NodesInsideBranchesAreToldAndLeft) {
   }
 }
 
+TEST_F(QuantizationTest, NodesInsideLoopsAndScansAreToldAndLeft) {
+  const fs::path model = Save(LoopAndScan(3));
+  WriteNpz(Path("x.npz"), {{"x", NormalArray({32, 8}, 5)}});
+  for (const char* pass : {"dynamic_int8", "weights_int8", "weights_int4", "fp16"}) {
+    const auto built = Apply(model, pass);
+    ASSERT_TRUE(built) << pass << ": " << built.error().message;
+    if (std::string_view(pass) != "fp16") {
+      EXPECT_TRUE(built->HasNote("2 nodes inside If, Loop or Scan left in float")) << pass << Join(built->notes, "\n");
+    }
+    for (const char* backend : {"onnxruntime", "openvino"}) {
+      EXPECT_GT(Sqnr(model, *built, backend, Path("x.npz")), 12) << pass << " in " << backend;
+    }
+  }
+}
+
 // ---- static_int8
 
 TEST_F(ConvData, StaticRunsNearTheOriginalInBothRuntimesAndLayouts) {

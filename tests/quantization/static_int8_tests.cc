@@ -669,5 +669,18 @@ TEST_F(StaticInt8Test, WhatBranchesAndLoopsReadKeepsItsValues) {
   }
 }
 
+TEST_F(StaticInt8Test, LoopsAndScansKeepTheirValuesWhileTheRestIsQuantized) {
+  const fs::path model = Save(LoopAndScan(3));
+  WriteNpz(Path("data.npz"), {{"x", NormalArray({64, 8}, 5)}});
+  for (const char* layout : {"onnxruntime", "openvino"}) {
+    const auto built = Apply(model, "static_int8", {{"layout", TextValue(layout)}, {"bias_correction", BoolValue(true)}},
+                             Path("data.npz"));
+    ASSERT_TRUE(built) << layout << ": " << built.error().message;
+    EXPECT_TRUE(built->HasNote("4 nodes inside If, Loop or Scan left in float")) << Join(built->notes, "\n");
+    EXPECT_TRUE(built->HasNote("2 of 2 MatMul quantized")) << Join(built->notes, "\n");
+    EXPECT_GT(Sqnr(model, *built, layout, Path("data.npz")), 25) << layout;
+  }
+}
+
 }  // namespace
 }  // namespace hone::test
