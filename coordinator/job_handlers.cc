@@ -147,7 +147,7 @@ Result<Coordinator::Answer> Coordinator::HandleSubmitJob(const Request& request,
 Result<Coordinator::Answer> Coordinator::HandleCheckRecipe(const Request& request, proto::Frame* reply) {
   const proto::CheckRecipe& check = request.frame.check_recipe();
   TRY(CheckBounds(check.recipe()));
-  const PlanInputs inputs{check.model_format(), check.has_calibration(), check.has_evaluation()};
+  const PlanInputs inputs{check.model_format(), check.has_calibration(), check.has_evaluation(), ""};
   TRY_ASSIGN(const auto plans, PlanStudies(check.recipe(), inputs, fleet_, options_));
   proto::CheckRecipeReply& answer = *reply->mutable_check_recipe_reply();
   for (const StudyPlan& plan : plans) {
