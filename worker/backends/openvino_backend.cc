@@ -444,10 +444,11 @@ struct FormatRow {
 constexpr FormatRow kFormats[] = {
     {"onnx", "onnx"}, {"ir", "openvino_ir"}, {"tflite", "tflite"}, {"tf", "tensorflow"}, {"paddle", "paddle"}};
 
-// Those whose reader can really be loaded.
+// Those whose reader can really be loaded. The readers stay: a library that is unloaded loses hold of what it keeps.
 std::vector<std::string> LoadableFormats() {
   const std::vector<std::string> frontends = CallEngine(ErrorCode::kEnvironment, "list OpenVINO's model readers", [] {
-                                               return ov::frontend::FrontEndManager().get_available_front_ends();
+                                               static auto* const manager = new ov::frontend::FrontEndManager();
+                                               return manager->get_available_front_ends();
                                              }).value_or(std::vector<std::string>{});
   std::vector<std::string> formats;
   for (const FormatRow& row : kFormats) {

@@ -135,8 +135,8 @@ void WriteModel(const ov::Model& model, proto::InspectResult& result) {
 
 Result<> InspectOpenVino(const std::filesystem::path& file, HardLinks, proto::InspectResult& result) {
   try {
-    ov::Core core;
-    const std::shared_ptr<ov::Model> model = core.read_model(file.string());
+    static auto* const core = new ov::Core();   // Stays: a reader that is unloaded loses hold of what it keeps.
+    const std::shared_ptr<ov::Model> model = core->read_model(file.string());
     WriteModel(*model, result);
     return {};
   } catch (const std::exception& exception) {
