@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "client/nightly/markup.h"
 #include "client/nightly/report.h"
 #include "common/base/strings.h"
 
@@ -32,28 +33,7 @@ svg{max-width:100%;height:auto;display:block}svg text{font-size:11px;fill:curren
 h3{margin:1.4rem 0 .2rem;font-size:1rem}
 )css";
 
-std::string Html(std::string_view text) {
-  std::string safe;
-  for (const char c : Printable(text, 4000)) {
-    switch (c) {
-      case '&':
-        safe += "&amp;";
-        break;
-      case '<':
-        safe += "&lt;";
-        break;
-      case '>':
-        safe += "&gt;";
-        break;
-      case '"':
-        safe += "&quot;";
-        break;
-      default:
-        safe += c;
-    }
-  }
-  return safe;
-}
+std::string Html(std::string_view text) { return EscapeMarkup(Printable(text, 4000)); }
 
 std::string Day(int64_t unix_ms) {
   return fmt::format("{:%Y-%m-%d}", fmt::gmtime(static_cast<std::time_t>(unix_ms / 1000)));

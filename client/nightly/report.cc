@@ -6,6 +6,7 @@
 #include <cmath>
 
 #include "client/json_output.h"
+#include "client/nightly/markup.h"
 #include "client/table.h"
 #include "common/base/strings.h"
 
@@ -47,25 +48,11 @@ Json ResultJson(const SeriesResult& result) {
 // Text of XML: what XML 1.0 cannot hold becomes '?'.
 std::string Xml(std::string_view text) {
   std::string safe;
-  for (const char c : ToUtf8(text)) {
-    switch (c) {
-      case '&':
-        safe += "&amp;";
-        break;
-      case '<':
-        safe += "&lt;";
-        break;
-      case '>':
-        safe += "&gt;";
-        break;
-      case '"':
-        safe += "&quot;";
-        break;
-      case '\n':
-        safe += "&#10;";
-        break;
-      default:
-        safe += static_cast<unsigned char>(c) < 0x20 && c != '\t' ? '?' : c;
+  for (const char c : EscapeMarkup(ToUtf8(text))) {
+    if (c == '\n') {
+      safe += "&#10;";
+    } else {
+      safe += static_cast<unsigned char>(c) < 0x20 && c != '\t' ? '?' : c;
     }
   }
   return safe;
