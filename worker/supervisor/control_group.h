@@ -47,9 +47,6 @@ class ControlGroups {
   // the group, it moves.
   static Result<std::unique_ptr<ControlGroups>> Find(const std::filesystem::path& root = "/");
 
-  bool bounds_memory() const { return memory_; }
-  bool bounds_tasks() const { return pids_; }
-
   Result<std::unique_ptr<ControlGroup>> Make(const Limits& limits);
 
  private:
