@@ -74,8 +74,6 @@ Result<Store> Store::Open(const std::filesystem::path& file, uint64_t quick_chec
     }
   }
   TRY(Migrate(database, Migrations()));
-  // The words are ours (NameOf); for each list of them SQLite would fill a tree at each write. fsck finds others' words.
-  TRY(database.Script("PRAGMA ignore_check_constraints=ON"));
   return Store(std::move(database));
 }
 
