@@ -40,6 +40,19 @@ Descriptor OpenByParts(int folder, const std::string& relative, int flags) {
   return {};
 }
 
+// Whether the path still names the open file and is its only name. A file that lost its other name between open and fstat has one name
+// too, but not this one; to pass, a racer would have to give it back and take it away again within each of these looks.
+bool IsOnlyName(int folder, const std::string& relative, const struct stat& opened) {
+  constexpr int kLooks = 3;
+  for (int look = 0; look < kLooks; ++look) {
+    const Descriptor again = OpenBeneath(folder, relative, O_PATH);
+    struct stat status {};
+    if (!again || fstat(again.get(), &status) != 0) return false;
+    if (status.st_dev != opened.st_dev || status.st_ino != opened.st_ino || status.st_nlink != 1) return false;
+  }
+  return true;
+}
+
 }  // namespace
 
 void Descriptor::Close() {
@@ -113,6 +126,9 @@ Result<RegularFile> OpenRegularBeneath(int folder, const std::string& relative, 
   if (hard_links == HardLinks::refuse && status.st_nlink != 1) {
     return Fail(ErrorCode::kRejected, fmt::format("{} has {} names (hard links): it may be another's file", name, status.st_nlink),
                 "Put a copy in its place");
+  }
+  if (hard_links == HardLinks::refuse && !IsOnlyName(folder, relative, status)) {
+    return Fail(ErrorCode::kRejected, fmt::format("{} was replaced while it was opened", name), "Leave the folder alone meanwhile");
   }
   return RegularFile{std::move(descriptor), static_cast<uint64_t>(status.st_size), status.st_mode & 07777u};
 }
