@@ -7,6 +7,7 @@
 #include <algorithm>
 
 #include "common/artifact/bundle.h"
+#include "common/recipe/metrics.h"
 #include "common/recipe/value.h"
 
 namespace hone {
@@ -14,6 +15,17 @@ namespace {
 
 // A piece of work that uses no processor and writes nothing for so long is stuck; waiting for the machine does not count.
 constexpr uint64_t kStallMs = 5 * 60 * 1000;
+
+// The fewest timed inferences from which every metric that the recipe asks for can be told.
+uint32_t RunsOf(const proto::Recipe& recipe) {
+  uint32_t runs = 0;
+  const auto ask = [&](const std::string& name) {
+    if (const MetricInfo* metric = FindMetric(name)) runs = std::max(runs, metric->runs);
+  };
+  for (const proto::Objective& objective : recipe.objectives()) ask(objective.metric());
+  for (const proto::Constraint& constraint : recipe.constraints()) ask(constraint.metric());
+  return runs;
+}
 
 }  // namespace
 
@@ -209,6 +221,7 @@ proto::MeasureWork Scheduler::MeasureWorkOf(const ActiveJob& job, const ActiveSt
   // The baseline need not satisfy what is asked of candidates.
   if (!is_baseline) *work.mutable_constraints() = recipe.constraints();
   work.set_pairs(PairsOf(job, trial));
+  work.set_runs(RunsOf(recipe));
   work.set_seed(recipe.search().seed());
   return work;
 }

@@ -24,7 +24,8 @@ std::vector<std::string> Names(bool accuracy_only) {
 const std::vector<MetricInfo>& MetricCatalogue() {
   static const std::vector<MetricInfo> metrics = {
       {"latency_ms_p50", false, "median time of one inference"},
-      {"latency_ms_p90", false, "time that nine of ten inferences keep within"},
+      {"latency_ms_p90", false, "time that nine of ten inferences keep within", false, false, 0, kAnything, 100},
+      {"latency_ms_p99", false, "time that 99 of 100 inferences keep within", false, false, 0, kAnything, 1000},
       {"speedup", true, "how many times faster than the baseline, measured beside it"},
       {"throughput_per_s", true, "inferences a second with several in flight"},
       {"size_bytes", false, "bytes of the model's files"},

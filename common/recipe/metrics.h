@@ -1,6 +1,7 @@
 // The metrics that a measurement may give: what objectives, constraints and `accuracy` of a recipe can name.
 #pragma once
 
+#include <cstdint>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -19,6 +20,8 @@ struct MetricInfo {
   // Values that are possible; a bound beyond them is a mistake.
   double least = 0;
   double most = 1e300;
+  // Fewest timed inferences from which it can be told: ten lie beyond a percentile.
+  uint32_t runs = 0;
 };
 const std::vector<MetricInfo>& MetricCatalogue();
 

@@ -152,6 +152,22 @@ TEST(StudyTest, ExhaustiveSearchMeasuresEveryCandidateOnceAndTheBestAgain) {
   EXPECT_THAT(harness.EventTexts(job, "job.complete"), SizeIs(1));
 }
 
+TEST(StudyTest, WorkersAreToldHowManyRunsTheRecipesMetricsNeed) {
+  const std::pair<const char*, uint32_t> cases[] = {{"", 0},
+                                                    {"objectives: [{minimize: latency_ms_p50}, {minimize: latency_ms_p90}]\n", 100},
+                                                    {"constraints: {latency_ms_p99: 1e6}\n", 1000}};
+  for (const auto& [wish, runs] : cases) {
+    Harness harness;
+    auto worker = harness.Worker("one");
+    harness.Submit(std::string(kRecipe) + wish);
+    worker.Work();
+    for (const auto& lease : worker.log) {
+      EXPECT_EQ(lease.measure().runs(), lease.has_measure() ? runs : 0) << wish;
+    }
+    EXPECT_TRUE(worker.log.front().has_measure());
+  }
+}
+
 TEST(StudyTest, ResultsStandInTheDatabaseWithTheirEvidence) {
   Harness harness;
   auto worker = harness.Worker("one");

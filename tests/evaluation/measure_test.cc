@@ -143,6 +143,20 @@ TEST_F(MeasureTest, PinnedDimensionWithoutDataIsMeasured) {
   ASSERT_TRUE(result) << result.error().message;
 }
 
+TEST_F(MeasureTest, BlocksAreLongEnoughForTheRunsThatAreAsked) {
+  proto::MeasureTask task = Task("onnxruntime");
+  task.set_pairs(3);
+  task.set_runs(40'000);
+  const auto result = RunMeasure(task);
+  ASSERT_TRUE(result) << result.error().message;
+  for (const auto* metrics : {&result->metrics(), &result->baseline_metrics()}) {
+    const auto p99 = std::find_if(metrics->begin(), metrics->end(), [](const auto& metric) { return metric.name() == "latency_ms_p99"; });
+    ASSERT_NE(p99, metrics->end());
+    EXPECT_GE(p99->samples(), 40'000U);
+  }
+  EXPECT_EQ(result->speedup().samples(), 3U);
+}
+
 TEST_F(MeasureTest, UnknownSettingIsRejectedByName) {
   proto::MeasureTask task = Task("onnxruntime");
   auto& setting = *task.mutable_candidate()->add_settings();

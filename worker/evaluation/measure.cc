@@ -21,6 +21,7 @@
 #include "common/base/digest.h"
 #include "common/base/file.h"
 #include "common/base/machine_lock.h"
+#include "common/recipe/metrics.h"
 #include "common/recipe/value.h"
 #include "common/statistics/statistics.h"
 #include "proto/instance.pb.h"
@@ -40,9 +41,6 @@ constexpr size_t kSyntheticSamples = 8;
 constexpr uint32_t kDefaultPairs = 10;
 // Reference outputs larger than this are not kept: the baseline runs beside the candidate instead.
 constexpr uint64_t kMaxReferenceBytes = uint64_t{512} << 20;
-// A percentile p is given from this many samples on: at least ten lie beyond it.
-constexpr size_t kSamplesForP90 = 100;
-constexpr size_t kSamplesForP99 = 1000;
 constexpr double kThroughputMs = 150;
 constexpr double kThroughputLongestRunMs = 1000;
 
@@ -388,6 +386,7 @@ class Measurement {
   Result<> MeasureAlone() {
     TimingOptions options;
     options.pairs = task_.pairs() > 0 ? task_.pairs() : kDefaultPairs;
+    options.runs = task_.runs();
     options.budget_ms = task_.budget_ms();
     options.seed = task_.seed();
     Instance* baseline = baseline_ == nullptr ? nullptr : &baseline_->instance();
@@ -426,8 +425,10 @@ class Measurement {
                   const std::vector<double>& blocks) {
     // Runs of a block are not independent; the interval is over block medians.
     AddMetric(metrics, "latency_ms_p50", Median(runs), runs.size(), BootstrapMedian(blocks, kConfidence, 2000, task_.seed()));
-    if (runs.size() >= kSamplesForP90) AddMetric(metrics, "latency_ms_p90", Quantile(runs, 0.9), runs.size());
-    if (runs.size() >= kSamplesForP99) AddMetric(metrics, "latency_ms_p99", Quantile(runs, 0.99), runs.size());
+    static constexpr std::pair<const char*, double> kPercentiles[] = {{"latency_ms_p90", 0.9}, {"latency_ms_p99", 0.99}};
+    for (const auto& [name, share] : kPercentiles) {
+      if (runs.size() >= FindMetric(name)->runs) AddMetric(metrics, name, Quantile(runs, share), runs.size());
+    }
     proto::Samples& all = *result_.add_samples();
     all.set_series(who + ".latency_ms");
     all.mutable_values()->Add(runs.begin(), runs.end());

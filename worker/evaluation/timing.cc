@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <chrono>
 #include <cstdio>
 #include <random>
@@ -57,7 +58,8 @@ class Blocks {
     proto::InstanceRequest::Time time;
     const bool long_run = typical_ms_ > kLongRunMs;
     time.set_min_ms(long_run ? 0 : options_.block_ms);
-    time.set_min_runs(long_run ? 1 : options_.block_runs);
+    const uint32_t share = (options_.runs + options_.pairs - 1) / std::max(options_.pairs, 1U);
+    time.set_min_runs(std::min(std::max(long_run ? 1 : options_.block_runs, share), kMaxRunsOfABlock));
     time.set_max_runs(kMaxRunsOfABlock);
     // The other instance ran meanwhile: bring the caches back first.
     time.set_warm_runs(long_run ? 0 : 1);

@@ -21,6 +21,7 @@ struct TimingOptions {
   uint64_t seed = 0;
   double block_ms = 25;          // A block lasts at least this long
   uint32_t block_runs = 3;       // and has at least so many runs (one where a single run lasts longer than 250 ms).
+  uint32_t runs = 0;             // Fewest runs of each over all pairs; the time budget may cut them with the pairs.
 };
 
 struct Timing {

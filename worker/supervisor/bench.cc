@@ -133,6 +133,7 @@ void Bench::Piece::PrepareMeasure(const BenchOptions& options) {
   *measure.mutable_claims() = work.claims();
   measure.set_time(true);
   measure.set_pairs(work.pairs());
+  measure.set_runs(work.runs());
   measure.set_budget_ms(work.budget_ms());
   measure.set_seed(work.seed());
   measure.set_cache_folder((options.cache_folder / CacheName(work)).string());
