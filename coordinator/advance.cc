@@ -73,6 +73,7 @@ void Scheduler::CountPending(ActiveJob& job) {
   size_t pending = 0;
   for (const auto& [number, study] : job.studies) {
     for (const auto& [trial_number, trial] : study.active) pending += IsPending(trial) ? 1 : 0;
+    pending += PendingTable(study) != nullptr ? 1 : 0;
   }
   pending_ += pending - job.pending;
   job.pending = pending;
@@ -123,13 +124,15 @@ Result<> Scheduler::AdvanceStudy(ActiveJob& job, ActiveStudy& study) {
     *candidate.mutable_settings() = baseline.settings();
     TRY(CreateTrial(job, study, std::move(candidate)));
   }
+  if (study.record.phase == StudyPhase::kSearching) TRY(ResolveTable(job, study));
   std::vector<uint64_t> numbers;
   for (const auto& [number, trial] : study.active) numbers.push_back(number);
   for (const uint64_t number : numbers) TRY(ResolveBuilds(job, study, study.active.at(number)));
   if (study.baseline && *study.baseline != proto::TRIAL_COMPLETE) {
     return EndStudy(job, study, "the baseline could not be measured: " + study.baseline_reason);
   }
-  if (study.baseline && study.record.phase == StudyPhase::kSearching) TRY(Search(job, study));
+  const bool may_search = study.baseline && (study.table_settled || !SpentBy(job, study).empty());
+  if (may_search && study.record.phase == StudyPhase::kSearching) TRY(Search(job, study));
   if (study.record.phase == StudyPhase::kFinalists) {
     TRY(ChooseFinalists(job, study));
     if (study.active.empty()) return EndStudy(job, study, study.record.error);
@@ -363,6 +366,7 @@ Result<> Scheduler::MeasureAgain(ActiveJob& job, ActiveStudy& study, uint64_t nu
 }
 
 Result<> Scheduler::EndStudy(ActiveJob& job, ActiveStudy& study, const std::string& error) {
+  ForgetTable(study);
   study.record.phase = StudyPhase::kDone;
   study.record.error = error;
   study.record.best = Best(job.objectives, study.Contenders(), study.BaselineMeasured());

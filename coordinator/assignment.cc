@@ -86,6 +86,7 @@ bool Scheduler::IsPending(const ActiveTrial& trial) const {
 bool Scheduler::HasPending(const ActiveJob& job) const {
   return std::any_of(job.studies.begin(), job.studies.end(), [&](const auto& study) {
     const auto& active = study.second.active;
+    if (PendingTable(study.second) != nullptr) return true;
     return std::any_of(active.begin(), active.end(), [&](const auto& entry) { return IsPending(entry.second); });
   });
 }
@@ -102,6 +103,9 @@ std::vector<Scheduler::Piece> Scheduler::PendingOf(const ActiveJob& job, std::se
         pieces.push_back(BuildPiece(builds_.at(trial.build)));
       }
     }
+    // There is no trial then but the baseline.
+    if (const ActiveBuild* table = PendingTable(study); table != nullptr && builds.insert(table->key).second)
+      pieces.push_back(BuildPiece(*table));
   }
   std::reverse(pieces.begin(), pieces.end());
   return pieces;
@@ -130,9 +134,17 @@ Scheduler::Piece Scheduler::BuildPiece(const ActiveBuild& build) const {
   if (const ActiveJob* job = FindJob(piece.trial.job); job != nullptr) {
     if (const std::string& level = job->record.recipe.sandbox(); !level.empty()) piece.need.tags = {std::string(kSandboxTag) + level};
     piece.preferred_tags = job->studies.at(piece.trial.study).record.tags;
+    // Its times are of the target's machines.
+    if (build.table) piece.need.tags = piece.preferred_tags;
   }
   piece.history = &build.history;
   return piece;
+}
+
+Result<> Scheduler::SetWaiting(const ActiveBuild& build, proto::TrialState state) {
+  if (build.table) return {};
+  for (const TrialKey& key : build.waiting) TRY(SetTrialState(*FindTrial(key), state));
+  return {};
 }
 
 TrialKey Scheduler::Owner(const ActiveBuild& build) {
@@ -198,7 +210,7 @@ Result<uint64_t> Scheduler::OpenLeaseFor(const Piece& piece, const Worker& worke
   if (piece.kind == AttemptKind::kBuild) {
     ActiveBuild& build = builds_.at(piece.build);
     build.lease = attempt.id;
-    for (const TrialKey& key : build.waiting) TRY(SetTrialState(*FindTrial(key), proto::TRIAL_RUNNING));
+    TRY(SetWaiting(build, proto::TRIAL_RUNNING));
   } else {
     ActiveTrial& trial = *FindTrial(piece.trial);
     trial.lease = attempt.id;
@@ -212,6 +224,10 @@ Result<uint64_t> Scheduler::OpenLeaseFor(const Piece& piece, const Worker& worke
 }
 
 Result<> Scheduler::NoteStart(const Piece& piece, const Worker& worker) {
+  if (IsTable(piece.build)) {
+    return Event(piece.trial, "sensitivity.started",
+                 fmt::format("the sensitivity of groups of layers is measured by {}", worker.record.name));
+  }
   ActiveTrial& trial = *FindTrial(piece.trial);
   if (trial.record.attempts++ == 0) {
     const std::string what = CandidateText(trial.record.candidate);

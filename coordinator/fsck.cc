@@ -473,9 +473,9 @@ void CollectArtifacts(Examination& on, FsckCheck& check) {
     Need(on, check, row.Text(3), true, by);
   });
   if (!jobs) AddError(check, jobs.error());
-  const auto builds = on.database.Each("SELECT build, output FROM builds WHERE state = 'done'", [&](const Row& row) {
-    Need(on, check, row.Text(1), false, fmt::format("build {}", row.Text(0)));
-  });
+  const auto builds = on.database.Each(
+      "SELECT build, output FROM builds WHERE state = 'done' AND sensitivity = ''",
+      [&](const Row& row) { Need(on, check, row.Text(1), false, fmt::format("build {}", row.Text(0))); });
   if (!builds) AddError(check, builds.error());
   const auto trials = on.database.Each("SELECT min(trial), min(job), min(study), model FROM trials GROUP BY model_id", [&](const Row& row) {
     Need(on, check, row.Text(3), false, TrialName(row.Unsigned(1), row.Unsigned(2), row.Unsigned(0)));

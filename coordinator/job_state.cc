@@ -10,6 +10,9 @@
 namespace hone {
 namespace {
 
+// Whether the budget is enough for every candidate.
+bool HoldsAll(const StudyRecord& study) { return study.candidates != 0 && study.candidates <= study.budget; }
+
 bool IsOver(proto::TrialState state) { return state != proto::TRIAL_WAITING && state != proto::TRIAL_RUNNING; }
 
 // Rows of one query; a study may have many trials.
@@ -25,6 +28,17 @@ Result<> LoadActive(Store& store, const TrialKey& key, ActiveStudy& study) {
   for (const auto& one : ended) active.history.Add(one.worker, one.outcome);
   active.record = std::move(*record);
   study.active.emplace(key.trial, std::move(active));
+  return {};
+}
+
+// A search without groups of layers has nothing to settle.
+Result<> LoadTable(Store& store, const ActiveJob& job, ActiveStudy& study) {
+  const std::string& settled = study.record.sensitivity;
+  study.table_settled = !settled.empty() || study.TablePlan(job.record).steps.empty();
+  if (settled.empty() || settled == kNoTable) return {};
+  TRY_ASSIGN(const auto build, store.FindBuild(settled));
+  CHECK_THAT(build.has_value() && build->sensitivity.has_value());
+  study.TakeHints(job.record, *build);
   return {};
 }
 
@@ -80,7 +94,17 @@ StudyView ActiveStudy::View() const {
   view.lineage = (record.job << 16) + record.study + 1;
   view.budget = record.budget;
   view.races = reserve > 0;
+  view.hints = hints.empty() ? nullptr : &hints;
   return view;
+}
+
+SensitivityPlan ActiveStudy::TablePlan(const JobRecord& job) const {
+  return HoldsAll(record) ? SensitivityPlan() : SensitivityPlanOf(*space, job.recipe.search());
+}
+
+void ActiveStudy::TakeHints(const JobRecord& job, const BuildRecord& build) {
+  if (build.sensitivity) hints = HintsOf(TablePlan(job), *build.sensitivity, ObjectivesOf(job.recipe).front().metric());
+  if (build.requester.job == job.id) machine_ms += build.wall_ms;
 }
 
 const Measured* ActiveStudy::BaselineMeasured() const {
@@ -120,6 +144,7 @@ Result<ActiveJob> LoadJob(Store& store, uint64_t id, int64_t now_ms) {
     study.space.emplace(std::move(space));
     TRY_ASSIGN(study.sampler, MakeSampler(job.record.recipe.search()));
     study.reserve = ReserveOf(job.record.recipe.search(), study.record);
+    TRY(LoadTable(store, job, study));
     TRY(LoadTrials(store, job, study));
   }
   return job;
@@ -151,9 +176,7 @@ Observation ObservationOf(const ActiveJob& job, const ActiveStudy& study, const 
 }
 
 uint64_t ReserveOf(const proto::Search& search, const StudyRecord& study) {
-  const bool is_auto = (search.sampler().empty() || search.sampler() == "auto") && search.order() != "pass_by_pass";
-  const bool holds_all = study.candidates != 0 && study.candidates <= study.budget;
-  return is_auto && !holds_all ? RaceReserve(study.budget) : 0;
+  return TakesHints(search) && !HoldsAll(study) ? RaceReserve(study.budget) : 0;
 }
 
 const proto::PassInfo* FindPass(const proto::Catalogue& catalogue, const std::string& name) {

@@ -13,6 +13,7 @@
 #include "coordinator/options.h"
 #include "coordinator/ranking.h"
 #include "coordinator/records.h"
+#include "coordinator/search/hints.h"
 #include "coordinator/search/sampler.h"
 #include "coordinator/search/space.h"
 #include "coordinator/store.h"
@@ -54,6 +55,9 @@ struct ActiveBuild {
   AttemptHistory history;
   std::set<TrialKey> waiting;
   bool asked = false;                         // Whether other coordinators are being asked for it.
+  // The work, where it is a study's sensitivity table: studies wait for it, each as its baseline's key, and `step` is
+  // the first it tries.
+  std::optional<proto::SensitivityWork> table;
 };
 
 struct ActiveStudy {
@@ -68,9 +72,12 @@ struct ActiveStudy {
   uint64_t trials = 0;                        // How many exist, the baseline included.
   std::optional<proto::TrialState> baseline;
   std::string baseline_reason;
-  uint64_t machine_ms = 0;                    // What workers spent on trials from 1 on.
+  uint64_t machine_ms = 0;  // What workers spent on trials from 1 on, and on the job's own sensitivity table.
   uint64_t reserve = 0;                       // Trials of the budget that are left to racing the best few (RaceReserve).
   bool nothing_left = false;                  // The sampler has nothing to propose.
+  std::string table;                          // The key of the sensitivity table that it waits for; "" = none.
+  bool table_settled = false;                 // `hints` are what they will be; no trial from 1 on is proposed before.
+  std::vector<GroupHint> hints;
   mutable size_t slots = 0;                   // A cache: of matching workers, when the fleet's generation was slots_seen.
   mutable uint64_t slots_seen = 0;
   std::optional<int64_t> stalled_since_ms;    // No live worker can do what is waiting.
@@ -78,6 +85,10 @@ struct ActiveStudy {
 
   // What its sampler sees; holds pointers into the study.
   StudyView View() const;
+  // What the study's sensitivity table is asked for: no step where it would guide nobody.
+  SensitivityPlan TablePlan(const JobRecord& job) const;
+  // Turns a sensitivity table into hints, and counts what it took of the job's machine time.
+  void TakeHints(const JobRecord& job, const BuildRecord& build);
   const Measured* BaselineMeasured() const;
   std::vector<Contender> Contenders() const;  // Complete trials whose final measurement did not fail.
 };

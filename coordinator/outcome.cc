@@ -79,6 +79,11 @@ Outcome Scheduler::Judge(const AttemptRecord& attempt, const proto::Report& repo
     *why = "the worker reported a measurement without its result";
     return Outcome::kCrashed;
   }
+  if (IsTable(attempt.build)) {
+    if (result.has_sensitivity()) return Outcome::kDone;
+    *why = "the worker reported a sensitivity table without its result";
+    return Outcome::kCrashed;
+  }
   if (!result.has_build()) {
     *why = "the worker reported a build without its result";
     return Outcome::kCrashed;
@@ -118,9 +123,11 @@ Result<> Scheduler::EndLease(const AttemptRecord& attempt, Outcome outcome, cons
 Result<> Scheduler::EndBuild(const AttemptRecord& attempt, Outcome outcome, const proto::Report& report) {
   TRY_ASSIGN(auto found, store_.FindBuild(attempt.build));
   if (!found) return Fail(ErrorCode::kBug, fmt::format("lease {} is for an unknown build", attempt.id));
-  if (ActiveTrial* owner = FindTrial(attempt.trial); owner != nullptr) owner->record.wall_ms += std::min(report.wall_ms(), kMaxWallMs);
   const auto active = builds_.find(attempt.build);
   if (active != builds_.end()) active->second.lease = 0;
+  if (IsTable(attempt.build)) return EndTable(*found, attempt, outcome, report);
+  if (ActiveTrial* owner = FindTrial(attempt.trial); owner != nullptr)
+    owner->record.wall_ms += std::min(report.wall_ms(), kMaxWallMs);
   if (outcome == Outcome::kDone) return FinishBuild(*found, attempt, report);
   const std::string last = EndText(outcome, report);
   if (outcome == Outcome::kFailed) return FailBuild(*found, attempt, last, IsLasting(report));
@@ -132,7 +139,7 @@ Result<> Scheduler::EndBuild(const AttemptRecord& attempt, Outcome outcome, cons
   if (history.GivenUp(options_, LiveFor(need))) return FailBuild(*found, attempt, GivenUpText(last, history), false);
   if (active != builds_.end()) {
     active->second.history = history;
-    for (const TrialKey& key : active->second.waiting) TRY(SetTrialState(*FindTrial(key), proto::TRIAL_WAITING));
+    TRY(SetWaiting(active->second, proto::TRIAL_WAITING));
   }
   return Requeued(attempt, outcome, fmt::format("{}: {} on {}: {}", TrialText(attempt.trial), found->pass, attempt.worker, last));
 }
@@ -176,15 +183,19 @@ Result<> Scheduler::FailBuild(BuildRecord& build, const AttemptRecord& attempt, 
   return ReleaseWaiting(build.key);
 }
 
-// The trials that waited look again what the database says about the build.
+// The trials or studies that waited look again what the database says about the build.
 Result<> Scheduler::ReleaseWaiting(const std::string& key) {
   const auto active = builds_.find(key);
   if (active == builds_.end()) return {};
   const std::set<TrialKey> waiting = std::move(active->second.waiting);
   builds_.erase(active);
   for (const TrialKey& one : waiting) {
-    ActiveTrial& trial = *FindTrial(one);
     touched_.insert(one.job);
+    if (IsTable(key)) {
+      FindJob(one.job)->studies.at(one.study).table.clear();
+      continue;
+    }
+    ActiveTrial& trial = *FindTrial(one);
     trial.build.clear();
     TRY(SetTrialState(trial, proto::TRIAL_WAITING));
   }

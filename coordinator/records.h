@@ -76,6 +76,8 @@ struct StudyRecord {
   std::vector<std::string> warm;             // Canonical candidates that the search begins with: what was best before.
   std::string ended_by;                      // What ended the search: "trials", "time", "patience" ...; "" while it goes on.
   std::string error;
+  // The build that is the table its proposals are guided by, or kNoTable; "" while it is not settled.
+  std::string sensitivity;
 };
 
 struct TrialRecord {
@@ -97,6 +99,12 @@ struct TrialRecord {
   int64_t ended_unix_ms = 0;
 };
 
+// Of the keys of builds that are sensitivity tables (coordinator/sensitivity.cc), and the word for a study that has
+// none.
+constexpr const char* kTablePrefix = "sensitivity:";
+constexpr const char* kNoTable = "none";
+inline bool IsTable(std::string_view build) { return build.starts_with(kTablePrefix); }
+
 struct BuildRecord {
   std::string key;
   BuildState state = BuildState::kWanted;
@@ -114,6 +122,8 @@ struct BuildRecord {
   uint64_t peak_memory_bytes = 0;
   std::vector<std::string> notes;
   int64_t ended_unix_ms = 0;
+  // What it gave where its key has kTablePrefix; it has no output then.
+  std::optional<proto::SensitivityResult> sensitivity;
 };
 
 struct AttemptRecord {

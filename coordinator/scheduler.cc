@@ -174,6 +174,11 @@ Result<proto::Lease> Scheduler::LeaseMessage(uint64_t id) const {
   lease.set_stall_ms(kStallMs);
   lease.set_memory_bytes(recipe.measure().memory_bytes());
   if (is_build) {
+    if (build->second.table) {
+      *lease.mutable_sensitivity() = *build->second.table;
+      lease.set_timeout_ms(TableTimeoutMs(recipe));
+      return lease;
+    }
     const proto::PassInfo* pass = FindPass(job->studies.at(key.study).record.catalogue, build->second.step.pass());
     proto::BuildWork& work = *lease.mutable_build();
     *work.mutable_model() = build->second.input;
@@ -243,11 +248,12 @@ std::string Scheduler::Phase(const TrialKey& key) const {
 
 std::string Scheduler::WorkText(const OpenLease& lease) const {
   const AttemptRecord& attempt = lease.attempt;
+  const std::string phase = lease.phase.empty() ? std::string() : fmt::format(" ({})", lease.phase);
+  if (IsTable(attempt.build)) return fmt::format("sensitivity of job {}{}", attempt.trial.job, phase);
   std::string what(NameOf(attempt.kind));
   if (attempt.kind == AttemptKind::kFinal) what = "final measure";
   const auto build = builds_.find(attempt.build);
   if (attempt.kind == AttemptKind::kBuild && build != builds_.end()) what += " " + build->second.step.pass() + " for";
-  const std::string phase = lease.phase.empty() ? std::string() : fmt::format(" ({})", lease.phase);
   return fmt::format("{} trial {} of job {}{}", what, attempt.trial.trial, attempt.trial.job, phase);
 }
 

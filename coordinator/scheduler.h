@@ -138,6 +138,20 @@ class Scheduler {
   bool MayPropose(const ActiveJob& job, const ActiveStudy& study) const;
   void CountPending(ActiveJob& job);
 
+  // sensitivity.cc
+  // Goes on towards the study's sensitivity table, or its absence.
+  Result<> ResolveTable(ActiveJob& job, ActiveStudy& study);
+  Result<> WaitForTable(ActiveJob& job, ActiveStudy& study, const std::string& key, const proto::SensitivityWork& work);
+  Result<> TakeTable(ActiveJob& job, ActiveStudy& study, const BuildRecord& build);
+  Result<> LeaveTable(ActiveStudy& study, const std::string& why);
+  Result<> SettleTable(ActiveStudy& study, const std::string& what);
+  // Nobody waits for it any more.
+  void ForgetTable(ActiveStudy& study);
+  // nullptr where it waits for none, or that is leased.
+  const ActiveBuild* PendingTable(const ActiveStudy& study) const;
+  uint64_t TableTimeoutMs(const proto::Recipe& recipe) const;
+  Result<> EndTable(BuildRecord& build, const AttemptRecord& attempt, Outcome outcome, const proto::Report& report);
+
   // assignment.cc
   bool IsPending(const ActiveTrial& trial) const;
   bool HasPending(const ActiveJob& job) const;
@@ -150,6 +164,8 @@ class Scheduler {
   size_t LiveFor(const Need& need) const;
   // The trial that a build is made for now: the requester, or another one that waits where that is gone.
   static TrialKey Owner(const ActiveBuild& build);
+  // Of the trials that wait for a build.
+  Result<> SetWaiting(const ActiveBuild& build, proto::TrialState state);
   Result<uint64_t> OpenLeaseFor(const Piece& piece, const Worker& worker);
   Result<> NoteStart(const Piece& piece, const Worker& worker);
 

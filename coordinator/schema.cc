@@ -222,6 +222,11 @@ INSERT INTO counters VALUES ('events_dropped', 0);
     {4, R"sql(
 ALTER TABLE jobs ADD COLUMN baseline TEXT;
 )sql"},
+    // Sensitivity tables, and which of them a study's proposals follow.
+    {5, R"sql(
+ALTER TABLE builds ADD COLUMN sensitivity TEXT NOT NULL DEFAULT '';
+ALTER TABLE studies ADD COLUMN sensitivity TEXT NOT NULL DEFAULT '';
+)sql"},
 };
 
 }  // namespace

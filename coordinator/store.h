@@ -64,7 +64,7 @@ class Store {
   // what was blamed on them is forgiven. Returns how many; 0 changes nothing.
   Result<uint64_t> RetryFailed(uint64_t job, std::optional<uint32_t> study, std::optional<uint64_t> trial);
   Result<> InsertStudy(const StudyRecord& study);
-  Result<> UpdateStudy(const StudyRecord& study);    // Phase, counters, best, error.
+  Result<> UpdateStudy(const StudyRecord& study);    // Phase, counters, best, error, sensitivity.
   Result<std::vector<StudyRecord>> Studies(uint64_t job);
   // Canonical candidates that were the best of studies of complete jobs of the same model, the latest first, no repeats.
   Result<std::vector<std::string>> EarlierBest(const std::string& model_id, uint32_t limit);

@@ -42,10 +42,10 @@ void AddMetric(AttemptMetrics& metrics, const std::string& subject, proto::Metri
 
 Result<std::optional<BuildRecord>> Store::FindBuild(const std::string& key) {
   std::optional<BuildRecord> found;
-  std::string state, output, notes;
+  std::string state, output, notes, sensitivity;
   TRY(database_.Each(
       "SELECT build, state, pass, version, parameters, input_id, output, lasting, error, job, study, trial, step, worker, wall_ms, "
-      "peak_memory_bytes, notes, ended_unix_ms FROM builds WHERE build = ?",
+      "peak_memory_bytes, notes, ended_unix_ms, sensitivity FROM builds WHERE build = ?",
       [&](const Row& row) {
         BuildRecord& build = found.emplace();
         build.key = row.Text(0);
@@ -64,24 +64,29 @@ Result<std::optional<BuildRecord>> Store::FindBuild(const std::string& key) {
         build.peak_memory_bytes = row.Unsigned(15);
         notes = row.Text(16);
         build.ended_unix_ms = row.Int(17);
+        sensitivity = row.Text(18);
       },
       key));
   if (!found) return found;
   TRY_ASSIGN(found->state, StateOf<BuildState>(state));
   if (!output.empty()) TRY(FromJson(output, &found->output));
+  if (!sensitivity.empty()) TRY(FromJson(sensitivity, &found->sensitivity.emplace()));
   TRY_ASSIGN(found->notes, TextsFromJson(notes));
   return found;
 }
 
 Result<> Store::SaveBuild(const BuildRecord& build) {
-  const bool done = build.state == BuildState::kDone;
+  const bool has_output = build.state == BuildState::kDone && !build.sensitivity;
   return database_.Run(
-      "INSERT OR REPLACE INTO builds (build, state, pass, version, parameters, input_id, output, output_id, lasting, error, job, study, "
-      "trial, step, worker, wall_ms, peak_memory_bytes, notes, ended_unix_ms) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
+      "INSERT OR REPLACE INTO builds (build, state, pass, version, parameters, input_id, output, output_id, lasting, "
+      "error, job, study, "
+      "trial, step, worker, wall_ms, peak_memory_bytes, notes, ended_unix_ms, sensitivity) VALUES "
+      "(?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
       build.key, NameOf(build.state), build.pass, build.version, build.parameters, build.input_id,
-      done ? ToJson(build.output) : std::string(), done ? BundleId(build.output) : std::string(), build.lasting, build.error,
-      build.requester.job, build.requester.study, build.requester.trial, build.step, build.worker, build.wall_ms, build.peak_memory_bytes,
-      ToJson(build.notes), build.ended_unix_ms);
+      has_output ? ToJson(build.output) : std::string(), has_output ? BundleId(build.output) : std::string(),
+      build.lasting, build.error, build.requester.job, build.requester.study, build.requester.trial, build.step,
+      build.worker, build.wall_ms, build.peak_memory_bytes, ToJson(build.notes), build.ended_unix_ms,
+      build.sensitivity ? ToJson(*build.sensitivity) : std::string());
 }
 
 Result<AttemptRecord> Store::OpenAttempt(AttemptRecord attempt, int64_t unix_ms) {

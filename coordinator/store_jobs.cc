@@ -165,9 +165,11 @@ Result<> Store::InsertStudy(const StudyRecord& study) {
 }
 
 Result<> Store::UpdateStudy(const StudyRecord& study) {
-  return database_.Run("UPDATE studies SET phase=?, builds_run=?, builds_reused=?, best=?, ended_by=?, error=? WHERE job=? AND study=?",
-                       NameOf(study.phase), study.builds_run, study.builds_reused, study.best, study.ended_by, study.error, study.job,
-                       study.study);
+  return database_.Run(
+      "UPDATE studies SET phase=?, builds_run=?, builds_reused=?, best=?, ended_by=?, error=?, sensitivity=? WHERE "
+      "job=? AND study=?",
+      NameOf(study.phase), study.builds_run, study.builds_reused, study.best, study.ended_by, study.error,
+      study.sensitivity, study.job, study.study);
 }
 
 Result<std::vector<StudyRecord>> Store::Studies(uint64_t job) {
@@ -177,7 +179,8 @@ Result<std::vector<StudyRecord>> Store::Studies(uint64_t job) {
   std::vector<StudyRecord> studies;
   std::vector<Texts> texts;
   TRY(database_.Each(
-      "SELECT job, study, seed, budget, candidates, builds_run, builds_reused, best, error, tags, catalogue, phase, warm, ended_by FROM studies "
+      "SELECT job, study, seed, budget, candidates, builds_run, builds_reused, best, error, tags, catalogue, phase, "
+      "warm, ended_by, sensitivity FROM studies "
       "WHERE job = ? ORDER BY study",
       [&](const Row& row) {
         StudyRecord& study = studies.emplace_back();
@@ -192,6 +195,7 @@ Result<std::vector<StudyRecord>> Store::Studies(uint64_t job) {
         study.error = row.Text(8);
         texts.push_back({row.Text(9), row.Text(10), row.Text(11), row.Text(12)});
         study.ended_by = row.Text(13);
+        study.sensitivity = row.Text(14);
       },
       job));
   for (size_t i = 0; i < studies.size(); ++i) {

@@ -401,11 +401,22 @@ Result<> CheckTogether(const google::protobuf::RepeatedPtrField<proto::Impossibl
                        const google::protobuf::RepeatedPtrField<proto::ParameterInfo>& infos, const Parameters& parameters,
                        std::string_view owner) {
   const auto holds = [&](const proto::Impossible::Term& term) {
+    // Of a parameter for groups of layers: for all groups that are given.
+    size_t groups = 0;
+    for (const proto::Parameter& parameter : parameters) {
+      const proto::ParameterInfo* info = FindInfo(infos, parameter.name());
+      if (info == nullptr || !info->per_group() || info->name() != term.parameter()) continue;
+      if (!TermHolds(term, parameter.value())) return false;
+      ++groups;
+    }
+    if (groups > 0) return true;
     if (const proto::Value* given = Find(parameters, term.parameter())) return TermHolds(term, *given);
     const proto::ParameterInfo* info = FindInfo(infos, term.parameter());
     return info != nullptr && TermHolds(term, info->default_value());
   };
   for (const proto::Impossible& rule : rules) {
+    // Which backend and which machine it will be is for the search to know.
+    if (!rule.backends().empty() || !rule.without().empty()) continue;
     if (!std::all_of(rule.terms().begin(), rule.terms().end(), holds)) continue;
     return Fail(ErrorCode::kRejected, fmt::format("{}: {}", owner, rule.reason()), "`hone passes NAME` tells which values go together");
   }

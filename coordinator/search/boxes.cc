@@ -74,30 +74,6 @@ void CutBy(const Dimension::Condition& condition, const Dimension& dimension, st
   active = std::move(holding);
 }
 
-// What of a box breaks no rule, as boxes.
-std::vector<Box> WithoutBroken(const Box& box, const StepRule& rule) {
-  std::vector<Box> kept;
-  Box inside = box;
-  for (const StepRule::Term& term : rule.terms) {
-    if (!box[term.parameter].present) {
-      if (!term.when_absent) return {box};
-      continue;
-    }
-    std::vector<uint32_t> holding;
-    for (uint32_t i = 0; i < term.holds.size(); ++i) {
-      if (term.holds[i]) holding.push_back(i);
-    }
-    auto [in, out] = Divide(inside[term.parameter], holding);
-    if (in.count == 0) return {box};
-    if (out.count > 0) {
-      kept.push_back(inside);
-      kept.back()[term.parameter] = std::move(out);
-    }
-    inside[term.parameter] = std::move(in);
-  }
-  return kept;
-}
-
 }  // namespace
 
 Count operator+(const Count& a, const Count& b) {
@@ -126,6 +102,30 @@ CountedBox::CountedBox(Box slots) : box(std::move(slots)), from(box.size() + 1, 
   for (size_t p = box.size(); p-- > 0;) from[p] = CountOf(box[p]) * from[p + 1];
 }
 
+RuleSplit SplitByRule(const Box& box, const StepRule& rule) {
+  RuleSplit split;
+  Box inside = box;
+  for (const StepRule::Term& term : rule.terms) {
+    if (!box[term.parameter].present) {
+      if (!term.when_absent) return {{box}, std::nullopt};
+      continue;
+    }
+    std::vector<uint32_t> holding;
+    for (uint32_t i = 0; i < term.holds.size(); ++i) {
+      if (term.holds[i]) holding.push_back(i);
+    }
+    auto [in, out] = Divide(inside[term.parameter], holding);
+    if (in.count == 0) return {{box}, std::nullopt};
+    if (out.count > 0) {
+      split.kept.push_back(inside);
+      split.kept.back()[term.parameter] = std::move(out);
+    }
+    inside[term.parameter] = std::move(in);
+  }
+  split.broken = std::move(inside);
+  return split;
+}
+
 Result<SplitResult> SplitByConditions(const std::vector<ParameterPlan>& parameters, const std::vector<StepRule>& rules, const std::string& owner) {
   SplitResult result;
   const auto too_many = [&] {
@@ -147,7 +147,7 @@ Result<SplitResult> SplitByConditions(const std::vector<ParameterPlan>& paramete
   for (const StepRule& rule : rules) {
     std::vector<Box> kept;
     for (const Box& box : result.boxes) {
-      for (Box& piece : WithoutBroken(box, rule)) kept.push_back(std::move(piece));
+      for (Box& piece : SplitByRule(box, rule).kept) kept.push_back(std::move(piece));
     }
     result.boxes = std::move(kept);
     if (result.boxes.size() > kMaxBoxes) return too_many();

@@ -46,6 +46,13 @@ struct CountedBox {
 // Values of one parameter that are told one by one.
 constexpr uint64_t kMaxListedValues = 65536;
 
+// What of a box breaks a rule, and the rest.
+struct RuleSplit {
+  std::vector<Box> kept;
+  std::optional<Box> broken;
+};
+RuleSplit SplitByRule(const Box& box, const StepRule& rule);
+
 struct SplitResult {
   std::vector<Box> boxes;
   std::optional<size_t> never;      // A parameter that is in no box: its conditions never hold.

@@ -33,6 +33,7 @@ struct MatchedOption {
   const proto::PassInfo* info = nullptr;   // nullptr is none.
   std::vector<ParameterPlan> parameters;
   std::vector<StepRule> rules;
+  std::vector<StepRule> backend_rules;     // Those of some backends alone.
 };
 struct MatchedStage {
   int index = 0;                           // In the recipe.
@@ -58,7 +59,7 @@ class PlanBuilder {
     TRY(FollowFormats());
     NumberDimensions();
     TRY(CutBoxes());
-    TRY_ASSIGN(plan_->total, plan_->CountCompletions(0, 0, plan_->NoRivals()));
+    TRY_ASSIGN(plan_->total, plan_->CountCompletions(0, {}, plan_->NoRivals()));
     TRY(CheckTotal());
     TRY(CheckSearch());
     NoteUnusable();
@@ -178,7 +179,7 @@ class PlanBuilder {
   }
 
   Result<> MatchOption(const proto::PassChoice& choice, int index, MatchedStage& stage) {
-    MatchedOption option{index, &choice, nullptr, {}, {}};
+    MatchedOption option{index, &choice, nullptr, {}, {}, {}};
     if (choice.pass().empty()) {
       stage.options.push_back(std::move(option));
       return {};
@@ -202,7 +203,12 @@ class PlanBuilder {
     }
     const ParameterOwner owner{fmt::format("pass '{}'", shown), "parameter"};
     TRY_ASSIGN(option.parameters, PlanParameters(choice.parameters(), option.info->parameters(), owner, Rules(), plan_->notes));
-    option.rules = RulesOf(option.info->impossible(), option.info->parameters(), option.parameters);
+    option.rules = RulesOf(option.info->impossible(), option.info->parameters(), option.parameters, Tags());
+    // Those of some backends alone wait until it is known which backends there are.
+    const auto of_some = std::stable_partition(option.rules.begin(), option.rules.end(),
+                                               [](const StepRule& rule) { return rule.backends.empty(); });
+    option.backend_rules.assign(std::make_move_iterator(of_some), std::make_move_iterator(option.rules.end()));
+    option.rules.erase(of_some, option.rules.end());
     TRY_ASSIGN(const bool possible, IsPossible(option.parameters, option.rules, owner.name));
     if (!possible) return LeaveOut(choice.position(), fmt::format("{}: {}", owner.name, option.rules.front().reason), kTogether);
     stage.options.push_back(std::move(option));
@@ -230,6 +236,13 @@ class PlanBuilder {
     return !split.boxes.empty();
   }
 
+  // Of the workers, and those that the target asks for.
+  std::vector<std::string> Tags() const {
+    std::vector<std::string> tags = inputs_.tags;
+    tags.insert(tags.end(), catalogue_.tags().begin(), catalogue_.tags().end());
+    return tags;
+  }
+
   ParameterRules Rules() const { return {recipe_.skip_unavailable(), inputs_.has_calibration}; }
 
   Result<> MatchBackends() {
@@ -244,7 +257,8 @@ class PlanBuilder {
     }
     if (recipe_.backends().empty()) {
       for (const proto::BackendInfo& info : catalogue_.backends()) {
-        if (seen.insert(info.name()).second) backends_.push_back({&info, {}, RulesOf(info.impossible(), info.settings(), {})});
+        if (seen.insert(info.name()).second)
+          backends_.push_back({&info, {}, RulesOf(info.impossible(), info.settings(), {}, Tags())});
       }
     }
     if (backends_.empty()) return RejectAt(BackendsPosition(), fmt::format("no backend of the recipe is offered by {}", Workers()), BackendsRemedy());
@@ -264,7 +278,7 @@ class PlanBuilder {
     }
     const ParameterOwner owner{fmt::format("backend '{}'", shown), "setting"};
     TRY_ASSIGN(backend.settings, PlanParameters(choice.settings(), backend.info->settings(), owner, Rules(), plan_->notes));
-    backend.rules = RulesOf(backend.info->impossible(), backend.info->settings(), backend.settings);
+    backend.rules = RulesOf(backend.info->impossible(), backend.info->settings(), backend.settings, Tags());
     TRY_ASSIGN(const bool possible, IsPossible(backend.settings, backend.rules, owner.name));
     if (!possible) return LeaveOut(choice.position(), fmt::format("{}: {}", owner.name, backend.rules.front().reason), kTogether);
     backends_.push_back(std::move(backend));
@@ -396,6 +410,7 @@ class PlanBuilder {
         option.first_dimension = plan_->dimensions.size();
         option.parameters = std::move(from.parameters);
         option.rules = std::move(from.rules);
+        option.backend_rules = NumberedRules(std::move(from.backend_rules));
         AddParameterDimensions(option.parameters, name + "." + option.label, stage.dimension, option.label);
         stage.options.push_back(std::move(option));
       }
@@ -403,6 +418,21 @@ class PlanBuilder {
     }
     NumberBackends();
     LinkFormats();
+  }
+
+  // With the numbers of the recipe's backends; rules on none of those are left out.
+  std::vector<BackendRule> NumberedRules(std::vector<StepRule> rules) const {
+    std::vector<BackendRule> numbered;
+    for (StepRule& rule : rules) {
+      uint64_t bits = 0;
+      for (size_t b = 0; b < backends_.size(); ++b) {
+        const bool is_named =
+            std::find(rule.backends.begin(), rule.backends.end(), backends_[b].info->name()) != rule.backends.end();
+        bits |= uint64_t{is_named} << b;
+      }
+      if (bits != 0) numbered.push_back({std::move(rule), bits});
+    }
+    return numbered;
   }
 
   void NumberBackends() {
@@ -483,7 +513,29 @@ class PlanBuilder {
     return reach;
   }
 
-  bool CanRun(const BackendPlan& backend, std::optional<OptionPlace> demanded) const { return ReachOf(backend, demanded)[0][0]; }
+  bool CanRun(size_t backend, std::optional<OptionPlace> demanded) const {
+    if (demanded && PartFor(plan_->stages[demanded->first].options[demanded->second], backend) == nullptr) return false;
+    return ReachOf(plan_->backends[backend], demanded)[0][0];
+  }
+
+  // The first of the option's parts that the backend can end; nullptr if there is none, but for `none`, which has no
+  // parts, a part without parameters.
+  static const Part* PartFor(const OptionPlan& option, size_t backend) {
+    static const Part nothing;
+    if (option.pass.empty()) return &nothing;
+    const auto part = std::find_if(option.parts.begin(), option.parts.end(),
+                                   [&](const Part& one) { return (one.barred >> backend & 1) == 0; });
+    return part == option.parts.end() ? nullptr : &*part;
+  }
+
+  // The option's rules on the backend.
+  static std::vector<StepRule> RulesWith(const OptionPlan& option, size_t backend) {
+    std::vector<StepRule> rules = option.rules;
+    for (const BackendRule& rule : option.backend_rules) {
+      if ((rule.backends >> backend & 1) != 0) rules.push_back(rule.rule);
+    }
+    return rules;
+  }
 
   static int NextFormat(const OptionPlan& option, int format) { return option.pass.empty() ? format : option.next_format[static_cast<size_t>(format)]; }
 
@@ -503,11 +555,7 @@ class PlanBuilder {
   void AssignPossible(const std::vector<ParameterPlan>& parameters, const std::vector<StepRule>& rules, const Box& first_box, size_t first,
                       Assignment& assignment) const {
     AssignPreferred(parameters, first, assignment);
-    const auto number_of = [&](size_t p) -> std::optional<size_t> {
-      const auto value = assignment.find(first + p);
-      if (value == assignment.end()) return std::nullopt;
-      return IndexIn(parameters[p].dimension, value->second);
-    };
+    const auto number_of = [&](size_t p) { return NumberIn(parameters[p].dimension, assignment, first + p); };
     if (BrokenRule(rules, number_of) == nullptr) return;
     for (size_t p = 0; p < parameters.size(); ++p) {
       const Slot& slot = first_box[p];
@@ -541,18 +589,21 @@ class PlanBuilder {
     int format = 0;
     for (size_t s = 0; s < plan_->stages.size(); ++s) {
       const StagePlan& stage = plan_->stages[s];
+      bool is_chosen = false;
       for (const size_t o : Preference(stage)) {
         if (demanded && demanded->first == s && demanded->second != o) continue;
-        const int next = NextFormat(stage.options[o], format);
-        if (next < 0 || !reach[s + 1][static_cast<size_t>(next)]) continue;
-        assignment[stage.dimension] = TextValue(stage.options[o].label);
         const OptionPlan& option = stage.options[o];
-        if (!option.pass.empty()) {
-          AssignPossible(option.parameters, option.rules, option.parts.front().steps.box, option.first_dimension, assignment);
-        }
+        const int next = NextFormat(option, format);
+        const Part* part = PartFor(option, backend_index);
+        if (next < 0 || part == nullptr || !reach[s + 1][static_cast<size_t>(next)]) continue;
+        assignment[stage.dimension] = TextValue(option.label);
+        AssignPossible(option.parameters, RulesWith(option, backend_index), part->steps.box, option.first_dimension,
+                       assignment);
         format = next;
+        is_chosen = true;
         break;
       }
+      if (!is_chosen) return std::nullopt;
     }
     assignment[plan_->backend_dimension] = TextValue(backend.name);
     AssignPossible(backend.parameters, backend.rules, backend.boxes.front().box, backend.first_dimension, assignment);
@@ -585,6 +636,7 @@ class PlanBuilder {
     for (const ParameterPlan& parameter : option.parameters) {
       if (parameter.dimension.group) levels = std::max(levels, parameter.dimension.choices.size());
     }
+    const std::vector<StepRule> rules = RulesWith(option, backend);
     for (size_t level = 0; level < levels; ++level) {
       std::optional<Assignment> preset = Preset(backend, place);
       if (!preset) return;
@@ -593,14 +645,23 @@ class PlanBuilder {
         const auto at = preset->find(option.first_dimension + p);
         if (dimension.group && at != preset->end()) at->second = dimension.choices[std::min(level, dimension.choices.size() - 1)];
       }
-      AddPreset(std::move(preset));
+      const auto number_of = [&](size_t p) {
+        return NumberIn(option.parameters[p].dimension, *preset, option.first_dimension + p);
+      };
+      if (BrokenRule(rules, number_of) == nullptr) AddPreset(std::move(preset));
     }
+  }
+
+  static std::optional<size_t> NumberIn(const Dimension& dimension, const Assignment& assignment, size_t number) {
+    const auto value = assignment.find(number);
+    if (value == assignment.end()) return std::nullopt;
+    return IndexIn(dimension, value->second);
   }
 
   // What the recipe lists and no candidate can have.
   void NoteUnusable() {
     for (size_t b = 0; b < plan_->backends.size(); ++b) {
-      if (!CanRun(plan_->backends[b], std::nullopt)) {
+      if (!CanRun(b, std::nullopt)) {
         Note(fmt::format("{}: never used, it loads {}", plan_->backends[b].name, Join({backends_[b].info->formats().begin(), backends_[b].info->formats().end()}, ", ")));
       }
     }
@@ -617,8 +678,9 @@ class PlanBuilder {
 
   void NoteUnusableOption(size_t stage, size_t index) {
     std::vector<std::string> with, without;
-    for (const BackendPlan& backend : plan_->backends) {
-      if (CanRun(backend, std::nullopt)) (CanRun(backend, OptionPlace{stage, index}) ? with : without).push_back(backend.name);
+    for (size_t b = 0; b < plan_->backends.size(); ++b) {
+      if (CanRun(b, std::nullopt))
+        (CanRun(b, OptionPlace{stage, index}) ? with : without).push_back(plan_->backends[b].name);
     }
     const std::string& label = plan_->stages[stage].options[index].label;
     if (with.empty()) {

@@ -225,6 +225,25 @@ class PassRefinement {
   std::vector<CommonPart> parts_;
 };
 
+// In each of the boxes that come of it, the rule holds everywhere or nowhere.
+std::vector<Box> CutByRule(const std::vector<Box>& boxes, const StepRule& rule) {
+  std::vector<Box> cut;
+  for (const Box& box : boxes) {
+    RuleSplit split = SplitByRule(box, rule);
+    if (split.broken) split.kept.push_back(*std::move(split.broken));
+    cut.insert(cut.end(), std::make_move_iterator(split.kept.begin()), std::make_move_iterator(split.kept.end()));
+  }
+  return cut;
+}
+
+// Of a box within those that CutByRule gave, by its first steps.
+uint64_t BarredOf(const OptionPlan& option, const Box& box) {
+  return BarredBackends(option.backend_rules, [&](size_t p) -> std::optional<size_t> {
+    if (!box[p].present) return std::nullopt;
+    return box[p].all ? 0 : box[p].values.front();
+  });
+}
+
 }  // namespace
 
 Result<> CutIntoParts(SpacePlan& plan) {
@@ -238,6 +257,7 @@ Result<> CutIntoParts(SpacePlan& plan) {
         continue;
       }
       TRY_ASSIGN(SplitResult split, SplitByConditions(option.parameters, option.rules, fmt::format("pass '{}'", option.pass)));
+      for (const BackendRule& rule : option.backend_rules) split.boxes = CutByRule(split.boxes, rule.rule);
       for (Box& box : split.boxes) option.parts.push_back({CountedBox(std::move(box)), {{s, o}}});
       places[option.pass].emplace_back(s, o);
     }
@@ -247,6 +267,11 @@ Result<> CutIntoParts(SpacePlan& plan) {
     plan.ambiguous = true;
     for (const OptionPlace& place : listed) plan.stages[place.first].shared = true;
     TRY(PassRefinement(pass, listed, plan).Run());
+  }
+  for (StagePlan& stage : plan.stages) {
+    for (OptionPlan& option : stage.options) {
+      for (Part& part : option.parts) part.barred = BarredOf(option, part.steps.box);
+    }
   }
   return {};
 }

@@ -7,7 +7,7 @@ namespace {
 
 constexpr size_t kMaxStates = 200'000;
 
-std::string CompletionKey(size_t stage, int format, const Rivals& rivals) {
+std::string CompletionKey(size_t stage, const SpacePlan::Prefix& prefix, const Rivals& rivals) {
   std::string key;
   key.reserve(2 * rivals.size() + 4);
   const auto add = [&](size_t number) {
@@ -15,8 +15,9 @@ std::string CompletionKey(size_t stage, int format, const Rivals& rivals) {
     key += static_cast<char>(number >> 8 & 0xff);
   };
   add(stage);
-  add(static_cast<size_t>(format));
+  add(static_cast<size_t>(prefix.format));
   for (const uint16_t options : rivals) add(options);
+  for (uint64_t barred = prefix.barred; barred != 0; barred >>= 16) add(barred);
   return key;
 }
 
@@ -54,16 +55,16 @@ Rivals SpacePlan::RivalsAfter(const Rivals& rivals, size_t stage, size_t option,
   return after;
 }
 
-Count SpacePlan::BackendsFor(int format) const {
+Count SpacePlan::BackendsFor(const Prefix& prefix) const {
   Count count;
-  for (const BackendPlan& backend : backends) {
-    if (backend.loads[static_cast<size_t>(format)]) count = count + backend.count;
+  for (size_t b = 0; b < backends.size(); ++b) {
+    if (Runs(b, prefix)) count = count + backends[b].count;
   }
   return count;
 }
 
-Result<Count> SpacePlan::CountCompletions(size_t stage, int format, const Rivals& rivals) {
-  const std::string key = CompletionKey(stage, format, rivals);
+Result<Count> SpacePlan::CountCompletions(size_t stage, const Prefix& prefix, const Rivals& rivals) {
+  const std::string key = CompletionKey(stage, prefix, rivals);
   if (const auto found = completions.find(key); found != completions.end()) return found->second;
   if (completions.size() >= kMaxStates) {
     return Fail(ErrorCode::kRejected, "the same passes are listed at so many places that their pipelines cannot be counted",
@@ -72,19 +73,20 @@ Result<Count> SpacePlan::CountCompletions(size_t stage, int format, const Rivals
   Count count;
   const bool rival_is_here = stage == stages.size() ? rivals[stage] > 0 : rivals[stage] == stages[stage].options.size();
   if (!rival_is_here && stage == stages.size()) {
-    count = BackendsFor(format);
+    count = BackendsFor(prefix);
   } else if (!rival_is_here) {
     for (size_t i = 0; i < stages[stage].options.size(); ++i) {
       const OptionPlan& option = stages[stage].options[i];
       if (option.pass.empty()) {
-        TRY_ASSIGN(const Count rest, CountCompletions(stage + 1, format, RivalsAfter(rivals, stage, i, nullptr)));
+        TRY_ASSIGN(const Count rest, CountCompletions(stage + 1, prefix, RivalsAfter(rivals, stage, i, nullptr)));
         count = count + rest;
         continue;
       }
-      const int next = option.next_format[static_cast<size_t>(format)];
+      const int next = option.next_format[static_cast<size_t>(prefix.format)];
       if (next < 0) continue;
       for (const Part& part : option.parts) {
-        TRY_ASSIGN(const Count rest, CountCompletions(stage + 1, next, RivalsAfter(rivals, stage, i, &part)));
+        TRY_ASSIGN(const Count rest, CountCompletions(stage + 1, {next, prefix.barred | part.barred},
+                                                      RivalsAfter(rivals, stage, i, &part)));
         count = count + part.steps.from[0] * rest;
       }
     }
@@ -93,8 +95,8 @@ Result<Count> SpacePlan::CountCompletions(size_t stage, int format, const Rivals
   return count;
 }
 
-Count SpacePlan::Completions(size_t stage, int format, const Rivals& rivals) const {
-  const auto found = completions.find(CompletionKey(stage, format, rivals));
+Count SpacePlan::Completions(size_t stage, const Prefix& prefix, const Rivals& rivals) const {
+  const auto found = completions.find(CompletionKey(stage, prefix, rivals));
   return found == completions.end() ? Count{} : found->second;
 }
 

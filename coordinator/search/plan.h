@@ -10,6 +10,7 @@
 // count is a plain product.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <map>
 #include <memory>
@@ -30,6 +31,7 @@ using OptionPlace = std::pair<size_t, size_t>;
 struct Part {
   CountedBox steps;                       // In the option's own parameters and values.
   std::vector<OptionPlace> places;        // Every option that has these steps, this one too; ordered.
+  uint64_t barred = 0;                    // Backends that none of these steps can end on: bit b is backend number b.
 };
 
 struct OptionPlan {
@@ -40,6 +42,7 @@ struct OptionPlan {
   size_t first_dimension = 0;             // Of its parameters, which follow one another.
   std::vector<ParameterPlan> parameters;
   std::vector<StepRule> rules;
+  std::vector<BackendRule> backend_rules;
   std::vector<Part> parts;                // Disjoint; together all its steps.
 };
 
@@ -82,22 +85,34 @@ struct SpacePlan {
 
   // The rivals after a step of `part` (nullptr: after none) at option `option` of stage `stage`.
   Rivals RivalsAfter(const Rivals& rivals, size_t stage, size_t option, const Part* part) const;
-  // Candidates that go on from before `stage` with the format and no rival that spells them earlier. Counts and remembers.
-  Result<Count> CountCompletions(size_t stage, int format, const Rivals& rivals);
+  // What the stages before one leave: the format, and the backends that their steps are not for.
+  struct Prefix {
+    int format = 0;
+    uint64_t barred = 0;
+  };
+  // Candidates that go on from before `stage` with the prefix and no rival that spells them earlier. Counts and
+  // remembers.
+  Result<Count> CountCompletions(size_t stage, const Prefix& prefix, const Rivals& rivals);
   // Whether the steps taken and the backend break none of their rules. `number_of(d)`: of the value of dimension d, nullopt where it is absent.
   template <class NumberOf>
   bool KeepsRules(NumberOf number_of) const {
-    const auto broken = [&](const auto& owner) {
-      return !owner.rules.empty() && BrokenRule(owner.rules, [&](size_t p) { return number_of(owner.first_dimension + p); }) != nullptr;
+    const size_t backend = *number_of(backend_dimension);
+    const auto keeps = [&](const auto& owner) {
+      return owner.rules.empty() ||
+             BrokenRule(owner.rules, [&](size_t p) { return number_of(owner.first_dimension + p); }) == nullptr;
     };
-    for (const StagePlan& stage : stages) {
-      if (broken(stage.options[*number_of(stage.dimension)])) return false;
-    }
-    return !broken(backends[*number_of(backend_dimension)]);
+    return keeps(backends[backend]) && std::all_of(stages.begin(), stages.end(), [&](const StagePlan& stage) {
+             const OptionPlan& option = stage.options[*number_of(stage.dimension)];
+             const auto number_in = [&](size_t p) { return number_of(option.first_dimension + p); };
+             return keeps(option) && (BarredBackends(option.backend_rules, number_in) >> backend & 1) == 0;
+           });
   }
   // The remembered count.
-  Count Completions(size_t stage, int format, const Rivals& rivals) const;
-  Count BackendsFor(int format) const;
+  Count Completions(size_t stage, const Prefix& prefix, const Rivals& rivals) const;
+  bool Runs(size_t backend, const Prefix& prefix) const {
+    return backends[backend].loads[static_cast<size_t>(prefix.format)] && (prefix.barred >> backend & 1) == 0;
+  }
+  Count BackendsFor(const Prefix& prefix) const;
   Rivals NoRivals() const { return Rivals(stages.size() + 1, 0); }
 };
 

@@ -1,6 +1,8 @@
 // Values of one step, or settings of one backend, that do not go together (proto::Impossible), over the parameters that a recipe gives.
 #pragma once
 
+#include <algorithm>
+#include <cstdint>
 #include <optional>
 #include <string>
 #include <vector>
@@ -18,27 +20,48 @@ struct StepRule {
   };
   std::vector<Term> terms;
   std::string reason;
+  std::vector<std::string> backends;   // On these alone; none: on all.
 };
 
-// Terms on parameters that the recipe leaves alone are decided by their defaults; rules that cannot hold are left out. So are rules on a
-// range without steps, or of more than kMaxListedValues of them: those are the pass's own to refuse.
+// A rule on some of a space's backends: bit b is backend number b.
+struct BackendRule {
+  StepRule rule;
+  uint64_t backends = 0;
+};
+
+// Terms on parameters that the recipe leaves alone are decided by their defaults, terms on a parameter for groups of
+// layers hold where they do for each group; rules that cannot hold are left out, as are those that do not concern a
+// target whose workers have `tags`. So are rules on a range without steps, or of more than kMaxListedValues of them:
+// those are the pass's own to refuse.
 std::vector<StepRule> RulesOf(const google::protobuf::RepeatedPtrField<proto::Impossible>& rules,
                               const google::protobuf::RepeatedPtrField<proto::ParameterInfo>& infos,
-                              const std::vector<ParameterPlan>& parameters);
+                              const std::vector<ParameterPlan>& parameters, const std::vector<std::string>& tags);
 
-// The first rule that the values break; nullptr if none. `number_of(p)`: of parameter p's value, nullopt where it is absent.
+// Whether the values break the rule. `number_of(p)`: of parameter p's value, nullopt where it is absent.
 template <class NumberOf>
-const StepRule* BrokenRule(const std::vector<StepRule>& rules, NumberOf number_of) {
-  const auto holds = [&](const StepRule::Term& term) {
+bool Breaks(const StepRule& rule, NumberOf number_of) {
+  return std::all_of(rule.terms.begin(), rule.terms.end(), [&](const StepRule::Term& term) {
     const std::optional<size_t> number = number_of(term.parameter);
     return number ? term.holds[*number] : term.when_absent;
-  };
-  for (const StepRule& rule : rules) {
-    bool all = true;
-    for (const StepRule::Term& term : rule.terms) all = all && holds(term);
-    if (all) return &rule;
+  });
+}
+
+// The first rule that the values break; nullptr if none.
+template <class NumberOf>
+const StepRule* BrokenRule(const std::vector<StepRule>& rules, NumberOf number_of) {
+  const auto broken =
+      std::find_if(rules.begin(), rules.end(), [&](const StepRule& rule) { return Breaks(rule, number_of); });
+  return broken == rules.end() ? nullptr : &*broken;
+}
+
+// The backends that some rule keeps from what has the values.
+template <class NumberOf>
+uint64_t BarredBackends(const std::vector<BackendRule>& rules, NumberOf number_of) {
+  uint64_t barred = 0;
+  for (const BackendRule& rule : rules) {
+    if (Breaks(rule.rule, number_of)) barred |= rule.backends;
   }
-  return nullptr;
+  return barred;
 }
 
 }  // namespace hone

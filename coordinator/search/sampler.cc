@@ -159,6 +159,10 @@ Result<std::unique_ptr<Sampler>> MakeSampler(std::string_view name) {
   return Fail(ErrorCode::kRejected, fmt::format("unknown sampler '{}'{}", Printable(name, 80), DidYouMean(name, names)), "Samplers are " + Join(names, ", "));
 }
 
+bool TakesHints(const proto::Search& search) {
+  return (search.sampler().empty() || search.sampler() == "auto") && search.order() != "pass_by_pass";
+}
+
 Result<std::unique_ptr<Sampler>> MakeSampler(const proto::Search& search) {
   TRY_ASSIGN(std::unique_ptr<Sampler> sampler, MakeSampler(search.sampler()));
   if (search.order().empty() || search.order() == "joint") return sampler;

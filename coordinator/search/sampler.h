@@ -74,6 +74,10 @@ Result<std::unique_ptr<Sampler>> MakeSampler(std::string_view name);  // "" is a
 // As a recipe asks for, its order too.
 Result<std::unique_ptr<Sampler>> MakeSampler(const proto::Search& search);
 
+// Whether the search that a recipe asks for is auto's over all stages at once, which looks at StudyView::hints and
+// leaves a reserve for races.
+bool TakesHints(const proto::Search& search);
+
 // Whether a dominates b: feasible before infeasible, smaller violation before larger, else Pareto dominance of values (NaN is worst). A trial
 // that has not ended, or was pruned, neither dominates nor is dominated.
 bool Dominates(const Observation& a, const Observation& b);

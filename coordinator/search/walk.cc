@@ -35,10 +35,15 @@ class Walker {
     if (assignment_ != nullptr) (*assignment_)[dimension] = ValueAt(plan_.dimensions[dimension], index);
   }
 
+  SpacePlan::Prefix After(const OptionPlan& option, const Part* part) const {
+    if (part == nullptr) return prefix_;
+    return {option.next_format[static_cast<size_t>(prefix_.format)], prefix_.barred | part->barred};
+  }
+
   Count Behind(size_t stage, size_t index, const Part* part) const {
     const OptionPlan& option = plan_.stages[stage].options[index];
-    const int next = option.pass.empty() ? format_ : option.next_format[static_cast<size_t>(format_)];
-    if (next < 0) return {};
+    const SpacePlan::Prefix next = After(option, part);
+    if (next.format < 0) return {};
     return plan_.Completions(stage + 1, next, plan_.RivalsAfter(rivals_, stage, index, part));
   }
 
@@ -46,7 +51,8 @@ class Walker {
   std::vector<Count> BehindParts(size_t stage, size_t index) const {
     const OptionPlan& option = plan_.stages[stage].options[index];
     if (option.pass.empty()) return {Behind(stage, index, nullptr)};
-    if (!plan_.ambiguous) return std::vector<Count>(option.parts.size(), Behind(stage, index, nullptr));
+    if (!plan_.ambiguous && option.backend_rules.empty())
+      return std::vector<Count>(option.parts.size(), Behind(stage, index, &option.parts.front()));
     std::vector<Count> behind;
     for (const Part& part : option.parts) behind.push_back(Behind(stage, index, &part));
     return behind;
@@ -80,13 +86,14 @@ class Walker {
     const auto part = WalkParameters(option.parameters, option.first_dimension, std::move(live));
     if (!part) return false;
     rivals_ = plan_.RivalsAfter(rivals_, stage, *picked, &option.parts[*part]);
-    format_ = option.next_format[static_cast<size_t>(format_)];
+    prefix_ = After(option, &option.parts[*part]);
     return true;
   }
 
   bool WalkBackend() {
     std::vector<Count> counts;
-    for (const BackendPlan& backend : plan_.backends) counts.push_back(backend.loads[static_cast<size_t>(format_)] ? backend.count : Count{});
+    for (size_t b = 0; b < plan_.backends.size(); ++b)
+      counts.push_back(plan_.Runs(b, prefix_) ? plan_.backends[b].count : Count{});
     const auto picked = chooser_.Pick(plan_.backend_dimension, counts);
     if (!picked) return false;
     Decide(plan_.backend_dimension, *picked);
@@ -131,7 +138,7 @@ class Walker {
   Chooser& chooser_;
   Assignment* assignment_;
   Rivals rivals_;
-  int format_ = 0;
+  SpacePlan::Prefix prefix_;
   size_t decided_ = 0;
 };
 

@@ -207,6 +207,8 @@ class FakeWorker {
     log.push_back(lease);
     if (lease.has_build()) {
       *report.mutable_result()->mutable_build() = Build(lease.build());
+    } else if (lease.has_sensitivity()) {
+      *report.mutable_result()->mutable_sensitivity() = Sensitivity(lease.sensitivity());
     } else {
       *report.mutable_result()->mutable_measure() = Measured(lease.measure());
     }
@@ -237,6 +239,26 @@ class FakeWorker {
     *result.mutable_model() = UploadModel(ask_, BuiltBytes(work));
     result.set_wall_ms(7);
     result.add_notes("made up");
+    return result;
+  }
+
+  // Every group loses and gains as much as its name says by chance.
+  static proto::SensitivityResult Sensitivity(const proto::SensitivityWork& work) {
+    proto::SensitivityResult result;
+    result.set_metric("cosine");
+    result.set_groups("given");
+    for (const proto::Parameter& parameter : work.steps(0).parameters()) {
+      if (parameter.name().find('.') == std::string::npos) continue;
+      auto& group = *result.add_group();
+      group.set_name(parameter.name());
+      const uint64_t chance = std::stoull(DigestOf(parameter.name()).substr(7, 8), nullptr, 16);
+      for (int step = 0; step < work.steps_size(); ++step) {
+        auto& loss = *group.add_losses();
+        loss.set_step(static_cast<uint32_t>(step));
+        loss.set_loss(static_cast<double>(chance % 97) * 1e-4 * (step + 1));
+        loss.set_gain_ms(static_cast<double>(chance % 89) * 1e-2);
+      }
+    }
     return result;
   }
 

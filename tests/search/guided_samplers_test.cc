@@ -18,26 +18,6 @@ namespace {
 
 using ::testing::HasSubstr;
 
-// TestCatalogue with a pass that gives every group of layers a precision of its own, and a value that needs calibration data.
-proto::Catalogue GroupCatalogue() {
-  proto::Catalogue catalogue = TestCatalogue();
-  proto::PassInfo* pass = catalogue.add_passes();
-  pass->set_name("mixed");
-  pass->add_accepts("onnx");
-  proto::ParameterInfo* precision = pass->add_parameters();
-  precision->set_name("precision");
-  precision->set_type(proto::ParameterInfo::TEXT);
-  for (const char* word : {"fp32", "fp16", "int8"}) *precision->add_choices() = TextValue(word);
-  precision->set_per_group(true);
-  proto::ParameterInfo* method = pass->add_parameters();
-  method->set_name("method");
-  method->set_type(proto::ParameterInfo::TEXT);
-  for (const char* word : {"plain", "measured"}) *method->add_choices() = TextValue(word);
-  *method->mutable_default_value() = TextValue("plain");
-  *method->add_needs_calibration() = TextValue("measured");
-  return catalogue;
-}
-
 Result<Space> GroupSpace(const std::string& yaml, const SpaceInputs& inputs = AllInputs()) {
   TRY_ASSIGN(const proto::Recipe recipe, ParseRecipe(yaml, "r.yaml"));
   return Space::Build(recipe, GroupCatalogue(), inputs);
@@ -280,6 +260,34 @@ TEST(GroupSpaceTest, AParameterForGroupsIsOneDimensionAGroup) {
   // All groups alike come first.
   ASSERT_EQ(space->Presets().size(), 2u);
   EXPECT_EQ(CandidateText(space->ToCandidate(space->Presets()[1])), "mixed(precision.0=int8, precision.1=int8, precision.2=int8) on onnxruntime");
+}
+
+TEST(GroupSpaceTest, ARuleOnGroupsHoldsWhereAllGroupsHaveTheValue) {
+  proto::Catalogue catalogue = GroupCatalogue();
+  proto::PassInfo& mixed = *catalogue.mutable_passes()->rbegin();
+  proto::Impossible::Term& term = *mixed.add_impossible()->add_terms();
+  term.set_parameter("precision");
+  *term.add_values() = TextValue("fp32");
+  *term.add_values() = TextValue("fp16");
+  const auto recipe = ParseRecipe(
+      "passes: [{mixed: {precision: {groups: 4, choices: [fp32, fp16, int8]}}}]\nbackends: {onnxruntime: }", "r.yaml");
+  ASSERT_TRUE(recipe);
+  const auto space = Space::Build(*recipe, catalogue, AllInputs());
+  ASSERT_TRUE(space) << space.error().message;
+  EXPECT_EQ(space->Size(), 81u - 16u);
+  ASSERT_FALSE(space->Presets().empty());
+  for (const Assignment& preset : space->Presets()) EXPECT_TRUE(space->Valid(preset));
+  // As a worker sees it.
+  const auto parameters = [&](std::initializer_list<const char*> words) {
+    google::protobuf::RepeatedPtrField<proto::Parameter> given;
+    for (const char* word : words) {
+      given.Add()->set_name("precision." + std::to_string(given.size() - 1));
+      *given.rbegin()->mutable_value() = TextValue(word);
+    }
+    return CheckTogether(mixed.impossible(), mixed.parameters(), given, "mixed").has_value();
+  };
+  EXPECT_TRUE(parameters({"fp32", "int8"}));
+  EXPECT_FALSE(parameters({"fp32", "fp16"}));
 }
 
 TEST(GroupSpaceTest, GroupsOfAWholeModelParameterAreRefused) {

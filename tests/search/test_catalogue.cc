@@ -87,4 +87,23 @@ Result<Space> BuildFrom(const std::string& yaml, const SpaceInputs& inputs) {
 
 Result<Space> BuildFrom(const std::string& yaml) { return BuildFrom(yaml, AllInputs()); }
 
+proto::Catalogue GroupCatalogue() {
+  proto::Catalogue catalogue = TestCatalogue();
+  proto::PassInfo* pass = catalogue.add_passes();
+  pass->set_name("mixed");
+  pass->add_accepts("onnx");
+  proto::ParameterInfo* precision = pass->add_parameters();
+  precision->set_name("precision");
+  precision->set_type(proto::ParameterInfo::TEXT);
+  for (const char* word : {"fp32", "fp16", "int8"}) *precision->add_choices() = TextValue(word);
+  precision->set_per_group(true);
+  proto::ParameterInfo* method = pass->add_parameters();
+  method->set_name("method");
+  method->set_type(proto::ParameterInfo::TEXT);
+  for (const char* word : {"plain", "measured"}) *method->add_choices() = TextValue(word);
+  *method->mutable_default_value() = TextValue("plain");
+  *method->add_needs_calibration() = TextValue("measured");
+  return catalogue;
+}
+
 }  // namespace hone

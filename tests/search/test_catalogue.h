@@ -21,4 +21,7 @@ Result<Space> BuildFrom(const std::string& yaml, const SpaceInputs& inputs);
 // An onnx model, calibration and evaluation data, target cpu.
 SpaceInputs AllInputs();
 
+// TestCatalogue with a pass that gives every group of layers a precision of its own, and a value that needs calibration data.
+proto::Catalogue GroupCatalogue();
+
 }  // namespace hone
