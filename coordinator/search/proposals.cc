@@ -12,7 +12,7 @@ namespace {
 
 // Independent draws before an infinite space counts as exhausted: what is left then is a share below 2^-256 of what can be drawn, or candidates
 // without a continuous value that all have been tried.
-constexpr uint64_t kMaxDraws = 1024;
+constexpr uint64_t kMaxTries = 1024;
 // Salts that keep the uses of one seed apart.
 constexpr uint64_t kShuffleSalt = 0x73687566666c65;
 constexpr uint64_t kDrawSalt = 0x64726177;
@@ -36,7 +36,7 @@ std::optional<Point> Shuffled(const StudyMemory& memory, uint64_t size, uint64_t
 }
 
 std::optional<Point> Drawn(const StudyMemory& memory, uint64_t seed, uint64_t trial) {
-  for (uint64_t draw = 0; draw < kMaxDraws; ++draw) {
+  for (uint64_t draw = 0; draw < kMaxTries; ++draw) {
     Rng rng(MixOf(seed ^ kDrawSalt, trial, draw));
     const auto assignment = memory.space().space().Draw(rng);
     if (!assignment) return std::nullopt;
@@ -86,10 +86,19 @@ std::vector<const TrialRow*> Parents(const StudyMemory& memory) {
     if (nearest == nullptr || row.violation < nearest->violation) nearest = &row;
   }
   if (feasible.empty()) return nearest == nullptr ? std::vector<const TrialRow*>{} : std::vector<const TrialRow*>{nearest};
+  std::vector<const TrialRow*> front;
+  if (feasible.front()->values.size() == 1) {
+    // Those with the least value.
+    for (const TrialRow* row : feasible) {
+      if (!front.empty() && row->values[0] > front.front()->values[0]) continue;
+      if (!front.empty() && row->values[0] < front.front()->values[0]) front.clear();
+      front.push_back(row);
+    }
+    return front;
+  }
   std::vector<Values> values;
   for (const TrialRow* row : feasible) values.push_back(row->values);
   const std::vector<size_t> ranks = NonDominationRanks(values, 1);
-  std::vector<const TrialRow*> front;
   for (size_t i = 0; i < feasible.size(); ++i) {
     if (ranks[i] == 0) front.push_back(feasible[i]);
   }

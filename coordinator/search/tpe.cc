@@ -1,20 +1,24 @@
-// Bergstra, Bardenet, Bengio, Kegl, "Algorithms for Hyper-Parameter Optimization" (2011), after Optuna 5.0 (tpe_optuna.h), with what a durable
-// search on a fleet needs:
+// Bergstra, Bardenet, Bengio, Kegl, "Algorithms for Hyper-Parameter Optimization" (2011), after Optuna 5.0
+// (tpe_optuna.h), with what a durable search on a fleet needs:
 //
-// - The best tenth of the trials (at most 25 for one objective) is "below", all others are "above": infeasible and failed ones, which therefore
-//   repel, and running ones, so that workers spread (a constant liar).
-// - All dimensions are drawn together, conditional ones too: a component is one trial; a dimension that the trial lacks has the prior there,
-//   and a dimension that a candidate lacks counts for nothing.
-// - Numbers are seen in at most 64 cells. A kernel is a discrete Gaussian around its trial's cell, as wide as the gap to the next occupied cell,
-//   within 1/min(100, K+2) of the range and all of it. So a density is a product of table entries.
+// - The best tenth of the trials (at most 25 for one objective) is "below", all others are "above": infeasible and
+//   failed ones, which therefore repel, and running ones, so that workers spread (a constant liar).
+// - All dimensions are drawn together, conditional ones too: a component is one trial; a dimension that the trial lacks
+//   has the prior there, and a dimension that a candidate lacks counts for nothing.
+// - Numbers are seen in at most 64 cells. A kernel is a discrete Gaussian around its trial's cell, as wide as the gap
+//   to the next occupied cell, within 1/min(100, K+2) of the range and all of it. So a density is a product of table
+//   entries.
 // - Of 24 candidates drawn from below that nobody has yet, the one with the largest ratio of densities is taken.
 //
-// The densities of all candidates are computed together, component by component: 24 products side by side.
+// The densities of all candidates are computed together, component by component: 24 products side by side, three
+// dimensions at a time; a component that cannot matter for any of them is left as soon as that is seen.
 #include "coordinator/search/tpe.h"
 
 #include <algorithm>
 #include <array>
+#include <bit>
 #include <cmath>
+#include <limits>
 
 #include "coordinator/search/multi_objective.h"
 
@@ -26,10 +30,17 @@ constexpr size_t kFlatWeights = 25;
 constexpr size_t kMaxDraws = 400;
 constexpr double kNarrowest = 0.5;   // Of a kernel, in cells.
 constexpr double kNegligible = 1e-15;
-// Dimensions between two looks whether a component still matters.
-constexpr size_t kLookEvery = 3;
+constexpr size_t kMostBells = 128;
 // Keeps the product over fifty dimensions a normal number.
 constexpr double kLeastFactor = 1e-6;
+
+// Whether any product reaches its bound: by the signs of the differences, several of which are computed at once.
+template <size_t kCount>
+bool ReachesAny(const std::array<double, kCount>& products, const std::array<double, kCount>& bounds) {
+  uint64_t below = ~uint64_t{0};
+  for (size_t c = 0; c < kCount; ++c) below &= std::bit_cast<uint64_t>(products[c] - bounds[c]);
+  return below >> 63 == 0;
+}
 
 }  // namespace
 
@@ -84,6 +95,7 @@ std::optional<Point> Tpe::Propose(const StudyMemory& memory, Rng& rng) {
   if (below_.rows.empty()) return std::nullopt;
   first_cell_.assign(1, 0);
   for (size_t d = 0; d < space.size(); ++d) first_cell_.push_back(first_cell_.back() + space[d].cells + 1);
+  Order(space);
   FindWidths(space, below_);
   points_.clear();
   cells_.clear();
@@ -148,16 +160,26 @@ void Tpe::Weigh(Side& side, bool equal) const {
   for (double& weight : side.weights) weight /= sum;
 }
 
+// Those with many values tell soonest that a component has no part in any candidate.
+void Tpe::Order(const CodedSpace& space) {
+  order_.clear();
+  for (size_t d = 0; d < space.size(); ++d) {
+    if (!space[d].IsFixed()) order_.push_back(d);
+  }
+  std::stable_sort(order_.begin(), order_.end(), [&](size_t a, size_t b) { return space[a].cells > space[b].cells; });
+}
+
 // The larger of the gaps to the next occupied cells; at the ends the inner one.
 void Tpe::FindWidths(const CodedSpace& space, Side& side) const {
   side.width.assign(first_cell_.back(), 0);
-  for (size_t d = 0; d < space.size(); ++d) {
-    if (space[d].categorical || space[d].IsFixed()) continue;
+  // The cell behind the last is that of trials without the dimension; nobody asks for its width.
+  for (const TrialRow* row : side.rows) {
+    for (const size_t d : order_) side.width[first_cell_[d] + row->cells[d]] = 1;
+  }
+  for (const size_t d : order_) {
+    if (space[d].categorical) continue;
     const uint32_t cells = space[d].cells;
     double* width = side.width.data() + first_cell_[d];
-    for (const TrialRow* row : side.rows) {
-      if (row->cells[d] < cells) width[row->cells[d]] = 1;
-    }
     const double least = std::max(kNarrowest, static_cast<double>(cells) / std::min(100.0, static_cast<double>(side.rows.size()) + 2));
     std::optional<uint32_t> last;
     double left = 0;
@@ -173,20 +195,27 @@ void Tpe::FindWidths(const CodedSpace& space, Side& side) const {
 }
 
 // exp(-j^2 / 2w^2) by products: its ratio from step to step is a power of the first.
-void Tpe::Shape(double width, uint32_t cells) {
-  if (bell_.width == width && bell_.at.size() == cells) return;
+const Tpe::Bell& Tpe::Shape(double width, uint32_t cells) {
+  const auto is_it = [&](const Bell& bell) { return bell.width == width && bell.at.size() == cells; };
+  if (latest_bell_ < bells_.size() && is_it(bells_[latest_bell_])) return bells_[latest_bell_];
+  latest_bell_ = static_cast<size_t>(std::find_if(bells_.begin(), bells_.end(), is_it) - bells_.begin());
+  if (latest_bell_ < bells_.size()) return bells_[latest_bell_];
+  if (bells_.size() == kMostBells) bells_.clear();
+  latest_bell_ = bells_.size();
+  Bell& bell = bells_.emplace_back();
   const double q = std::exp(-0.5 / (width * width)), q2 = q * q;
-  bell_.width = width;
-  bell_.at.assign(cells, 0);
-  bell_.sum.assign(cells, 0);
+  bell.width = width;
+  bell.at.assign(cells, 0);
+  bell.sum.assign(cells, 0);
   double value = 1, ratio = q, sum = 0;
   for (uint32_t j = 0; j < cells; ++j) {
     sum += value;
-    bell_.at[j] = value;
-    bell_.sum[j] = sum;
+    bell.at[j] = value;
+    bell.sum[j] = sum;
     value = value > kNegligible ? value * ratio : 0;
     ratio *= q2;
   }
+  return bell;
 }
 
 double Tpe::DrawValue(const Coordinate& coordinate, size_t dimension, const TrialRow& row, Rng& rng) {
@@ -198,10 +227,10 @@ double Tpe::DrawValue(const Coordinate& coordinate, size_t dimension, const Tria
     return coordinate.Any(rng);
   }
   const uint32_t middle = row.cells[dimension];
-  Shape(below_.width[first_cell_[dimension] + middle], cells);
-  double left = bell_.Whole(middle, cells) * rng.Uniform();
+  const Bell& bell = Shape(below_.width[first_cell_[dimension] + middle], cells);
+  double left = bell.Whole(middle, cells) * rng.Uniform();
   uint32_t cell = 0;
-  const auto at = [&](uint32_t one) { return bell_.at[one > middle ? one - middle : middle - one]; };
+  const auto at = [&](uint32_t one) { return bell.at[one > middle ? one - middle : middle - one]; };
   while (cell + 1 < cells && left >= at(cell)) left -= at(cell++);
   return coordinate.ValueIn(cell, rng);
 }
@@ -228,62 +257,67 @@ std::optional<Point> Tpe::Draw(const StudyMemory& memory, Rng& rng) {
   return point;
 }
 
-// factors_[(first_cell + component's cell) * kCandidates + candidate]: the kernel of a component in that cell at the candidate.
+// factors_[(first_cell + component's cell) * kCandidates + candidate]: the kernel of a component in that cell at the
+// candidate; 1 where the candidate lacks the dimension, and beyond the last candidate. Only of cells that a component
+// stands in.
 void Tpe::FillFactors(const CodedSpace& space, const Side& side, size_t dimension) {
   const Coordinate& coordinate = space[dimension];
   const uint32_t cells = coordinate.cells;
-  double* factors = factors_.data() + first_cell_[dimension] * kCandidates;
-  std::fill(factors, factors + (cells + 1) * kCandidates, 1.0);
-  if (coordinate.IsFixed()) return;
-  const double uniform = 1.0 / cells, prior = 1 / (static_cast<double>(side.rows.size()) + 1);
-  const double miss = prior / (1 + cells * prior), hit = (1 + prior) / (1 + cells * prior);
+  std::array<uint32_t, kCandidates> at;
+  at.fill(cells);
+  for (size_t c = 0; c < points_.size(); ++c) at[c] = cells_[c][dimension];
+  const double prior = 1 / (static_cast<double>(side.rows.size()) + 1);
+  const double uniform = 1.0 / cells, miss = prior / (1 + cells * prior), hit = (1 + prior) / (1 + cells * prior);
   for (uint32_t cell = 0; cell <= cells; ++cell) {
-    double* of_cell = factors + cell * kCandidates;
-    const bool kernel = cell < cells && !coordinate.categorical;
-    if (kernel && side.width[first_cell_[dimension] + cell] == 0) continue;
-    if (kernel) Shape(side.width[first_cell_[dimension] + cell], cells);
-    const double scale = kernel ? 1 / bell_.Whole(cell, cells) : 1;
-    for (size_t c = 0; c < points_.size(); ++c) {
-      const uint32_t at = cells_[c][dimension];
-      if (at == cells) continue;
-      if (kernel) {
-        of_cell[c] = std::max(bell_.at[at > cell ? at - cell : cell - at] * scale, kLeastFactor);
-      } else {
-        of_cell[c] = cell == cells ? uniform : at == cell ? hit : miss;
-      }
+    double* of_cell = factors_.data() + (first_cell_[dimension] + cell) * kCandidates;
+    const double width = side.width[first_cell_[dimension] + cell];
+    if (cell < cells && width == 0) continue;
+    if (cell == cells || coordinate.categorical) {
+      for (size_t c = 0; c < kCandidates; ++c)
+        of_cell[c] = at[c] == cells ? 1 : cell == cells ? uniform : at[c] == cell ? hit : miss;
+      continue;
+    }
+    const Bell& bell = Shape(width, cells);
+    const double scale = 1 / bell.Whole(cell, cells);
+    for (size_t c = 0; c < kCandidates; ++c) {
+      of_cell[c] =
+          at[c] == cells ? 1 : std::max(bell.at[at[c] > cell ? at[c] - cell : cell - at[c]] * scale, kLeastFactor);
     }
   }
 }
 
 std::vector<double> Tpe::LogDensities(const CodedSpace& space, const Side& side) {
   factors_.resize(first_cell_.back() * kCandidates);
-  for (size_t d = 0; d < space.size(); ++d) FillFactors(space, side, d);
-  // Those with many values first: they tell soonest that a component has no part in any candidate.
-  std::vector<size_t> dimensions;
-  for (size_t d = 0; d < space.size(); ++d) {
-    if (!space[d].IsFixed()) dimensions.push_back(d);
-  }
-  std::stable_sort(dimensions.begin(), dimensions.end(), [&](size_t a, size_t b) { return space[a].cells > space[b].cells; });
-  std::array<double, kCandidates> sums{}, products;
+  for (const size_t d : order_) FillFactors(space, side, d);
+  using Lane = std::array<double, kCandidates>;
+  // What a product must reach to matter; out of reach beyond the last candidate.
+  Lane sums{}, products, least;
+  least.fill(std::numeric_limits<double>::infinity());
+  const double* factors[3];
   // The prior comes first: no density is smaller than its part.
   for (size_t i = 0; i <= side.rows.size(); ++i) {
     const TrialRow* row = i == 0 ? nullptr : side.rows[i - 1];
     products.fill(row == nullptr ? side.weights.back() : side.weights[i - 1]);
+    // The prior has no cell of its own, as a trial that lacks the dimension.
+    const auto factors_of = [&](size_t at) {
+      const size_t d = order_[at];
+      return factors_.data() + (first_cell_[d] + (row == nullptr ? space[d].cells : row->cells[d])) * kCandidates;
+    };
     bool matters = true;
-    for (size_t at = 0; at < dimensions.size() && matters; ++at) {
-      const size_t d = dimensions[at];
-      // The prior has no cell of its own, as a trial that lacks the dimension.
-      const size_t cell = row == nullptr ? space[d].cells : row->cells[d];
-      const double* factors = factors_.data() + (first_cell_[d] + cell) * kCandidates;
-      for (size_t c = 0; c < kCandidates; ++c) products[c] *= factors[c];
-      if (at % kLookEvery != kLookEvery - 1 || row == nullptr) continue;
+    size_t at = 0;
+    for (; at + 3 <= order_.size() && matters; at += 3) {
+      for (size_t f = 0; f < 3; ++f) factors[f] = factors_of(at + f);
       // No factor is above 1.
-      int small = 0;
-      for (size_t c = 0; c < kCandidates; ++c) small += products[c] < kNegligible * sums[c] ? 1 : 0;
-      matters = small < static_cast<int>(points_.size());
+      for (size_t c = 0; c < kCandidates; ++c) products[c] = products[c] * factors[0][c] * factors[1][c] * factors[2][c];
+      matters = row == nullptr || ReachesAny(products, least);
     }
     if (!matters) continue;
+    for (; at < order_.size(); ++at) {
+      factors[0] = factors_of(at);
+      for (size_t c = 0; c < kCandidates; ++c) products[c] *= factors[0][c];
+    }
     for (size_t c = 0; c < kCandidates; ++c) sums[c] += products[c];
+    for (size_t c = 0; c < points_.size(); ++c) least[c] = kNegligible * sums[c];
   }
   std::vector<double> logs;
   for (size_t c = 0; c < points_.size(); ++c) logs.push_back(std::log(std::max(sums[c], 1e-300)));

@@ -30,26 +30,28 @@ class Tpe {
 
   void Split(const StudyMemory& memory);
   void Weigh(Side& side, bool equal) const;
+  void Order(const CodedSpace& space);
   void FindWidths(const CodedSpace& space, Side& side) const;
   std::optional<Point> Draw(const StudyMemory& memory, Rng& rng);
   double DrawValue(const Coordinate& coordinate, size_t dimension, const TrialRow& row, Rng& rng);
   std::vector<double> LogDensities(const CodedSpace& space, const Side& side);
   void FillFactors(const CodedSpace& space, const Side& side, size_t dimension);
-  // Makes bell_ that of a width, over so many cells.
-  void Shape(double width, uint32_t cells);
-
   Side below_, above_;
   std::vector<size_t> first_cell_;                 // Of each dimension in Side::width and factors_.
+  std::vector<size_t> order_;                      // Dimensions that are not fixed, those with most cells first.
   std::vector<Point> points_;                      // Candidates.
   std::vector<std::vector<uint32_t>> cells_;       // Of the candidates; Coordinate::cells where absent.
   std::vector<double> factors_;                    // By dimension, component's cell and candidate.
-  // A kernel by distance from its middle, and its sums from the middle on; neighbours often have the same.
+  // A kernel by distance from its middle, and its sums from the middle on.
   struct Bell {
     double width = 0;
     std::vector<double> at, sum;
     double Whole(uint32_t cell, uint32_t cells) const { return sum[cell] + sum[cells - 1 - cell] - at[0]; }
   };
-  Bell bell_;
+  // Of a width, over so many cells. Valid until the next call.
+  const Bell& Shape(double width, uint32_t cells);
+  std::vector<Bell> bells_;                        // Widths are gaps between cells: there are few, and they come again.
+  size_t latest_bell_ = 0;
 };
 
 // Trials that ended, best first: feasible ones by layers (of one objective by value), then infeasible ones by violation, then failed ones. Equal
