@@ -1,21 +1,25 @@
 #!/usr/bin/env python3
 """Measures every candidate of a recipe on a small model and keeps the table.
 
-    make_table.py HONE_BIN_FOLDER NAME [--models FOLDER] [--out bench/search/tables]
+    make_table.py HONE_BIN_FOLDER NAME [--models FOLDER] [--out bench/search/tables] [--minutes M]
 
-NAME is text_angle, digits or attention; its recipe lies in the tables' folder. Needs onnx and numpy (ops/setup's peers). Everything is timed, whatever its
-accuracy, so that any bound can be asked of the table. Writes NAME.csv (candidate, accuracy_drop, size_bytes, latency samples in ms) and NAME.catalogue.
+NAME is text_angle, digits or attention; its recipe lies in the tables' folder. Needs onnx and numpy (ops/setup's
+peers). Everything is timed, whatever its accuracy, so that any bound can be asked of the table. Writes NAME.csv
+(candidate, accuracy_drop, size_bytes, latency samples in ms) and NAME.catalogue.
+
+What was measured is kept beside the other caches: a run that was stopped, by Ctrl-C or after M minutes, is gone on
+with by the next one, and the table is written once every candidate has been measured. A trial takes about two
+seconds, so a table of 300 takes ten minutes on a quiet machine.
 """
 import argparse
 import csv
 import json
 import pathlib
-import sqlite3
-import subprocess
 import sys
-import tempfile
 
 import numpy as np
+
+import hone_runs
 
 MOST_SAMPLES = 32
 
@@ -58,13 +62,13 @@ def attention(folder, rng):
     return folder / "attention.onnx", folder / "attention.npz"
 
 
-def rows_of(database):
+def rows_of(database, job):
     query = """SELECT t.candidate, t.trial, t.result,
       (SELECT value FROM metrics WHERE attempt = t.result AND subject = 'candidate' AND name = 'accuracy_drop'),
       (SELECT value FROM metrics WHERE attempt = t.result AND subject = 'candidate' AND name = 'size_bytes'),
       (SELECT doubles FROM samples WHERE attempt = t.result AND series = 'candidate.latency_ms')
-      FROM trials t WHERE t.trial > 0 AND t.state = 'complete' ORDER BY t.trial"""
-    for candidate, _, _, drop, size, doubles in database.execute(query):
+      FROM trials t WHERE t.job = ? AND t.trial > 0 AND t.state = 'complete' ORDER BY t.trial"""
+    for candidate, _, _, drop, size, doubles in database.execute(query, (job,)):
         if drop is None or doubles is None:
             continue
         samples = np.frombuffer(doubles, dtype="<f8")
@@ -74,37 +78,51 @@ def rows_of(database):
         yield candidate, f"{drop:.6g}", int(size), " ".join(f"{sample:.4g}" for sample in samples)
 
 
+def write_table(rows, catalogue, folder, name):
+    with open(folder / f"{name}.csv.new", "w", newline="") as file:
+        table = csv.writer(file)
+        table.writerow(["candidate", "accuracy_drop", "size_bytes", "latency_ms"])
+        table.writerows(rows)
+    offered = {key: value for key, value in json.loads(catalogue).items() if key in ("passes", "backends")}
+    (folder / f"{name}.catalogue").write_text(json.dumps(offered, separators=(",", ":")) + "\n")
+    (folder / f"{name}.csv.new").rename(folder / f"{name}.csv")
+
+
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("bin", type=pathlib.Path)
     parser.add_argument("name", choices=["text_angle", "digits", "attention"])
-    parser.add_argument("--models", type=pathlib.Path, default=pathlib.Path.home() / ".cache/hone/deps/bench-models")
+    parser.add_argument("--models", type=pathlib.Path, default=hone_runs.MODELS)
     parser.add_argument("--out", type=pathlib.Path, default=pathlib.Path(__file__).parent / "tables")
+    parser.add_argument("--work", type=pathlib.Path, default=hone_runs.WORK)
+    parser.add_argument("--minutes", type=float, help="stop after so long; the next run goes on")
     options = parser.parse_args()
-    with tempfile.TemporaryDirectory() as scratch:
-        folder = pathlib.Path(scratch)
-        if options.name == "attention":
-            model, data = attention(folder, np.random.default_rng(1))
-        else:
-            model, data = options.models / f"{options.name}.onnx", options.models / f"{options.name}.npz"
-        recipe = folder / "recipe.yaml"
-        ranges = f"data: {{calibration: {{path: {data}, samples: 16}}, evaluation: {{path: {data}, from: 16, samples: 32}}}}\n"
-        recipe.write_text((options.out / f"{options.name}.yaml").read_text() + ranges)
-        done = subprocess.run([options.bin / "hone", "optimize", model, "--recipe", recipe, "-o", folder / "run", "-q"], stdout=subprocess.DEVNULL)
-        if done.returncode not in (0, 1):
-            sys.exit(done.returncode)
-        database = sqlite3.connect(folder / "run/.hone/hone.db")
-        with open(options.out / f"{options.name}.csv", "w", newline="") as file:
-            table = csv.writer(file)
-            table.writerow(["candidate", "accuracy_drop", "size_bytes", "latency_ms"])
-            count = 0
-            for row in rows_of(database):
-                table.writerow(row)
-                count += 1
-        (catalogue,) = database.execute("SELECT catalogue FROM studies").fetchone()
-        offered = {key: value for key, value in json.loads(catalogue).items() if key in ("passes", "backends")}
-        (options.out / f"{options.name}.catalogue").write_text(json.dumps(offered, separators=(",", ":")) + "\n")
-        print(f"{options.name}: {count} candidates")
+    folder = options.work / f"table-{options.name}"
+    folder.mkdir(parents=True, exist_ok=True)
+    if options.name == "attention":
+        model, data = folder / "attention.onnx", folder / "attention.npz"
+        if not data.exists():
+            attention(folder, np.random.default_rng(1))
+    else:
+        model, data = options.models / f"{options.name}.onnx", options.models / f"{options.name}.npz"
+    recipe = folder / "recipe.yaml"
+    ranges = (f"data: {{calibration: {{path: {data}, samples: 16}}, "
+              f"evaluation: {{path: {data}, from: 16, samples: 32}}}}\n")
+    recipe.write_text((options.out / f"{options.name}.yaml").read_text() + ranges)
+    out = folder / "run"
+    document, seconds = hone_runs.optimize(options.bin / "hone", model, recipe, out, ["-q"], options.minutes)
+    done, candidates = hone_runs.count(out)
+    if document is None:
+        print(f"{options.name}: {done} of {candidates} candidates after {seconds:.0f} s of this run; "
+              "run it again to go on")
+        sys.exit(10)
+    found = hone_runs.database(out)
+    (job,) = found.execute("SELECT max(job) FROM jobs").fetchone()
+    rows = list(rows_of(found, job))
+    (catalogue,) = found.execute("SELECT catalogue FROM studies WHERE job = ?", (job,)).fetchone()
+    write_table(rows, catalogue, options.out, options.name)
+    print(f"{options.name}: {len(rows)} of {candidates} candidates in {seconds:.0f} s of this run; "
+          "the others failed or had no figures")
 
 
 if __name__ == "__main__":
