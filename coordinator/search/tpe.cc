@@ -96,6 +96,7 @@ std::optional<Point> Tpe::Propose(const StudyMemory& memory, Rng& rng) {
   first_cell_.assign(1, 0);
   for (size_t d = 0; d < space.size(); ++d) first_cell_.push_back(first_cell_.back() + space[d].cells + 1);
   Order(space);
+  Gather(memory);
   FindWidths(space, below_);
   points_.clear();
   cells_.clear();
@@ -117,8 +118,10 @@ std::optional<Point> Tpe::Propose(const StudyMemory& memory, Rng& rng) {
 }
 
 void Tpe::Split(const StudyMemory& memory) {
-  below_.rows.clear();
-  above_.rows.clear();
+  for (Side* side : {&below_, &above_}) {
+    side->rows.clear();
+    side->places.clear();
+  }
   size_t ended = 0, objectives = 1;
   for (const TrialRow& row : memory.rows()) {
     if (row.point.empty()) continue;
@@ -138,7 +141,9 @@ void Tpe::Split(const StudyMemory& memory) {
     if (row.point.empty()) continue;
     const bool is_best = next < best.size() && best[next] == &row;
     next += is_best ? 1 : 0;
-    (is_best ? below_ : above_).rows.push_back(&row);
+    Side& side = is_best ? below_ : above_;
+    side.rows.push_back(&row);
+    side.places.push_back(static_cast<size_t>(&row - memory.rows().data()));
   }
   Weigh(below_, true);
   Weigh(above_, objectives > 1);
@@ -169,12 +174,25 @@ void Tpe::Order(const CodedSpace& space) {
   std::stable_sort(order_.begin(), order_.end(), [&](size_t a, size_t b) { return space[a].cells > space[b].cells; });
 }
 
+void Tpe::Gather(const StudyMemory& memory) {
+  if (gathered_generation_ != memory.generation()) gathered_.clear();
+  gathered_generation_ = memory.generation();
+  const auto& rows = memory.rows();
+  if (order_.empty()) return;
+  for (size_t i = gathered_.size() / order_.size(); i < rows.size(); ++i) {
+    // A trial that is no candidate belongs to no side.
+    for (const size_t d : order_) {
+      gathered_.push_back(static_cast<uint32_t>(first_cell_[d] + (rows[i].cells.empty() ? 0 : rows[i].cells[d])));
+    }
+  }
+}
+
 // The larger of the gaps to the next occupied cells; at the ends the inner one.
 void Tpe::FindWidths(const CodedSpace& space, Side& side) const {
   side.width.assign(first_cell_.back(), 0);
   // The cell behind the last is that of trials without the dimension; nobody asks for its width.
-  for (const TrialRow* row : side.rows) {
-    for (const size_t d : order_) side.width[first_cell_[d] + row->cells[d]] = 1;
+  for (const size_t place : side.places) {
+    for (size_t k = 0; k < order_.size(); ++k) side.width[gathered_[place * order_.size() + k]] = 1;
   }
   for (const size_t d : order_) {
     if (space[d].categorical) continue;
@@ -294,22 +312,22 @@ std::vector<double> Tpe::LogDensities(const CodedSpace& space, const Side& side)
   Lane sums{}, products, least;
   least.fill(std::numeric_limits<double>::infinity());
   const double* factors[3];
+  // The prior has no cell of its own, as a trial that lacks the dimension.
+  std::vector<uint32_t> absent;
+  for (const size_t d : order_) absent.push_back(static_cast<uint32_t>(first_cell_[d] + space[d].cells));
   // The prior comes first: no density is smaller than its part.
   for (size_t i = 0; i <= side.rows.size(); ++i) {
-    const TrialRow* row = i == 0 ? nullptr : side.rows[i - 1];
-    products.fill(row == nullptr ? side.weights.back() : side.weights[i - 1]);
-    // The prior has no cell of its own, as a trial that lacks the dimension.
-    const auto factors_of = [&](size_t at) {
-      const size_t d = order_[at];
-      return factors_.data() + (first_cell_[d] + (row == nullptr ? space[d].cells : row->cells[d])) * kCandidates;
-    };
+    const bool is_prior = i == 0;
+    products.fill(is_prior ? side.weights.back() : side.weights[i - 1]);
+    const uint32_t* cells = is_prior ? absent.data() : gathered_.data() + side.places[i - 1] * order_.size();
+    const auto factors_of = [&](size_t at) { return factors_.data() + size_t{cells[at]} * kCandidates; };
     bool matters = true;
     size_t at = 0;
     for (; at + 3 <= order_.size() && matters; at += 3) {
       for (size_t f = 0; f < 3; ++f) factors[f] = factors_of(at + f);
       // No factor is above 1.
       for (size_t c = 0; c < kCandidates; ++c) products[c] = products[c] * factors[0][c] * factors[1][c] * factors[2][c];
-      matters = row == nullptr || ReachesAny(products, least);
+      matters = is_prior || ReachesAny(products, least);
     }
     if (!matters) continue;
     for (; at < order_.size(); ++at) {

@@ -9,7 +9,7 @@
 
 namespace hone {
 
-// Room that proposals are computed in; holds nothing that the next proposal depends on.
+// Room that proposals are computed in; holds nothing that the next proposal depends on. For one memory.
 class Tpe {
  public:
   // Trials that must have ended before the estimators say anything.
@@ -24,6 +24,7 @@ class Tpe {
   // One side's trials with their weights; the last component is the prior.
   struct Side {
     std::vector<const TrialRow*> rows;
+    std::vector<size_t> places;    // Of the rows in the memory.
     std::vector<double> weights;   // rows.size() + 1 of them, with sum 1.
     std::vector<double> width;     // By dimension and cell: of the kernel that stands there, in cells; 0 where none does.
   };
@@ -31,6 +32,7 @@ class Tpe {
   void Split(const StudyMemory& memory);
   void Weigh(Side& side, bool equal) const;
   void Order(const CodedSpace& space);
+  void Gather(const StudyMemory& memory);
   void FindWidths(const CodedSpace& space, Side& side) const;
   std::optional<Point> Draw(const StudyMemory& memory, Rng& rng);
   double DrawValue(const Coordinate& coordinate, size_t dimension, const TrialRow& row, Rng& rng);
@@ -39,6 +41,9 @@ class Tpe {
   Side below_, above_;
   std::vector<size_t> first_cell_;                 // Of each dimension in Side::width and factors_.
   std::vector<size_t> order_;                      // Dimensions that are not fixed, those with most cells first.
+  // Cells of the memory's rows in that order, each as its place in Side::width, side by side: rows are scattered.
+  std::vector<uint32_t> gathered_;
+  uint64_t gathered_generation_ = 0;
   std::vector<Point> points_;                      // Candidates.
   std::vector<std::vector<uint32_t>> cells_;       // Of the candidates; Coordinate::cells where absent.
   std::vector<double> factors_;                    // By dimension, component's cell and candidate.
