@@ -8,8 +8,8 @@ peers). Everything is timed, whatever its accuracy, so that any bound can be ask
 (candidate, accuracy_drop, size_bytes, latency samples in ms) and NAME.catalogue.
 
 What was measured is kept beside the other caches: a run that was stopped, by Ctrl-C or after M minutes, is gone on
-with by the next one, and the table is written once every candidate has been measured. A trial takes about two
-seconds, so a table of 300 takes ten minutes on a quiet machine.
+with by the next one, and the table is written once every candidate has been measured. A trial takes about a
+second, so a table of 300 takes some five minutes on a quiet machine.
 """
 import argparse
 import csv
@@ -122,7 +122,7 @@ def main():
     (catalogue,) = found.execute("SELECT catalogue FROM studies WHERE job = ?", (job,)).fetchone()
     write_table(rows, catalogue, options.out, options.name)
     print(f"{options.name}: {len(rows)} of {candidates} candidates in {seconds:.0f} s of this run; "
-          "the others failed or had no figures")
+          "the others failed or ran otherwise than they claim")
 
 
 if __name__ == "__main__":

@@ -35,7 +35,7 @@ search: {{sampler: exhaustive}}
 
 
 def searched(values):
-    return {"__olive_parameter_type__": "SearchParameter", "type": "Categorical", "support": values}
+    return {"olive_parameter_type": "SearchParameter", "type": "Categorical", "support": values}
 
 
 def olive_config(folder):
