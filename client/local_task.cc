@@ -23,14 +23,14 @@ using Steady = std::chrono::steady_clock;
 
 constexpr uint64_t kMaxResultBytes = 256ull << 20;
 // How often a running task is left for a look at Ctrl-C; a finished one is noticed at once.
-constexpr milliseconds kLook{50};
+constexpr milliseconds kEndCheck{50};
 constexpr milliseconds kGrace{2'000};
 
 Result<ExitStatus> WaitForRunner(Process& process, milliseconds timeout) {
   const HoldInterrupts hold;
   const Steady::time_point start = Steady::now();
   while (true) {
-    TRY_ASSIGN(const std::optional<ExitStatus> ended, process.Wait(kLook));
+    TRY_ASSIGN(const std::optional<ExitStatus> ended, process.Wait(kEndCheck));
     if (ended) return *ended;
     if (Interrupted()) {
       process.Stop(kGrace);

@@ -12,7 +12,7 @@
 namespace hone {
 namespace {
 
-using Json = nlohmann::json;
+using PlainJson = nlohmann::json;
 
 constexpr uint64_t kMaxFileBytes = 256'000'000;
 constexpr std::string_view kExclude = "exclude=@";
@@ -28,15 +28,15 @@ Error Broken(const std::filesystem::path& file, const std::string& what) {
 }
 
 // What a group loses under the pass; a group whose loss is no number lost everything.
-Result<std::vector<GroupLoss>> LossesUnder(const Json& document, const std::filesystem::path& file,
+Result<std::vector<GroupLoss>> LossesUnder(const PlainJson& document, const std::filesystem::path& file,
                                            std::string_view pass) {
   std::vector<GroupLoss> losses;
   std::vector<std::string> passes;
-  for (const Json& group : document.at("groups")) {
-    for (const Json& loss : group.at("losses")) {
+  for (const PlainJson& group : document.at("groups")) {
+    for (const PlainJson& loss : group.at("losses")) {
       passes.push_back(loss.at("pass").get<std::string>());
       if (passes.back() != pass) continue;
-      const Json& value = loss.at("loss");
+      const PlainJson& value = loss.at("loss");
       losses.push_back({value.is_number() ? value.get<double>() : std::numeric_limits<double>::infinity(),
                         loss.at("nodes").get<std::vector<std::string>>()});
       break;
@@ -71,7 +71,7 @@ std::string NamesExpression(const std::vector<std::string>& names) {
 
 Result<std::vector<std::string>> WorstNodes(const std::filesystem::path& file, std::string_view pass, size_t count) {
   TRY_ASSIGN(const std::string text, ReadFile(file, kMaxFileBytes));
-  const Json document = Json::parse(text, nullptr, false);
+  const PlainJson document = PlainJson::parse(text, nullptr, false);
   if (document.is_discarded() || !document.is_object() || document.value("schema", "") != "hone.sensitivity/1") {
     return Fail(Broken(file, "it is no hone.sensitivity/1 document"));
   }
@@ -84,7 +84,7 @@ Result<std::vector<std::string>> WorstNodes(const std::filesystem::path& file, s
     std::vector<std::string> nodes;
     for (size_t i = 0; i < count; ++i) nodes.insert(nodes.end(), losses[i].nodes.begin(), losses[i].nodes.end());
     return nodes;
-  } catch (const Json::exception& error) {
+  } catch (const PlainJson::exception& error) {
     return Fail(Broken(file, Printable(error.what(), 200)));
   }
 }

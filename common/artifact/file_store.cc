@@ -27,12 +27,12 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr std::string_view kPrefix = "sha256:";
-constexpr size_t kCopyBytes = 1 << 20;
+constexpr std::string_view kDigestPrefix = "sha256:";
+constexpr size_t kBufferBytes = 1 << 20;
 // A partial upload nobody continued for this long, or a temporary of a process that died, is removed when the store opens.
 constexpr std::chrono::hours kPartialLife{24 * 7};
 
-std::string Hex(const std::string& digest) { return digest.substr(kPrefix.size()); }
+std::string Hex(const std::string& digest) { return digest.substr(kDigestPrefix.size()); }
 
 Error NotFound(const std::string& digest) {
   return Error{ErrorCode::kNotFound, fmt::format("artifact {} is not in the store", Printable(digest, 80))};
@@ -110,7 +110,7 @@ Result<> Publish(int fd, const fs::path& path, const fs::path& target) {
 
 Result<std::string> HashWhile(int from, const fs::path& from_path, int to, const fs::path& to_path) {
   Hasher hasher;
-  std::vector<char> buffer(kCopyBytes);
+  std::vector<char> buffer(kBufferBytes);
   while (true) {
     TRY_ASSIGN(const size_t count, ReadSome(from, buffer.data(), buffer.size(), from_path));
     if (count == 0) return hasher.Finish();

@@ -11,7 +11,7 @@
 namespace hone {
 namespace {
 
-constexpr const char* kResizes[] = {"stretch", "pad_right", "center_crop", "letterbox"};
+constexpr const char* kResizeWords[] = {"stretch", "pad_right", "center_crop", "letterbox"};
 
 std::string InQuotes(std::string_view text) {
   std::string quoted = "\"";
@@ -73,7 +73,7 @@ std::string Preprocess(const proto::Preprocess& preprocess) {
   AddIf(preprocess.height() > 0, entries, "height", fmt::format("{}", preprocess.height()));
   AddIf(preprocess.width() > 0, entries, "width", fmt::format("{}", preprocess.width()));
   const auto resize = static_cast<size_t>(preprocess.resize());
-  AddIf(resize > 0 && resize < std::size(kResizes), entries, "resize", kResizes[resize % std::size(kResizes)]);
+  AddIf(resize > 0 && resize < std::size(kResizeWords), entries, "resize", kResizeWords[resize % std::size(kResizeWords)]);
   AddIf(preprocess.bgr(), entries, "channels", "bgr");
   AddIf(!preprocess.mean().empty(), entries, "mean", FlowList(preprocess.mean(), Number));
   AddIf(!preprocess.std().empty(), entries, "std", FlowList(preprocess.std(), Number));

@@ -26,7 +26,7 @@ constexpr int kReconnectMs = 50;
 constexpr int kLongestReconnectMs = 1000;
 
 constexpr const char* kHandshakes = "inproc://hone.handshakes";
-constexpr int kWatched = ZMQ_EVENT_HANDSHAKE_SUCCEEDED | ZMQ_EVENT_HANDSHAKE_FAILED_NO_DETAIL | ZMQ_EVENT_HANDSHAKE_FAILED_PROTOCOL |
+constexpr int kWatchedEvents = ZMQ_EVENT_HANDSHAKE_SUCCEEDED | ZMQ_EVENT_HANDSHAKE_FAILED_NO_DETAIL | ZMQ_EVENT_HANDSHAKE_FAILED_PROTOCOL |
                          ZMQ_EVENT_HANDSHAKE_FAILED_AUTH;
 
 struct Option {
@@ -168,7 +168,7 @@ Result<> Socket::WatchHandshakes() {
   zmq_setsockopt(reader, ZMQ_LINGER, &none, sizeof none);
   // Unbounded: libzmq's thread must not wait for somebody who may look seldom. There is an event a connection, which is one a second at most.
   zmq_setsockopt(reader, ZMQ_RCVHWM, &none, sizeof none);
-  if (zmq_socket_monitor(socket_, kHandshakes, kWatched) != 0 || zmq_connect(reader, kHandshakes) != 0) {
+  if (zmq_socket_monitor(socket_, kHandshakes, kWatchedEvents) != 0 || zmq_connect(reader, kHandshakes) != 0) {
     const int error_number = errno;
     zmq_socket_monitor(socket_, nullptr, 0);
     zmq_close(reader);

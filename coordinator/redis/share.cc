@@ -19,7 +19,7 @@ constexpr const char* kLife = "604800";                   // A week, in seconds.
 constexpr uint64_t kChunk = 1 << 20;
 constexpr size_t kMostName = 100;
 constexpr size_t kHeadBytes = 256;                        // The line before a record.
-constexpr milliseconds kFirstBackOff{100};
+constexpr milliseconds kFirstPause{100};
 
 std::string ResultKey(const std::string& key) { return "hone:result:" + key; }
 std::string FileKey(const std::string& digest) { return "hone:artifact:" + digest; }
@@ -99,7 +99,7 @@ RedisShare::State RedisShare::state() const {
 }
 
 void RedisShare::Run() {
-  milliseconds back_off = kFirstBackOff;
+  milliseconds back_off = kFirstPause;
   for (;;) {
     auto connection = RedisConnection::Open(address_, options_.timeout);
     Result<> served;
@@ -112,7 +112,7 @@ void RedisShare::Run() {
         state_.error.clear();
       }
       spdlog::info("results are shared through {}", address_.Text());
-      back_off = kFirstBackOff;
+      back_off = kFirstPause;
       served = Serve(*connection);
       if (served) return;
     } else {

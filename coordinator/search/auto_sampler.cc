@@ -21,7 +21,7 @@ namespace {
 
 constexpr uint64_t kTurnSalt = 0x7475726e;
 constexpr uint64_t kGuideSalt = 0x6775696465;
-constexpr uint64_t kTpeSalt = 0x6175746f747065;
+constexpr uint64_t kAutoTpeSalt = 0x6175746f747065;
 // Trials before TPE and chance have their turns: the first ones are better spent on what is known to matter.
 constexpr size_t kExploreFrom = 40;
 // From then on one trial in so many is chance.
@@ -124,7 +124,7 @@ class AutoSampler : public Sampler {
     const bool explores = !all_fits && done >= kExploreFrom;
     if (explores && turn % kChance == 0) return std::nullopt;
     if (explores && trial % 2 == 0) {
-      Rng rng(SeedOf(view.seed, kTpeSalt, trial));
+      Rng rng(SeedOf(view.seed, kAutoTpeSalt, trial));
       if (auto point = tpe_.Propose(memory_, rng)) return point;
     }
     Rng rng(SeedOf(view.seed, kGuideSalt, trial));

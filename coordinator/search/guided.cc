@@ -25,7 +25,7 @@ constexpr uint64_t kMostValues = 8;
 constexpr double kFarBeyond = 2;
 constexpr double kFarthest = 1000;
 
-double LogPhi(double z) {
+double LogNormalCdf(double z) {
   if (z > -6) return std::log(0.5 * std::erfc(-z * M_SQRT1_2));
   return -0.5 * z * z - std::log(-z) - 0.5 * std::log(2 * M_PI);
 }
@@ -241,7 +241,7 @@ Guided::Step Guided::Look(const Spot& spot, const Point& point) {
   }
   for (size_t c = 0; c < spot.constraints.size(); ++c) {
     const Guess guess = spot.constraints[c].At(change_);
-    step.worth += LogPhi(-guess.mean / std::max(std::hypot(guess.deviation, constraints_[c].noise()), 1e-9));
+    step.worth += LogNormalCdf(-guess.mean / std::max(std::hypot(guess.deviation, constraints_[c].noise()), 1e-9));
   }
   if (spot.failure) step.worth += std::log(std::clamp(1 - spot.failure->At(change_).mean, 0.01, 1.0));
   return step;

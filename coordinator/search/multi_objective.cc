@@ -11,20 +11,20 @@
 namespace hone {
 namespace {
 
-double Badness(double value) { return std::isnan(value) ? std::numeric_limits<double>::infinity() : value; }
+double NanAsWorst(double value) { return std::isnan(value) ? std::numeric_limits<double>::infinity() : value; }
 
 bool Dominates(const Values& a, const Values& b) {
   bool better = false;
   for (size_t i = 0; i < a.size(); ++i) {
-    if (Badness(a[i]) > Badness(b[i])) return false;
-    better = better || Badness(a[i]) < Badness(b[i]);
+    if (NanAsWorst(a[i]) > NanAsWorst(b[i])) return false;
+    better = better || NanAsWorst(a[i]) < NanAsWorst(b[i]);
   }
   return better;
 }
 
 bool LexLess(const Values& a, const Values& b) {
   for (size_t i = 0; i < a.size(); ++i) {
-    const double x = Badness(a[i]), y = Badness(b[i]);
+    const double x = NanAsWorst(a[i]), y = NanAsWorst(b[i]);
     if (x != y) return x < y;
   }
   return false;
@@ -49,7 +49,7 @@ std::vector<size_t> RanksOfPairs(const std::vector<Values>& points) {
       ranks[order[i]] = ranks[order[i - 1]];
       continue;
     }
-    const double second = Badness(point[1]);
+    const double second = NanAsWorst(point[1]);
     const size_t rank = static_cast<size_t>(std::upper_bound(least.begin(), least.end(), second) - least.begin());
     // A layer whose least value equals ours dominates us: it has a smaller first value. upper_bound has passed it.
     if (rank == least.size()) least.push_back(second);
@@ -94,7 +94,7 @@ double SweptVolume(std::vector<Values> points, const Values& reference, size_t f
   return volume;
 }
 
-double Box(const Values& point, const Values& corner) {
+double BoxVolume(const Values& point, const Values& corner) {
   double volume = 1;
   for (size_t i = 0; i < point.size(); ++i) volume *= corner[i] - point[i];
   return volume;
@@ -108,7 +108,7 @@ std::vector<size_t> SelectPairs(std::vector<Values> points, std::vector<size_t> 
     size_t best = 0;
     double most = -std::numeric_limits<double>::infinity();
     for (size_t i = 0; i < points.size(); ++i) {
-      const double added = Box(points[i], corners[i]);
+      const double added = BoxVolume(points[i], corners[i]);
       if (added > most) {
         most = added;
         best = i;
@@ -132,7 +132,7 @@ std::vector<size_t> SelectPairs(std::vector<Values> points, std::vector<size_t> 
 std::vector<size_t> SelectLazily(const std::vector<Values>& points, const std::vector<size_t>& names, size_t count, const Values& reference) {
   std::vector<double> bound(points.size());
   std::vector<bool> taken(points.size(), false);
-  for (size_t i = 0; i < points.size(); ++i) bound[i] = Box(points[i], reference);
+  for (size_t i = 0; i < points.size(); ++i) bound[i] = BoxVolume(points[i], reference);
   std::vector<Values> chosen;
   double covered = 0;
   std::vector<size_t> selected;
@@ -193,7 +193,7 @@ std::vector<size_t> NonDominationRanks(const std::vector<Values>& points, size_t
 Values ReferencePointOf(const std::vector<Values>& points) {
   Values reference = points.front();
   for (const Values& point : points) {
-    for (size_t i = 0; i < point.size(); ++i) reference[i] = std::max(Badness(reference[i]), Badness(point[i]));
+    for (size_t i = 0; i < point.size(); ++i) reference[i] = std::max(NanAsWorst(reference[i]), NanAsWorst(point[i]));
   }
   for (double& worst : reference) {
     worst = std::max(1.1 * worst, 0.9 * worst);

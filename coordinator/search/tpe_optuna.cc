@@ -22,8 +22,8 @@ namespace {
 
 constexpr size_t kStartupTrials = 10;
 constexpr size_t kCandidates = 24;
-constexpr size_t kFlatWeights = 25;
-constexpr double kMostBelow = 25;
+constexpr size_t kOptunaFlatWeights = 25;
+constexpr double kOptunaMostBelow = 25;
 constexpr double kTie = 1e-9;
 constexpr double kInfinity = std::numeric_limits<double>::infinity();
 const double kLogSqrtTwoPi = std::log(std::sqrt(2 * M_PI));
@@ -211,8 +211,8 @@ class Side {
   // Old trials count less, linearly, but for the newest 25.
   void Weigh(size_t count, bool equal) {
     weights_.assign(count + 1, 1);
-    if (!equal && count > kFlatWeights) {
-      const size_t ramp = count - kFlatWeights;
+    if (!equal && count > kOptunaFlatWeights) {
+      const size_t ramp = count - kOptunaFlatWeights;
       const double first = 1 / static_cast<double>(count);
       for (size_t i = 0; i < ramp; ++i) {
         weights_[i] = ramp == 1 ? first : first + static_cast<double>(i) * ((1 - first) / static_cast<double>(ramp - 1));
@@ -363,7 +363,7 @@ std::vector<const OptunaTrial*> OptunaTpe::BestComplete(const std::vector<const 
 
 void OptunaTpe::Split(std::vector<const OptunaTrial*>& below, std::vector<const OptunaTrial*>& above) const {
   const double tenth = std::ceil(0.1 * static_cast<double>(finished_));
-  auto wanted = static_cast<size_t>(objectives_ <= 1 ? std::min(tenth, kMostBelow) : tenth);
+  auto wanted = static_cast<size_t>(objectives_ <= 1 ? std::min(tenth, kOptunaMostBelow) : tenth);
   std::vector<const OptunaTrial*> complete, pruned, infeasible;
   for (const OptunaTrial& trial : history_) {
     if (trial.state == OptunaTrial::kRunning) continue;

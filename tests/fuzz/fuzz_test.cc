@@ -27,7 +27,7 @@ using Steady = std::chrono::steady_clock;
 
 constexpr size_t kLargest = 1 << 18;
 
-std::string Get(const fs::path& file) {
+std::string Content(const fs::path& file) {
   std::ifstream in(file, std::ios::binary);
   return {std::istreambuf_iterator<char>(in), std::istreambuf_iterator<char>()};
 }
@@ -78,11 +78,11 @@ TEST_P(FuzzTest, HoldsWhateverTheBytesAre) {
   const fs::path fast = fs::is_directory("/dev/shm") ? fs::path("/dev/shm") : fs::temp_directory_path();
   auto folder = ScopedFolder::Make(fast, "hone-fuzz-");
   ASSERT_TRUE(folder);
-  if (const char* input = std::getenv("HONE_FUZZ_INPUT"); input != nullptr) return target.run(Get(input), folder->path());
+  if (const char* input = std::getenv("HONE_FUZZ_INPUT"); input != nullptr) return target.run(Content(input), folder->path());
   std::vector<std::string> corpus = target.seeds(folder->path());
   const fs::path kept = fs::path(HONE_SOURCE_DIR) / "tests" / "fuzz" / "corpus" / target.name;
   if (fs::is_directory(kept)) {
-    for (const auto& entry : fs::directory_iterator(kept)) corpus.push_back(Get(entry.path()));
+    for (const auto& entry : fs::directory_iterator(kept)) corpus.push_back(Content(entry.path()));
   }
   ASSERT_FALSE(corpus.empty());
   const char* keep = std::getenv("HONE_FUZZ_KEEP");

@@ -9,7 +9,7 @@ namespace {
 
 using ::testing::HasSubstr;
 
-onnx::ModelProto Small() {
+onnx::ModelProto SmallModel() {
   onnx::ModelProto model = Parse(R"(
     <ir_version: 8, opset_import: ["" : 17]>
     g (float[N,4] x) => (float[N,4] y, float[N,4] z) { a = MatMul(x, w) y = Relu(a) z = Identity(y) })");
@@ -33,7 +33,7 @@ Result<std::unique_ptr<Session>> Load(const proto::BuildResult& made, const Fold
 TEST(OpenvinoIrTest, NamesPinsAndResultsAreThoseOfTheModel) {
   const Folder input;
   const Folder output;
-  input.Write("model.onnx", Small().SerializeAsString());
+  input.Write("model.onnx", SmallModel().SerializeAsString());
   const auto made = Convert(input, output, {}, {{"x", {3, 4}}});
   ASSERT_TRUE(made) << made.error().message;
   EXPECT_EQ(made->model().format(), "openvino_ir");
@@ -47,8 +47,8 @@ TEST(OpenvinoIrTest, NamesPinsAndResultsAreThoseOfTheModel) {
   EXPECT_EQ((*session)->inputs()[0].name, "x");
   EXPECT_EQ((*session)->inputs()[0].dims, (std::vector<int64_t>{3, 4}));
   EXPECT_EQ((*session)->outputs(), (std::vector<std::string>{"y", "z"}));
-  const auto inputs = RandomInputs(Small(), 1, 3);
-  const auto want = RunModel(Small(), inputs);
+  const auto inputs = RandomInputs(SmallModel(), 1, 3);
+  const auto want = RunModel(SmallModel(), inputs);
   const auto got = (*session)->Run(inputs);
   ASSERT_TRUE(want && got);
   const auto a = ToFloats((*want)[0]);
@@ -69,7 +69,7 @@ TEST(OpenvinoIrTest, Float16WeightsHalveTheFile) {
 
 TEST(OpenvinoIrTest, SecondConversionInOneProcessGivesTheSameBytes) {
   // Nodes without names get them from a counter of the process.
-  onnx::ModelProto model = Small();
+  onnx::ModelProto model = SmallModel();
   for (auto& node : *model.mutable_graph()->mutable_node()) node.clear_name();
   const Folder input;
   input.Write("model.onnx", model.SerializeAsString());
@@ -87,7 +87,7 @@ TEST(OpenvinoIrTest, IrCanBePinnedAgain) {
   const Folder input;
   const Folder free;
   const Folder pinned;
-  input.Write("model.onnx", Small().SerializeAsString());
+  input.Write("model.onnx", SmallModel().SerializeAsString());
   const auto first = Convert(input, free);
   ASSERT_TRUE(first) << first.error().message;
   proto::BuildTask task = TaskFor("openvino_ir", free.path(), pinned.path(), {}, {{"x", {5, 4}}});
@@ -102,7 +102,7 @@ TEST(OpenvinoIrTest, IrCanBePinnedAgain) {
 TEST(OpenvinoIrTest, WrongPinsAndBrokenFilesAreRejected) {
   const Folder input;
   const Folder output;
-  input.Write("model.onnx", Small().SerializeAsString());
+  input.Write("model.onnx", SmallModel().SerializeAsString());
   for (const Pins& pins : {Pins{{"nope", {1, 4}}}, Pins{{"x", {1, 5}}}, Pins{{"x", {1}}}, Pins{{"x", {0, 4}}}}) {
     const auto made = Convert(input, output, {}, pins);
     ASSERT_FALSE(made.has_value());
@@ -182,7 +182,7 @@ TEST(OpenvinoIrTest, ExternalDataOutsideTheFolderIsNeverOpened) {
   const Folder outside;
   outside.Write("secret", std::string(64, 's'));
   const Folder output;
-  onnx::ModelProto model = Small();
+  onnx::ModelProto model = SmallModel();
   auto& tensor = *model.mutable_graph()->mutable_initializer(0);
   tensor.clear_raw_data();
   tensor.set_data_location(onnx::TensorProto::EXTERNAL);

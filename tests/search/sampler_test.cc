@@ -28,7 +28,7 @@ const char* const kFiniteSpaces[] = {
 const char* const kInfiniteSpace =
     "passes: [{choose: [none, fp16, {fp16: {scale: {range: [0.001, 1], log: true}, keep_io_types: [true, false]}}]}]\nbackends: {onnxruntime: }";
 
-Space Built(const std::string& yaml) {
+Space BuiltSpace(const std::string& yaml) {
   auto space = BuildFrom(yaml);
   EXPECT_TRUE(space) << space.error().message;
   return *std::move(space);
@@ -70,7 +70,7 @@ class SamplerContract : public ::testing::TestWithParam<std::string> {
 TEST_P(SamplerContract, ExhaustsFiniteSpacesWithoutRepeating) {
   for (const char* yaml : kFiniteSpaces) {
     SCOPED_TRACE(yaml);
-    const Space space = Built(yaml);
+    const Space space = BuiltSpace(yaml);
     for (const size_t parallel : {0, 8}) {
       const std::vector<std::string> texts = Propose(*Make(), space, 7, parallel, 10'000);
       EXPECT_EQ(texts.size(), space.Size());
@@ -81,7 +81,7 @@ TEST_P(SamplerContract, ExhaustsFiniteSpacesWithoutRepeating) {
 
 TEST_P(SamplerContract, ProposesTheSameWhateverRunsBeside) {
   if (!IsBlind()) GTEST_SKIP() << "results guide this sampler";
-  const Space space = Built(kFiniteSpaces[2]);
+  const Space space = BuiltSpace(kFiniteSpaces[2]);
   const std::vector<std::string> alone = Propose(*Make(), space, 7, 0, 100);
   EXPECT_EQ(Propose(*Make(), space, 7, 8, 100), alone);
   EXPECT_EQ(Propose(*Make(), space, 7, 100, 100), alone);
@@ -89,7 +89,7 @@ TEST_P(SamplerContract, ProposesTheSameWhateverRunsBeside) {
 
 TEST_P(SamplerContract, ARestartGoesOnWithTheSameProposal) {
   if (!IsBlind()) GTEST_SKIP() << "results guide this sampler; guided_samplers_test.cc restarts it";
-  const Space space = Built(kFiniteSpaces[2]);
+  const Space space = BuiltSpace(kFiniteSpaces[2]);
   Rng rng(1);
   for (int round = 0; round < 50; ++round) {
     // Any part of the trials may be there after a restart, in any state.
@@ -116,7 +116,7 @@ TEST_P(SamplerContract, ARestartGoesOnWithTheSameProposal) {
 }
 
 TEST_P(SamplerContract, ObservationsFromElsewhereAreNotRepeated) {
-  const Space space = Built(kFiniteSpaces[3]);
+  const Space space = BuiltSpace(kFiniteSpaces[3]);
   std::vector<Observation> observations;
   Observation foreign;   // The baseline, when it is no candidate of the space.
   observations.push_back(foreign);
@@ -141,7 +141,7 @@ TEST_P(SamplerContract, ObservationsFromElsewhereAreNotRepeated) {
 }
 
 TEST_P(SamplerContract, InfiniteSpacesNeverRepeatOrAreRefused) {
-  const Space space = Built(kInfiniteSpace);
+  const Space space = BuiltSpace(kInfiniteSpace);
   auto sampler = Make();
   const std::vector<Observation> none;
   const auto first = sampler->Ask({&space, &none, 1}, 1);
@@ -174,26 +174,26 @@ TEST(SamplerTest, UnknownNamesGetTheNearest) {
 }
 
 TEST(SamplerTest, ExhaustiveFollowsTheEnumeration) {
-  const Space space = Built(kFiniteSpaces[2]);
+  const Space space = BuiltSpace(kFiniteSpaces[2]);
   const std::vector<std::string> texts = Propose(**MakeSampler("exhaustive"), space, 99, 2, 1000);
   for (size_t i = 0; i < texts.size(); ++i) EXPECT_EQ(texts[i], TextOf(space, *space.At(i)));
 }
 
 TEST(SamplerTest, AutoTriesEveryOptionBeforeAnyVariation) {
-  const Space space = Built(kFiniteSpaces[1]);
+  const Space space = BuiltSpace(kFiniteSpaces[1]);
   const std::vector<std::string> texts = Propose(**MakeSampler("auto"), space, 4, 2, 1000);
   ASSERT_GE(texts.size(), space.Presets().size());
   for (size_t i = 0; i < space.Presets().size(); ++i) EXPECT_EQ(texts[i], TextOf(space, space.Presets()[i]));
 }
 
 TEST(SamplerTest, SeedsGiveDifferentOrders) {
-  const Space space = Built(kFiniteSpaces[4]);
+  const Space space = BuiltSpace(kFiniteSpaces[4]);
   for (const char* name : {"random", "auto"}) EXPECT_NE(Propose(**MakeSampler(name), space, 1, 0, 20), Propose(**MakeSampler(name), space, 2, 0, 20));
 }
 
 TEST(SamplerTest, RandomFavoursNoCandidate) {
   // Options with few and with many parameters alike: candidates are equally likely, not options.
-  const Space space = Built(kFiniteSpaces[2]);
+  const Space space = BuiltSpace(kFiniteSpaces[2]);
   const auto size = static_cast<size_t>(*space.Size());
   auto sampler = *MakeSampler("random");
   std::vector<int> counts(size);
@@ -210,7 +210,7 @@ TEST(SamplerTest, RandomFavoursNoCandidate) {
 TEST(SamplerTest, LargeFiniteSpacesAreSampledWithoutRepeating) {
   std::string yaml = "backends: {onnxruntime: }\npasses:\n";
   for (int i = 0; i < 15; ++i) yaml += "  - fp16: {blocks: {range: [1, 64]}}\n";
-  const Space space = Built(yaml);
+  const Space space = BuiltSpace(yaml);
   const std::vector<std::string> texts = Propose(**MakeSampler("random"), space, 1, 0, 100);
   EXPECT_EQ(std::set<std::string>(texts.begin(), texts.end()).size(), 100u);
 }
