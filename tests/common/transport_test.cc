@@ -13,6 +13,7 @@
 #include <atomic>
 #include <csignal>
 #include <cstring>
+#include <mutex>
 #include <thread>
 
 #include "common/artifact/bundle.h"
@@ -49,7 +50,10 @@ class Server {
     endpoint_ = listener_->endpoint();
     thread_ = std::thread([this] {
       while (!stop_) {
-        for (const auto& incoming : listener_->Receive(10s, 64)) answer_(*listener_, incoming);
+        for (const auto& incoming : listener_->Receive(10s, 64)) {
+          const auto hold = Hold();
+          answer_(*listener_, incoming);
+        }
         malformed_ = listener_->malformed();
       }
     });
@@ -64,9 +68,12 @@ class Server {
   const std::string& endpoint() const { return endpoint_; }
   uint64_t malformed() const { return malformed_; }
   std::thread& thread() { return thread_; }
+  // No answer is given while it is held.
+  std::unique_lock<std::mutex> Hold() { return std::unique_lock(answering_); }
 
  private:
   std::unique_ptr<Listener> listener_;
+  std::mutex answering_;
   Answer answer_;
   std::string endpoint_;
   std::atomic<bool> stop_ = false;
@@ -562,7 +569,12 @@ class TransferTest : public TransportTest {
   }
   std::string Stored(const std::string& content) const { return ReadFile(store_->PathOf(DigestOf(content)), 1 << 28).value_or("(none)"); }
 
-  // Faults: set before the first request, read by the server's thread.
+  // Faults, read by the server's thread; OrderFault gives them.
+  template <typename Fault, typename Value>
+  void OrderFault(Fault& fault, Value value) {
+    const auto hold = server_->Hold();
+    fault = std::move(value);
+  }
   std::function<bool(int)> lose_request;
   std::function<bool(int)> lose_reply;
   std::function<void(proto::Frame&)> spoil;
@@ -628,8 +640,8 @@ TEST_F(TransferTest, FileThatIsNotWhatItsDigestSaysIsRejected) {
 
 TEST_F(TransferTest, LostRequestsAndRepliesAreMadeUpFor) {
   options_.timeout = 1200ms;   // A silence of a quarter means lost.
-  lose_request = [](int number) { return number == 4; };
-  lose_reply = [](int number) { return number == 8 || number == 2; };
+  OrderFault(lose_request, [](int number) { return number == 4; });
+  OrderFault(lose_reply, [](int number) { return number == 8 || number == 2; });
   const std::string content = Content(7 * kChunkBytes + 1);
   ASSERT_TRUE(Upload(content));
   EXPECT_EQ(Stored(content), content);
@@ -637,8 +649,8 @@ TEST_F(TransferTest, LostRequestsAndRepliesAreMadeUpFor) {
 
 TEST_F(TransferTest, LostDownloadRequestsAreMadeUpFor) {
   options_.timeout = 1200ms;
-  lose_request = [](int number) { return number == 1 || number == 4; };
-  lose_reply = [](int number) { return number == 6; };
+  OrderFault(lose_request, [](int number) { return number == 1 || number == 4; });
+  OrderFault(lose_reply, [](int number) { return number == 6; });
   const std::string content = Content(7 * kChunkBytes + 1);
   ASSERT_TRUE(store_->Put(content));
   ASSERT_TRUE(DownloadFile(*dialer_, DigestOf(content), Path("target").string(), options_));
@@ -648,17 +660,17 @@ TEST_F(TransferTest, LostDownloadRequestsAreMadeUpFor) {
 TEST_F(TransferTest, StoreThatLosesItsPartialFileIsSentAllAgain) {
   const std::string content = Content(6 * kChunkBytes);
   std::atomic<int> puts = 0;
-  before_put = [&](const proto::PutChunk& chunk) {
+  OrderFault(before_put, [&](const proto::PutChunk& chunk) {
     if (++puts == 4) std::filesystem::remove(Path("store/partial") / chunk.digest().substr(7));
-  };
+  });
   ASSERT_TRUE(Upload(content));
   EXPECT_EQ(Stored(content), content);
 }
 
 TEST_F(TransferTest, StoreThatLosesEverythingForEverIsGivenUp) {
-  before_put = [&](const proto::PutChunk& chunk) {
+  OrderFault(before_put, [&](const proto::PutChunk& chunk) {
     if (chunk.offset() > 0) std::filesystem::remove(Path("store/partial") / chunk.digest().substr(7));
-  };
+  });
   EXPECT_EQ(CodeOf(Upload(Content(3 * kChunkBytes))), ErrorCode::kConflict);
 }
 
@@ -682,7 +694,7 @@ TEST_F(TransferTest, TwoSendersOfOneFileBothSucceed) {
 
 TEST_F(TransferTest, SilentCoordinatorIsUnreachableInTheEnd) {
   options_.timeout = 300ms;
-  lose_request = [](int number) { return number > 1; };
+  OrderFault(lose_request, [](int number) { return number > 1; });
   EXPECT_EQ(CodeOf(Upload(Content(2 * kChunkBytes))), ErrorCode::kUnreachable);
   EXPECT_EQ(CodeOf(DownloadFile(*dialer_, DigestOf("x"), Path("target").string(), options_)), ErrorCode::kUnreachable);
   EXPECT_FALSE(std::filesystem::exists(Path("target")));
@@ -711,9 +723,9 @@ TEST_F(TransferTest, CorruptDownloadLeavesTheTargetAlone) {
   const std::string content = Content(3 * kChunkBytes);
   ASSERT_TRUE(store_->Put(content));
   Write("target", "before");
-  spoil = [](proto::Frame& reply) {
+  OrderFault(spoil, [](proto::Frame& reply) {
     if (reply.get_chunk_reply().offset() == kChunkBytes) (*reply.mutable_get_chunk_reply()->mutable_data())[5] ^= 1;
-  };
+  });
   EXPECT_EQ(CodeOf(DownloadFile(*dialer_, DigestOf(content), Path("target").string(), options_)), ErrorCode::kRejected);
   EXPECT_EQ(ReadFile(Path("target"), 100).value(), "before");
 }
@@ -730,7 +742,7 @@ TEST_F(TransferTest, DishonestDownloadRepliesAreRefused) {
       [](proto::GetChunkReply& reply) { reply.set_size_bytes(reply.size_bytes() + reply.offset()); },
   };
   const auto which = std::make_shared<std::atomic<size_t>>(0);
-  spoil = [which](proto::Frame& reply) { lies[*which](*reply.mutable_get_chunk_reply()); };
+  OrderFault(spoil, [which](proto::Frame& reply) { lies[*which](*reply.mutable_get_chunk_reply()); });
   for (size_t lie = 0; lie < lies.size(); ++lie) {
     *which = lie;
     EXPECT_FALSE(DownloadFile(*dialer_, DigestOf(content), Path("target").string(), options_)) << lie;
@@ -742,7 +754,7 @@ TEST_F(TransferTest, DishonestDownloadRepliesAreRefused) {
 TEST_F(TransferTest, ShortChunksAreCompleted) {
   const std::string content = Content(2 * kChunkBytes + 17);
   ASSERT_TRUE(store_->Put(content));
-  chunk_limit = 300'000;
+  OrderFault(chunk_limit, 300'000);
   ASSERT_TRUE(DownloadFile(*dialer_, DigestOf(content), Path("target").string(), options_));
   EXPECT_EQ(ReadFile(Path("target"), 1 << 28).value(), content);
 }
