@@ -37,6 +37,13 @@ using testing::EndsWith;
 using testing::HasSubstr;
 using testing::Not;
 
+// By when a runner's family has been started, sanitized or not.
+#ifdef HONE_SANITIZED
+constexpr milliseconds kFamilyIsUp{3000};
+#else
+constexpr milliseconds kFamilyIsUp{300};
+#endif
+
 class RunnerHostTest : public testing::Test {
  protected:
   RunnerHostTest() : folder_(ScopedFolder::Make(std::filesystem::temp_directory_path(), "runner-").value()) {
@@ -195,7 +202,7 @@ TEST_F(RunnerHostTest, DaemonThatLeftTheGroupIsGoneToo) {
 }
 
 TEST_F(RunnerHostTest, TimeOutKillsTheWholeFamily) {
-  limits_.timeout = milliseconds(300);
+  limits_.timeout = kFamilyIsUp;
   EXPECT_EQ(Run("loop_with_family").end, RunOutcome::End::kTimedOut);
   for (const pid_t pid : NotedPids()) EXPECT_FALSE(IsAlive(pid));
 }
@@ -369,7 +376,7 @@ TEST_F(SandboxOffTest, WhatIsMissingIsToldAndLowersTheLevel) {
 
 TEST_F(SandboxOffTest, WithoutNamespacesTheFamilyIsKilledAsWell) {
   StartWithout("namespaces");
-  limits_.timeout = milliseconds(300);
+  limits_.timeout = kFamilyIsUp;
   EXPECT_EQ(Run("loop_with_family").end, RunOutcome::End::kTimedOut);
   ASSERT_EQ(NotedPids().size(), 2u);
   for (const pid_t pid : NotedPids()) EXPECT_FALSE(IsAlive(pid));
