@@ -107,6 +107,34 @@ TEST_F(OptimizeTest, NothingFeasibleIsExitOneWithNoBest) {
   EXPECT_EQ(ran.json().at("trials").at("infeasible"), 1);
 }
 
+TEST_F(OptimizeTest, LayersWithPrecisionsOfTheirOwnAreSearchedWithASensitivityTable) {
+  std::ofstream(folder_ / "recipe.yaml")
+      << "passes: [{choose: [none, {dynamic_int8: {per_channel: [true, false], layers: {groups: 2, choices: [float, "
+         "quantized]}}}]}]\n"
+         "backends: {onnxruntime: {intra_op_threads: [1, 2]}, openvino: {}}\nobjectives: [{minimize: size_bytes}]\n"
+         "search: {trials: 12, seed: 3}\nmeasure: {pairs: 1, final_pairs: 1, finalists: 1}\n";
+  const Ran ran = Optimize("out");
+  ASSERT_EQ(ran.code, 0) << ran.err;
+  EXPECT_EQ(ran.json().at("trials").at("failed"), 0) << ran.err;
+  const fs::path db = folder_ / "out" / ".hone" / "hone.db";
+  // Before the first trial, by a runner, confined as builds are.
+  const auto done = Query(db, "SELECT text FROM events WHERE kind = 'sensitivity.done'");
+  ASSERT_EQ(done.size(), 1U) << ran.err;
+  EXPECT_NE(done[0][0].find("2 groups of layers"), std::string::npos) << done[0][0];
+  EXPECT_EQ(Query(db, "SELECT count(*) FROM attempts WHERE build LIKE 'sensitivity:%' AND outcome = 'done'")[0][0],
+            "1");
+  EXPECT_EQ(Query(db,
+                  "SELECT count(*) FROM trials WHERE trial > 0 AND attempts > 0 AND created_unix_ms < (SELECT unix_ms "
+                  "FROM events "
+                  "WHERE kind = 'sensitivity.done')")[0][0],
+            "0");
+  // Some candidate has a layer of each kind.
+  EXPECT_NE(Query(db,
+                  "SELECT count(*) FROM trials WHERE state = 'complete' AND candidate LIKE '%float%' AND candidate "
+                  "LIKE '%quantized%'")[0][0],
+            "0");
+}
+
 TEST_F(OptimizeTest, InterruptLeavesAResumableJob) {
   std::ofstream(folder_ / "recipe.yaml") << "passes: [{choose: [none, fp16, dynamic_int8, weights_int8, {weights_int4: {group_size: [16, 32, 64]}}]}]\n"
                                             "backends: {onnxruntime: {intra_op_threads: [1, 2]}, openvino: {}}\n"

@@ -5,6 +5,7 @@
 
 #include "client/sensitivity_file.h"
 #include "tests/passes/transformer.h"
+#include "worker/passes/layer_groups.h"
 #include "worker/sensitivity/groups.h"
 
 namespace hone::test {
@@ -159,6 +160,45 @@ TEST_F(SensitivityTest, HalfPrecisionShowsTheLayerThatOverflows) {
   ASSERT_TRUE(result) << result.error().message;
   EXPECT_GT(Find(*result, "h_node")->losses(0).loss(), 0.01);
   EXPECT_LT(Find(*result, "y_node")->losses(0).loss(), 1e-5);
+}
+
+TEST_F(SensitivityTest, GroupsOfTheStepsOwnParametersAreThoseThatThePassBuilds) {
+  EncoderOptions options;
+  options.layers = 3;
+  const fs::path model = Save(Encoder(options));
+  WriteEncoderData(Path("data.npz"), 12);
+  const auto layers = [](std::vector<const char*> values) {
+    Parameters parameters = {{"embeddings", BoolValue(false)}};
+    for (size_t k = 0; k < values.size(); ++k) parameters[LayerGroupName(k)] = TextValue(values[k]);
+    return parameters;
+  };
+  auto task = Task(model, Path("data.npz"), {{"dynamic_int8", layers({"quantized", "quantized", "quantized"})}});
+  const auto result = MeasureSensitivity(task);
+  ASSERT_TRUE(result) << result.error().message;
+  EXPECT_EQ(result->groups(), "given");
+  ASSERT_EQ(result->group_size(), 3);
+  for (size_t k = 0; k < 3; ++k) {
+    const auto* group = Find(*result, LayerGroupName(k));
+    ASSERT_NE(group, nullptr) << k;
+    EXPECT_EQ(group->nodes_size(), 6) << k;   // As many products as an encoder's layer has weights.
+    EXPECT_TRUE(group->nodes(0).starts_with("layer." + std::to_string(k) + "/")) << group->nodes(0);
+    // What the pass makes with the same group alone loses as much.
+    std::vector<const char*> alone(3, "float");
+    alone[k] = "quantized";
+    const auto built = Apply(model, "dynamic_int8", layers(alone), Path("data.npz"));
+    ASSERT_TRUE(built) << built.error().message;
+    std::vector<std::string> others;
+    for (const auto& other : result->group()) {
+      if (other.name() != group->name()) others.insert(others.end(), other.nodes().begin(), other.nodes().end());
+    }
+    Parameters excluding = {{"embeddings", BoolValue(false)}, {"exclude", TextValue(NamesExpression(others))}};
+    const auto excluded = Apply(model, "dynamic_int8", excluding, Path("data.npz"));
+    ASSERT_TRUE(excluded) << excluded.error().message;
+    EXPECT_EQ(built->bundle.bundle().files(0).digest(), excluded->bundle.bundle().files(0).digest()) << k;
+  }
+  // No more samples than asked for.
+  task.set_samples(5);
+  EXPECT_EQ(MeasureSensitivity(task)->samples(), 5u);
 }
 
 TEST_F(SensitivityTest, WhatCannotBeMeasuredIsRefused) {

@@ -18,6 +18,7 @@
 #include <map>
 #include <set>
 
+#include "worker/passes/layer_groups.h"
 #include "worker/passes/quantization_graph.h"
 
 namespace hone {
@@ -305,11 +306,12 @@ proto::PassInfo DynamicInt8Info() {
       BoolParameter("conv", false, "Also quantize Conv; usually slower than float, static_int8 serves convolutions.");
   *info.add_parameters() = OpTypesParameter();
   *info.add_parameters() = ExcludeParameter();
+  *info.add_parameters() = LayersParameter();
+  *info.add_impossible() = LayersRule();
   return info;
 }
 
 Result<> DynamicInt8(onnx::ModelProto& model, PassContext& context) {
-  TRY_ASSIGN(const NodeFilter filter, NodeFilter::Make(context));
   TRY(RequireOpset(model, 11, context));  // DynamicQuantizeLinear.
   QuantizationGraph graph(model);
   DynamicOptions options;
@@ -326,6 +328,9 @@ Result<> DynamicInt8(onnx::ModelProto& model, PassContext& context) {
   if (options.conv) operators["Conv"] = &DynamicQuantizer::Conv;
   if (options.embeddings) operators["Gather"] = &DynamicQuantizer::Gather;
 
+  std::set<std::string> names;
+  for (const auto& [name, row] : operators) names.insert(name);
+  TRY_ASSIGN(const NodeFilter filter, NodeFilter::Make(context, model.graph(), names));
   DynamicQuantizer quantizer(graph, options);
   QuantizationTally tally;
   for (int i = 0; i < graph.NodeCount(); ++i) {
@@ -348,8 +353,6 @@ Result<> DynamicInt8(onnx::ModelProto& model, PassContext& context) {
   }
   TRY(tally.CheckAny("MatMul, Gemm, Attention or LSTM with constant weights"));
   if (OpsetVersion(model, kContribDomain) < 1) ImportIfUsed(model, kContribDomain);
-  std::set<std::string> names;
-  for (const auto& [name, row] : operators) names.insert(name);
   TellOfSubgraphs(model.graph(), names, context);
   tally.Tell(context);
   return {};

@@ -6,6 +6,7 @@
 #include <unordered_map>
 
 #include "common/base/strings.h"
+#include "worker/passes/layer_groups.h"
 
 namespace hone {
 namespace {
@@ -128,7 +129,7 @@ bool IsWeightedProduct(const QuantizationGraph& graph, const onnx::NodeProto& no
 }
 
 Result<NodeChoice> ChooseNodes(const QuantizationGraph& graph, const PassContext& context) {
-  TRY_ASSIGN(const NodeFilter filter, NodeFilter::Make(context));
+  TRY_ASSIGN(const NodeFilter filter, NodeFilter::Make(context, graph.model().graph(), LayerTypes()));
   NodeChoice choice;
   for (int i = 0; i < graph.NodeCount(); ++i) {
     if (!filter.Wanted(graph.Node(i))) choice.left.emplace(i, "excluded");
@@ -139,7 +140,7 @@ Result<NodeChoice> ChooseNodes(const QuantizationGraph& graph, const PassContext
 }
 
 std::vector<proto::ParameterInfo> NodeChoiceParameters() {
-  std::vector<proto::ParameterInfo> parameters = {OpTypesParameter(), ExcludeParameter()};
+  std::vector<proto::ParameterInfo> parameters = {OpTypesParameter(), ExcludeParameter(), LayersParameter()};
   parameters.push_back(
       TextParameter("exclude_between", "", {},
                     "Parts of the graph to leave alone: from->to, names of nodes or values, both ends included; "

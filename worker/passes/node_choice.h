@@ -18,11 +18,11 @@ struct NodeChoice {
   bool Wanted(int index) const { return !left.contains(index); }
 };
 
-// From the parameters exclude, op_types, exclude_between, keep_first and keep_last. kRejected for a broken expression,
-// a point of exclude_between that the graph does not have, and points that nothing lies between.
+// From the parameters exclude, op_types, layers, exclude_between, keep_first and keep_last. kRejected for a broken
+// expression, a point of exclude_between that the graph does not have, and points that nothing lies between.
 Result<NodeChoice> ChooseNodes(const QuantizationGraph& graph, const PassContext& context);
 
-// The five parameters, for a pass's declaration.
+// The parameters, for a pass's declaration.
 std::vector<proto::ParameterInfo> NodeChoiceParameters();
 
 // A Conv, ConvTranspose, Gemm or MatMul with a constant float matrix: what first and last are counted over.

@@ -219,7 +219,7 @@ proto::PassInfo PruneInfo() {
 }
 
 Result<> Prune(onnx::ModelProto& model, PassContext& context) {
-  TRY_ASSIGN(const NodeFilter filter, NodeFilter::Make(context));
+  TRY_ASSIGN(const NodeFilter filter, NodeFilter::Make(context, model.graph(), {}));
   const Sparsity sparsity = {context.Text("pattern") == "2:4", context.Text("scope") == "global",
                              context.Real("sparsity")};
   QuantizationGraph graph(model);

@@ -10,6 +10,7 @@
 #include "common/base/strings.h"
 #include "common/recipe/value.h"
 #include "worker/passes/convert_opset.h"
+#include "worker/passes/layer_groups.h"
 
 namespace hone {
 namespace {
@@ -169,7 +170,27 @@ QuantizationGraph::ScaleNames QuantizationGraph::AddScales(const std::string& ba
           AddConstant(base + "_zero_point", CodeElementType(type), dims, zero_points)};
 }
 
-Result<NodeFilter> NodeFilter::Make(const PassContext& context) {
+namespace {
+
+// First outputs of nodes in the groups of layers that the step leaves in float.
+Result<std::set<std::string>> LeftInFloat(const PassContext& context, const onnx::GraphProto& graph,
+                                          const std::set<std::string>& types) {
+  std::set<std::string> outputs;
+  TRY_ASSIGN(const size_t groups, LayerGroupsGiven(context.task->step()));
+  if (groups == 0) return outputs;
+  TRY_ASSIGN(const std::vector<size_t> group_of, CutIntoLayerGroups(graph, groups, types));
+  for (int n = 0; n < graph.node_size(); ++n) {
+    const auto& node = graph.node(n);
+    const bool stays = context.Text(LayerGroupName(group_of[static_cast<size_t>(n)])) == kLayersInFloat;
+    if (stays && node.output_size() > 0) outputs.insert(node.output(0));
+  }
+  return outputs;
+}
+
+}  // namespace
+
+Result<NodeFilter> NodeFilter::Make(const PassContext& context, const onnx::GraphProto& graph,
+                                    const std::set<std::string>& types) {
   NodeFilter filter;
   for (const auto& word : WordsOf(context.Text("exclude"))) {
     try {
@@ -182,11 +203,15 @@ Result<NodeFilter> NodeFilter::Make(const PassContext& context) {
     }
   }
   if (context.Has("op_types")) filter.types_ = WordsOf(context.Text("op_types"));
+  std::set<std::string> wanted = types;
+  std::erase_if(wanted, [&](const std::string& type) { return !filter.WantedType(type); });
+  TRY_ASSIGN(filter.in_float_, LeftInFloat(context, graph, wanted));
   return filter;
 }
 
 bool NodeFilter::Wanted(const onnx::NodeProto& node) const {
   if (!WantedType(node.op_type())) return false;
+  if (node.output_size() > 0 && in_float_.contains(node.output(0))) return false;
   const std::string name = node.name().substr(0, kMaxNameBytes);
   return std::none_of(excluded_.begin(), excluded_.end(),
                       [&](const std::regex& pattern) { return std::regex_match(name, pattern); });

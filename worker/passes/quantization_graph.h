@@ -84,17 +84,20 @@ class QuantizationGraph {
 
 // Which nodes a pass may touch, from its parameters: "exclude" (regular expressions, comma-separated, each matched
 // against the whole node name) and, where the pass has it, "op_types" (comma-separated operator names; empty: all that
-// the pass knows).
+// the pass knows), and the groups of layers that stay in float (layer_groups.h) where the pass has those.
 class NodeFilter {
  public:
-  // kRejected for a broken expression.
-  static Result<NodeFilter> Make(const PassContext& context);
+  // kRejected for a broken expression, and for more groups than the graph has layers.
+  // types: of the nodes that the pass quantizes.
+  static Result<NodeFilter> Make(const PassContext& context, const onnx::GraphProto& graph,
+                                 const std::set<std::string>& types);
   bool Wanted(const onnx::NodeProto& node) const;
   bool WantedType(const std::string& op_type) const { return types_.empty() || types_.contains(op_type); }
 
  private:
   std::vector<std::regex> excluded_;
   std::set<std::string> types_;
+  std::set<std::string> in_float_;   // First outputs of the nodes of groups that stay in float.
 };
 proto::ParameterInfo ExcludeParameter();
 proto::ParameterInfo OpTypesParameter();

@@ -20,6 +20,7 @@
 #include "common/recipe/value.h"
 #include "worker/passes/bias_correction.h"
 #include "worker/passes/equalize.h"
+#include "worker/passes/layer_groups.h"
 #include "worker/passes/mask_values.h"
 #include "worker/passes/node_choice.h"
 #include "worker/passes/product_loss.h"
@@ -355,6 +356,7 @@ proto::PassInfo StaticInt8Info() {
   info.mutable_parameters()->rbegin()->mutable_minimum()->set_integer(0);
   info.mutable_parameters()->rbegin()->mutable_maximum()->set_integer(1000);
   for (auto& parameter : NodeChoiceParameters()) *info.add_parameters() = std::move(parameter);
+  *info.add_impossible() = LayersRule();
   const auto openvino = OneOf("layout", {TextValue("openvino")});
   const auto uint8_weights = OneOf("weights", {TextValue("uint8")});
   *info.add_impossible() = Never({uint8_weights, OneOf("activations", {TextValue("int8"), TextValue("int16")})},

@@ -611,13 +611,13 @@ WeightMethod WeightMethodOf(const std::string& name) {
 }
 
 Result<> QuantizeWeights(onnx::ModelProto& model, PassContext& context, const WeightOptions& options) {
-  TRY_ASSIGN(NodeFilter filter, NodeFilter::Make(context));
   std::optional<StatisticsSource> source;
   if (context.task->has_calibration()) {
     TRY_ASSIGN(StatisticsSource opened, StatisticsSource::Open(context));
     source = std::move(opened);
   }
   if (options.form == WeightForm::dequantize) TRY(RaiseOpset(model, 21, context));
+  TRY_ASSIGN(NodeFilter filter, NodeFilter::Make(context, model.graph(), {"MatMul", "Gemm"}));
   return Engine(model, context, options, std::move(filter), std::move(source)).Run();
 }
 

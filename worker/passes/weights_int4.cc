@@ -3,6 +3,7 @@
 #include "worker/passes/weights_int4.h"
 
 #include "common/recipe/value.h"
+#include "worker/passes/layer_groups.h"
 #include "worker/passes/quantization_graph.h"
 #include "worker/passes/weight_engine.h"
 
@@ -63,6 +64,8 @@ proto::PassInfo WeightsInt4Info() {
                     "Of gptq: measure inputs behind the layers that are quantized already; takes a run over the data "
                     "for each.");
   *info.add_parameters() = ExcludeParameter();
+  *info.add_parameters() = LayersParameter();
+  *info.add_impossible() = LayersRule();
   const auto texts = [](std::initializer_list<const char*> words) {
     std::vector<proto::Value> values;
     for (const char* word : words) values.push_back(TextValue(word));
@@ -77,6 +80,10 @@ proto::PassInfo WeightsInt4Info() {
             "form=bnb4 goes with method=rtn alone; its codes are not evenly spaced, which the other methods count on");
   *info.add_impossible() = Never({OneOf("form", texts({"bnb4"})), Below("ratio", 1)},
                                  "form=bnb4 goes with ratio=1 alone; its codes have 4 bits");
+  proto::Impossible elsewhere =
+      Never({OneOf("form", texts({"bnb4"}))}, "form=bnb4 on openvino; ONNX Runtime alone reads it");
+  elsewhere.add_backends("openvino");
+  *info.add_impossible() = std::move(elsewhere);
   *info.add_impossible() = Never({OneOf("form", texts({"bnb4"})), OneOf("symmetric", {BoolValue(false)})},
                                  "form=bnb4 has no zero points; it goes with symmetric=true");
   return info;

@@ -16,6 +16,7 @@
 #include <set>
 #include <utility>
 
+#include "worker/passes/layer_groups.h"
 #include "worker/passes/quantization_graph.h"
 #include "worker/passes/weight_engine.h"
 
@@ -171,15 +172,19 @@ proto::PassInfo WeightsInt8Info() {
                                          "How weights are rounded, as in weights_int4 (form matmulnbits).");
   *info.add_parameters() = OpTypesParameter();
   *info.add_parameters() = ExcludeParameter();
+  *info.add_parameters() = LayersParameter();
+  *info.add_impossible() = LayersRule();
   return info;
 }
 
 Result<> WeightsInt8(onnx::ModelProto& model, PassContext& context) {
   if (context.Text("form") == "matmulnbits") return Blocks(model, context);
-  TRY_ASSIGN(const NodeFilter filter, NodeFilter::Make(context));
   const ScaleOptions options = {context.Bool("symmetric"), context.Bool("per_channel")};
   // DequantizeLinear came with opset 10 and got its axis with 13.
   TRY(RequireOpset(model, options.per_channel ? 13 : 10, context));
+  std::set<std::string> names;
+  for (const WeightRow& row : kWeights) names.insert(row.op_type);
+  TRY_ASSIGN(const NodeFilter filter, NodeFilter::Make(context, model.graph(), names));
   QuantizationGraph graph(model);
   WeightQuantizer quantizer(graph, options);
   QuantizationTally tally;
@@ -200,8 +205,6 @@ Result<> WeightsInt8(onnx::ModelProto& model, PassContext& context) {
     }
   }
   TRY(tally.CheckAny("operators with constant float32 weights"));
-  std::set<std::string> names;
-  for (const WeightRow& row : kWeights) names.insert(row.op_type);
   TellOfSubgraphs(model.graph(), names, context);
   tally.Tell(context);
   return {};

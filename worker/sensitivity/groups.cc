@@ -3,11 +3,11 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <cctype>
 #include <map>
 #include <unordered_map>
 
 #include "common/base/strings.h"
+#include "worker/passes/layer_groups.h"
 
 namespace hone {
 namespace {
@@ -23,11 +23,6 @@ bool MovesData(const std::string& op) {
 
 std::string NameOf(const onnx::NodeProto& node) { return node.name().empty() ? node.output(0) : node.name(); }
 
-bool IsNumber(std::string_view word) {
-  return !word.empty() && word.size() <= 6 &&
-         std::all_of(word.begin(), word.end(), [](unsigned char c) { return std::isdigit(c) != 0; });
-}
-
 bool ReadsWeight(const onnx::NodeProto& node, const Constants& constants) {
   return std::any_of(node.input().begin(), node.input().end(), [&](const std::string& input) {
     const auto* tensor = constants.Find(input);
@@ -37,11 +32,15 @@ bool ReadsWeight(const onnx::NodeProto& node, const Constants& constants) {
 
 // The node that a change is named for: the last of its original nodes with a weight (a Relu behind it may have gone
 // into it), else the last.
-const onnx::NodeProto& Heart(const onnx::ModelProto& model, const Constants& constants, const Change& change) {
+int HeartOf(const onnx::ModelProto& model, const Constants& constants, const Change& change) {
   for (auto n = change.original.rbegin(); n != change.original.rend(); ++n) {
-    if (ReadsWeight(model.graph().node(*n), constants)) return model.graph().node(*n);
+    if (ReadsWeight(model.graph().node(*n), constants)) return *n;
   }
-  return model.graph().node(change.original.back());
+  return change.original.back();
+}
+
+const onnx::NodeProto& Heart(const onnx::ModelProto& model, const Constants& constants, const Change& change) {
+  return model.graph().node(HeartOf(model, constants, change));
 }
 
 // The change that each change goes with: itself, or the first one that reads what it only moves.
@@ -122,20 +121,18 @@ Result<Grouping> ParseGrouping(std::string_view name) {
               "Use auto, node or block.");
 }
 
-std::string BlockOf(std::string_view node_name) {
-  size_t start = node_name.starts_with('/') ? 1 : 0;
-  for (size_t begin = start; begin < node_name.size();) {
-    size_t end = node_name.find_first_of("/.", begin);
-    if (end == std::string_view::npos) end = node_name.size();
-    const std::string_view word = node_name.substr(begin, end - begin);
-    // "layer.3", "blocks/3", "layer_3", "block12"; a name's last word is the node's own ("MatMul_3").
-    size_t digits = word.size();
-    while (digits > 0 && std::isdigit(static_cast<unsigned char>(word[digits - 1])) != 0) --digits;
-    if (end < node_name.size() && IsNumber(word.substr(digits)))
-      return std::string(node_name.substr(start, end - start));
-    begin = end + 1;
+Result<std::vector<ChangeGroup>> GroupByLayers(const onnx::ModelProto& original, const std::vector<Change>& changes,
+                                               size_t groups) {
+  const Constants constants(original.graph());
+  // What the pass quantizes, as far as this model tells.
+  std::set<std::string> types;
+  for (const Change& change : changes) types.insert(Heart(original, constants, change).op_type());
+  TRY_ASSIGN(const std::vector<size_t> group_of, CutIntoLayerGroups(original.graph(), groups, types));
+  std::vector<std::string> keys;
+  for (const Change& change : changes) {
+    keys.push_back(LayerGroupName(group_of[static_cast<size_t>(HeartOf(original, constants, change))]));
   }
-  return "";
+  return Gather(original, changes, keys);
 }
 
 std::vector<ChangeGroup> GroupChanges(const onnx::ModelProto& original, const std::vector<Change>& changes,

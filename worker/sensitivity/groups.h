@@ -27,7 +27,9 @@ struct ChangeGroup {
 std::vector<ChangeGroup> GroupChanges(const onnx::ModelProto& original, const std::vector<Change>& changes,
                                       Grouping grouping, Grouping& used);
 
-// The block that a node name tells, "" where it tells none.
-std::string BlockOf(std::string_view node_name);
+// The groups of the parameter `layers` (worker/passes/layer_groups.h) of a pass on the original, named after it:
+// "layers.3". Groups that nothing changes in are left out.
+Result<std::vector<ChangeGroup>> GroupByLayers(const onnx::ModelProto& original, const std::vector<Change>& changes,
+                                               size_t groups);
 
 }  // namespace hone

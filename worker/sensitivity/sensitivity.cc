@@ -28,6 +28,7 @@
 #include "worker/data/data_set.h"
 #include "worker/evaluation/accuracy.h"
 #include "worker/model/model.h"
+#include "worker/passes/layer_groups.h"
 #include "worker/passes/pass.h"
 #include "worker/passes/quantization_graph.h"
 #include "worker/sensitivity/changes.h"
@@ -111,7 +112,7 @@ class Sensitivity {
       if (!done) return FailWith(task_.steps(step).pass(), std::move(done.error()));
     }
     Sort();
-    result_.set_samples(data_->size());
+    result_.set_samples(Samples());
     return std::move(result_);
   }
 
@@ -137,6 +138,10 @@ class Sensitivity {
     TRY_ASSIGN(MachineLock lock, MachineLock::Open(task_.exclusive_lock()));
     lock_.emplace(std::move(lock));
     return lock_->Shared();
+  }
+
+  size_t Samples() const {
+    return task_.samples() == 0 ? data_->size() : std::min<size_t>(data_->size(), task_.samples());
   }
 
   Result<> RunStep(int step) {
@@ -173,12 +178,23 @@ class Sensitivity {
     TRY(MatchOpset(forms));
     TRY_ASSIGN(forms.changes, FindChanges(forms.original, forms.built));
     if (forms.changes.empty()) return Fail(ErrorCode::kRejected, "the pass changes no node of this model");
+    TRY(Group(step, forms));
+    return forms;
+  }
+
+  Result<> Group(const proto::PassStep& step, Forms& forms) {
+    TRY_ASSIGN(const size_t given, LayerGroupsGiven(step));
+    if (given > 0) {
+      TRY_ASSIGN(forms.groups, GroupByLayers(forms.original, forms.changes, given));
+      result_.set_groups("given");
+      return {};
+    }
     Grouping used = Grouping::node;
     forms.groups = GroupChanges(forms.original, forms.changes, grouping_, used);
     // Later steps group as the first did, so that groups have the same names.
     grouping_ = used;
     result_.set_groups(used == Grouping::block ? "block" : "node");
-    return forms;
+    return {};
   }
 
   Result<onnx::ModelProto> RunStepPass(const proto::PassStep& step) {
@@ -225,7 +241,7 @@ class Sensitivity {
       result_.set_inferences(result_.inferences() + 1);
       return session->Run(inputs);
     };
-    for (size_t i = 0; i < data_->size(); ++i) {
+    for (size_t i = 0; i < Samples(); ++i) {
       TRY_ASSIGN(const std::vector<Tensor> sample, data_->Get(i));
       const std::optional<int64_t> label =
           task_.accuracy().against_labels() ? std::optional(data_->labels()[i]) : std::nullopt;

@@ -68,6 +68,7 @@ void SetFailure(proto::Report& report, const Error& error) {
 }
 
 proto::TaskResult::KindCase WantedResult(const proto::Task& task) {
+  if (task.has_sensitivity()) return proto::TaskResult::kSensitivity;
   return task.has_build() ? proto::TaskResult::kBuild : proto::TaskResult::kMeasure;
 }
 
@@ -100,6 +101,7 @@ struct Bench::Piece {
   Result<> Prepare(const BenchOptions& options);
   void PrepareBuild();
   void PrepareMeasure(const BenchOptions& options);
+  void PrepareSensitivity(const BenchOptions& options);
 };
 
 void Bench::Piece::PrepareBuild() {
@@ -140,11 +142,28 @@ void Bench::Piece::PrepareMeasure(const BenchOptions& options) {
   measure.set_exclusive_lock(options.machine_lock);
 }
 
+void Bench::Piece::PrepareSensitivity(const BenchOptions& options) {
+  const proto::SensitivityWork& work = lease.sensitivity();
+  proto::SensitivityTask& sensitivity = *task.mutable_sensitivity();
+  *sensitivity.mutable_model() = Add(work.model(), kModelFolder);
+  *sensitivity.mutable_steps() = work.steps();
+  *sensitivity.mutable_inputs() = work.inputs();
+  if (work.has_calibration()) *sensitivity.mutable_calibration() = Add(work.calibration(), kCalibrationFolder);
+  *sensitivity.mutable_evaluation() = Add(work.evaluation(), kEvaluationFolder);
+  *sensitivity.mutable_accuracy() = work.accuracy();
+  sensitivity.set_seed(work.seed());
+  sensitivity.set_samples(work.samples());
+  sensitivity.set_time(true);
+  sensitivity.set_exclusive_lock(options.machine_lock);
+}
+
 Result<> Bench::Piece::Prepare(const BenchOptions& options) {
   if (lease.has_build()) {
     PrepareBuild();
   } else if (lease.has_measure()) {
     PrepareMeasure(options);
+  } else if (lease.has_sensitivity()) {
+    PrepareSensitivity(options);
   } else {
     return Fail(ErrorCode::kRejected, "the lease asks for a kind of work that this worker does not know",
                 "Run the same version of hone-worker and hone-coordinator");
