@@ -13,7 +13,7 @@ namespace {
 
 constexpr const char* kHere = "Optimise a model, here";
 constexpr const char* kService = "Ask a coordinator";
-constexpr const char* kUpkeep = "Look after machines and the service";   // Listed by name alone.
+constexpr const char* kUpkeep = "Olive's command lines; machines and the service";   // Listed by name alone.
 
 struct ExitCodeRow {
   int code;
@@ -154,6 +154,10 @@ const std::vector<Command>& Commands() {
        "worst groups of the document that --json (or -o FILE) gives.", DefineSensitivity},
       {"passes", kHere, "[NAME]", "The passes, or one with its parameters and defaults", "", DefinePasses},
       {"backends", kHere, "", "The backends with their settings and defaults", "", DefineBackends},
+      {"import", kHere, "TOOL FILE [-o RECIPE]", "A recipe from another tool's configuration: olive, nncf, onnxruntime, neural-compressor",
+       "Every value of the configuration is done, changed, ignored or impossible, and the report says why; docs/olive.md tells the rules.\n"
+       "Exit codes: 0 imported whole, 1 imported in part (the report names what is impossible), 9 no such configuration.",
+       DefineImport},
       {"submit", kService, "[MODEL] [--recipe R]", "Submit a job; prints its number", "", DefineSubmit},
       {"check", kService, "RECIPE [--model M]", "Check a recipe against the fleet, or against this machine",
        "Without --coordinator and HONE_COORDINATOR the passes and backends of this machine decide.", DefineCheck},
@@ -179,6 +183,14 @@ const std::vector<Command>& Commands() {
        "export    copies the history, import brings nights from a copy\n"
        "docs/nightly.md tells the suite and the rules.",
        DefineNightly},
+      {"olive", kUpkeep, "FORM [OPTIONS]", "Olive's command lines with hone at work: run, auto-opt, optimize, quantize ...",
+       "run                   a configuration: --config FILE\n"
+       "auto-opt, optimize    a model for --device, --provider and --precision\n"
+       "quantize              a model by --algorithm and --precision\n"
+       "run-pass              one pass: --pass-name, --pass-config\n"
+       "tune-session-params   settings of ONNX Runtime\n"
+       "The other forms of Olive's are refused with what to do instead. Exit codes are those of `hone optimize`.",
+       DefineOlive},
       {"workers", kUpkeep, "", "The workers and what they do", "", DefineWorkers},
       {"drain", kUpkeep, "NAME", "Let a worker finish its work and take nothing new", "", DefineDrain},
       {"fsck", kUpkeep, "DIR", "Whether a coordinator's folder holds what was promised",

@@ -40,6 +40,8 @@ Run DefineInspect(Flags& flags);
 Run DefineSensitivity(Flags& flags);
 Run DefinePasses(Flags& flags);
 Run DefineBackends(Flags& flags);
+Run DefineImport(Flags& flags);
+Run DefineOlive(Flags& flags);
 Run DefineSubmit(Flags& flags);
 Run DefineCheck(Flags& flags);
 Run DefineJobs(Flags& flags);

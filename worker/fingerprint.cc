@@ -119,24 +119,6 @@ struct CpuSetDeleter {
   void operator()(cpu_set_t* set) const { CPU_FREE(set); }
 };
 
-// The processors of the affinity mask. Masks grow until the kernel's fits.
-std::vector<int> AffinityCpus() {
-  for (int count = CPU_SETSIZE; count <= CPU_SETSIZE * 64; count *= 2) {
-    const std::unique_ptr<cpu_set_t, CpuSetDeleter> set(CPU_ALLOC(static_cast<size_t>(count)));
-    const size_t bytes = CPU_ALLOC_SIZE(static_cast<size_t>(count));
-    if (sched_getaffinity(0, bytes, set.get()) != 0) {
-      if (errno == EINVAL) continue;
-      break;
-    }
-    std::vector<int> cpus;
-    for (int cpu = 0; cpu < count; ++cpu) {
-      if (CPU_ISSET_S(static_cast<size_t>(cpu), bytes, set.get())) cpus.push_back(cpu);
-    }
-    return cpus;
-  }
-  return {0};
-}
-
 std::string FirstLineOf(const std::string& path) {
   std::ifstream file(path);
   std::string line;
@@ -146,7 +128,7 @@ std::string FirstLineOf(const std::string& path) {
 
 std::string Governor() {
   std::vector<std::string> governors;
-  for (const int cpu : AffinityCpus()) {
+  for (const int cpu : AllowedProcessors()) {
     const std::string governor = FirstLineOf(fmt::format("/sys/devices/system/cpu/cpu{}/cpufreq/scaling_governor", cpu));
     if (!governor.empty()) governors.push_back(governor);
   }
@@ -200,8 +182,26 @@ std::vector<std::string> CpuFeatures() {
   return {tags.begin(), tags.end()};
 }
 
+// Masks grow until the kernel's fits.
+std::vector<int> AllowedProcessors() {
+  for (int count = CPU_SETSIZE; count <= CPU_SETSIZE * 64; count *= 2) {
+    const std::unique_ptr<cpu_set_t, CpuSetDeleter> set(CPU_ALLOC(static_cast<size_t>(count)));
+    const size_t bytes = CPU_ALLOC_SIZE(static_cast<size_t>(count));
+    if (sched_getaffinity(0, bytes, set.get()) != 0) {
+      if (errno == EINVAL) continue;
+      break;
+    }
+    std::vector<int> cpus;
+    for (int cpu = 0; cpu < count; ++cpu) {
+      if (CPU_ISSET_S(static_cast<size_t>(cpu), bytes, set.get())) cpus.push_back(cpu);
+    }
+    return cpus;
+  }
+  return {0};
+}
+
 unsigned AllowedCores() {
-  const auto cores = static_cast<unsigned>(AffinityCpus().size());
+  const auto cores = static_cast<unsigned>(AllowedProcessors().size());
   const CgroupLimits limits = ReadCgroupLimits();
   if (!limits.cores || *limits.cores >= cores) return std::max(cores, 1u);
   return std::max(static_cast<unsigned>(*limits.cores), 1u);

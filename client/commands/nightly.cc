@@ -9,6 +9,7 @@
 #include "client/command.h"
 #include "client/model_file.h"
 #include "client/nightly/alerts.h"
+#include "client/nightly/bisect.h"
 #include "client/nightly/fleet_bench.h"
 #include "client/nightly/night.h"
 #include "client/nightly/report.h"
@@ -30,7 +31,8 @@ struct NightlyOptions {
   std::string history;
   std::string model, target, metric;
   std::string night;
-  std::string artifact, backend;
+  std::vector<std::string> artifacts;
+  std::string backend;
   std::string text, author, link;
   std::string until;
   std::string file;
@@ -162,17 +164,23 @@ Result<int> AcceptAction(Desk& desk) {
   return Tell(desk, "accept", {{"accepted", accepted}}, text);
 }
 
+// A file of --artifact, run as the flags or the suite say.
+NightArtifact GivenArtifact(const ModelFile& file, const SuiteModel& model, const NightlyOptions& options) {
+  NightArtifact artifact{file.local.bundle(), options.backend.empty() ? model.backend : options.backend, {}};
+  if (artifact.backend.empty()) artifact.backend = "onnxruntime";
+  return artifact;
+}
+
 // A file becomes what the next nights are measured against.
 Result<int> PinAction(Desk& desk) {
   const NightlyOptions& options = desk.options;
-  if (options.artifact.empty() || options.model.empty())
-    return Fail(ErrorCode::kUsage, "hone nightly pin needs --model M and --artifact FILE");
-  TRY_ASSIGN(const ModelFile file, OpenModel(options.artifact));
+  if (options.artifacts.size() != 1 || options.model.empty())
+    return Fail(ErrorCode::kUsage, "hone nightly pin needs --model M and one --artifact FILE");
+  TRY_ASSIGN(const ModelFile file, OpenModel(options.artifacts[0]));
   Json pinned = Json::array();
   std::string text;
   const auto pin = [&](const SuiteModel& model, const SuiteTarget& target) -> Result<> {
-    NightArtifact artifact{file.local.bundle(), options.backend.empty() ? model.backend : options.backend, {}};
-    if (artifact.backend.empty()) artifact.backend = "onnxruntime";
+    const NightArtifact artifact = GivenArtifact(file, model, options);
     TRY(CopyArtifact(file.local, ArtifactsOf(options, desk.suite)));
     TRY(desk.history.Accept(desk.suite.name, model.name, target.name, artifact, options.text, SystemClock().UnixMs()));
     pinned.push_back({{"model", model.name}, {"target", target.name}, {"artifact", artifact.Identity()}});
@@ -284,20 +292,99 @@ Result<int> ImportAction(Desk& desk) {
   return Tell(desk, "import", {{"nights", nights}}, fmt::format("{} nights came from {}\n", nights, desk.options.file));
 }
 
-struct ActionRow {
+// The one model and target that a bisection is about.
+Result<std::pair<const SuiteModel*, const SuiteTarget*>> OnlySeries(const Desk& desk) {
+  std::vector<std::pair<const SuiteModel*, const SuiteTarget*>> found;
+  TRY(EachSeries(desk, [&](const SuiteModel& model, const SuiteTarget& target) -> Result<> {
+    found.emplace_back(&model, &target);
+    return {};
+  }));
+  if (found.size() == 1) return found[0];
+  return Fail(ErrorCode::kUsage,
+              fmt::format("hone nightly bisect is about one model on one target; the flags leave {}", found.size()),
+              "Give --model M and --target T.");
+}
+
+SuiteMetric BisectedMetric(const Desk& desk) {
+  const std::string name = desk.options.metric.empty() ? "latency_ms_p50" : desk.options.metric;
+  for (const SuiteMetric& metric : desk.suite.metrics) {
+    if (metric.metric->name == name) return metric;
+  }
+  const NightMetric* metric = FindNightMetric(name);
+  return {metric, metric->threshold};
+}
+
+Json StepsJson(const BisectResult& result) {
+  Json steps = Json::array();
+  for (const BisectStep& step : result.steps) {
+    const Judgement& judgement = step.judgement;
+    steps.push_back({{"artifact", step.artifact},
+                     {"effect", judgement.effect},
+                     {"ci99", {judgement.interval.low, judgement.interval.high}},
+                     {"pairs", judgement.pairs},
+                     {"changed", step.decided ? Json(step.changed) : Json(nullptr)}});
+  }
+  return steps;
+}
+
+// Between the first and the last of --artifact, in the order given: which one brought the change?
+Result<int> BisectAction(Desk& desk) {
+  const NightlyOptions& options = desk.options;
+  TRY_ASSIGN(const auto series, OnlySeries(desk));
+  const auto& [model, target] = series;
+  TRY_ASSIGN(Client client, ConnectTo(options.coordinator));
+  FleetBench bench(desk.suite, client, desk.console, ArtifactsOf(options, desk.suite));
+  std::vector<NightArtifact> artifacts;
+  for (const std::string& path : options.artifacts) {
+    TRY_ASSIGN(const ModelFile file, OpenModel(path));
+    TRY(CopyArtifact(file.local, ArtifactsOf(options, desk.suite)));
+    artifacts.push_back(GivenArtifact(file, *model, options));
+  }
+  TRY(bench.Prepare(*model, *target));
+  BisectOptions how;
+  how.metric = BisectedMetric(desk);
+  how.note = [&desk](const std::string& line) { desk.console.Note(line); };
+  TRY_ASSIGN(const BisectResult result, Bisect(desk.suite, *model, *target, bench, artifacts, how));
+
+  const bool absolute = how.metric.metric->absolute;
+  std::string text;
+  for (const BisectStep& step : result.steps) {
+    text += fmt::format("{}: {} ({} to {}; {} pairs)\n", options.artifacts[step.artifact],
+                        EffectText(step.judgement.effect, absolute), EffectText(step.judgement.interval.low, absolute),
+                        EffectText(step.judgement.interval.high, absolute), step.judgement.pairs);
+  }
+  const std::string& last = options.artifacts[result.last_unchanged];
+  const std::string& first = options.artifacts[result.first_changed];
+  text += result.complete() ? fmt::format("{} brought the change of {}\n", first, how.metric.metric->name)
+                            : fmt::format("between {} and {} the data cannot decide\n", last, first);
+  const Json json = {{"schema", "hone.nightly.bisect/1"},
+                     {"suite", desk.suite.name},
+                     {"model", model->name},
+                     {"target", target->name},
+                     {"metric", how.metric.metric->name},
+                     {"complete", result.complete()},
+                     {"last_unchanged", last},
+                     {"first_changed", first},
+                     {"steps", StepsJson(result)}};
+  TRY(desk.console.json ? desk.console.PrintJson(json) : desk.console.Print(text));
+  return result.complete() ? 0 : ExitCode(ErrorCode::kUnsure);
+}
+
+struct NightlyActionRow {
   const char* name;
   Result<int> (*run)(Desk& desk);
 };
-constexpr ActionRow kActions[] = {{"run", RunAction},         {"report", ReportAction},     {"accept", AcceptAction},
-                                  {"pin", PinAction},         {"annotate", AnnotateAction}, {"mute", MuteAction},
-                                  {"history", HistoryAction}, {"export", ExportAction},     {"import", ImportAction}};
+constexpr NightlyActionRow kNightlyActions[] = {
+    {"run", RunAction},       {"report", ReportAction},     {"accept", AcceptAction}, {"pin", PinAction},
+    {"bisect", BisectAction}, {"annotate", AnnotateAction}, {"mute", MuteAction},     {"history", HistoryAction},
+    {"export", ExportAction}, {"import", ImportAction}};
 
 Result<int> Nightly(const NightlyOptions& options, Console& console) {
-  const auto row = std::find_if(std::begin(kActions), std::end(kActions),
-                                [&](const ActionRow& one) { return options.action == one.name; });
-  if (row == std::end(kActions)) {
+  const auto row = std::find_if(std::begin(kNightlyActions), std::end(kNightlyActions),
+                                [&](const NightlyActionRow& one) { return options.action == one.name; });
+  if (row == std::end(kNightlyActions)) {
     std::vector<std::string> names;
-    for (const ActionRow& one : kActions) names.emplace_back(one.name);
+    for (const NightlyActionRow& one : kNightlyActions) names.emplace_back(one.name);
     return Fail(ErrorCode::kUsage,
                 fmt::format("hone nightly has no action '{}'{}", Printable(options.action, 40),
                             DidYouMean(options.action, names)),
@@ -312,19 +399,22 @@ Result<int> Nightly(const NightlyOptions& options, Console& console) {
 
 Run DefineNightly(Flags& flags) {
   auto options = std::make_shared<NightlyOptions>();
-  flags.Argument("ACTION", "run, report, accept, pin, annotate, mute, history, export or import", options->action);
+  flags.Argument("ACTION", "run, report, accept, pin, bisect, annotate, mute, history, export or import",
+                 options->action);
   flags.Argument("SUITE", "the suite (YAML)", options->suite);
   flags.Text("--history", "FILE", "the history (default: beside the suite, .history.db)", options->history);
   flags.Text("--model", "M", "this model of the suite alone", options->model);
   flags.Text("--target", "T", "this target alone", options->target);
-  flags.Text("--metric", "M", "of annotate, mute and history: this metric alone", options->metric);
+  flags.Text("--metric", "M", "of annotate, mute, history and bisect: this metric alone", options->metric);
   flags.Text("--night", "ID", "of report: which night (default: the last)", options->night);
   flags.Text("--junit", "FILE", "of run and report: JUnit XML", options->junit);
   flags.Text("--markdown", "FILE", "of run and report: Markdown for a pull request", options->markdown);
   flags.Text("--html", "FILE", "of run and report: one page that needs nothing else", options->html);
   flags.Toggle("--no-control", "of run: do not measure what is accepted against itself", options->no_control);
-  flags.Text("--artifact", "FILE", "of pin: the model that is accepted from now on", options->artifact);
-  flags.Text("--backend", "B", "of pin: the backend it runs on", options->backend);
+  flags.List("--artifact", "FILE",
+             "of pin: the model that is accepted from now on; of bisect: one of a row, oldest first",
+             options->artifacts);
+  flags.Text("--backend", "B", "of pin and bisect: the backend it runs on", options->backend);
   flags.Text("--text", "TEXT", "of annotate: what happened; of accept, pin and mute: why", options->text);
   flags.Text("--author", "NAME", "of annotate", options->author);
   flags.Text("--link", "URL", "of annotate", options->link);

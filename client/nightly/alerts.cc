@@ -17,7 +17,7 @@ namespace {
 constexpr std::chrono::seconds kHookTime{60};
 constexpr size_t kMaxOutputBytes = 4096;
 
-std::string Place(const SeriesKey& key) { return fmt::format("{} of {} on {}", key.metric, key.model, key.target); }
+std::string PlaceOf(const SeriesKey& key) { return fmt::format("{} of {} on {}", key.metric, key.model, key.target); }
 
 bool IsAbout(const Alert& alert, const SeriesResult& result) {
   return alert.key.model == result.key.model && alert.key.target == result.key.target &&
@@ -70,12 +70,12 @@ Result<std::vector<AlertEvent>> AlertsOf(NightHistory& history, const NightRecor
     if (gone) {
       Alert alert = *known;
       alert.open = false;
-      events.push_back({alert, fmt::format("{}: the regression of {} went away{}", Place(result.key), alert.since,
+      events.push_back({alert, fmt::format("{}: the regression of {} went away{}", PlaceOf(result.key), alert.since,
                                            other_level ? ": another artifact was accepted" : "")});
     }
     if (!regressed || result.muted || (known != open.end() && !gone)) continue;
     Alert alert{result.key, night.id, result.accepted, result.judgement.verdict, result.judgement.effect, true};
-    events.push_back({alert, fmt::format("{}: worse by {} ({})", Place(result.key),
+    events.push_back({alert, fmt::format("{}: worse by {} ({})", PlaceOf(result.key),
                                          EffectText(result.judgement.effect, result.absolute), EvidenceText(result))});
   }
   return events;

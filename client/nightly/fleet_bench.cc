@@ -20,6 +20,8 @@ namespace fs = std::filesystem;
 
 // The worker's own words for what makes a timing worthless (docs/measuring.md, "What is noted").
 constexpr const char* kDisturbance = "the hypervisor took";
+// The samples in which a worker tells its canary's times.
+constexpr const char* kCanarySeries = "canary_ms";
 
 // A recipe whose space is one point: the model as it is, one backend, fixed settings.
 bool IsPinned(const proto::Recipe& recipe) {
@@ -239,6 +241,11 @@ Result<NightLaunch> FleetBench::ReadLaunch(const proto::JobSummary& job, const p
   launch.worker = candidate.worker();
   launch.fingerprint = candidate.fingerprint();
   launch.runtime = fmt::format("{} {}", candidate.execution().backend(), candidate.execution().version());
+  // The least of a launch's runs is the least disturbed.
+  for (const proto::Samples& series : samples.samples()) {
+    if (series.series() != kCanarySeries || series.values().empty()) continue;
+    launch.canary_ms = *std::min_element(series.values().begin(), series.values().end());
+  }
   for (const std::string& note : candidate.notes()) {
     if (note.find(kDisturbance) != std::string::npos) launch.disturbances.push_back(note);
   }

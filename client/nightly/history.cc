@@ -132,6 +132,9 @@ CREATE TABLE alerts (
   PRIMARY KEY (suite, model, target, metric, since)
 ) WITHOUT ROWID;
 )sql"},
+    {2, R"sql(
+ALTER TABLE health ADD COLUMN canary_ms REAL NOT NULL DEFAULT 0;
+)sql"},
 };
 
 // What an import brings: rows that are not here yet.
@@ -269,8 +272,9 @@ Result<> NightHistory::Save(const NightRecord& night) {
                         control.metric, control.alarm, control.effect, control.pairs));
     }
     for (const MachineHealth& machine : night.health) {
-      TRY(database_.Run("INSERT INTO health VALUES (?,?,?,?,?,?,?)", night.id, machine.target, machine.worker,
-                        machine.fingerprint, machine.launches, machine.disturbed, Join(machine.notes, "\n")));
+      TRY(database_.Run("INSERT INTO health VALUES (?,?,?,?,?,?,?,?)", night.id, machine.target, machine.worker,
+                        machine.fingerprint, machine.launches, machine.disturbed, Join(machine.notes, "\n"),
+                        machine.canary_ms));
     }
     return database_.Script("COMMIT");
   };
@@ -329,12 +333,12 @@ Result<NightRecord> NightHistory::Night(const std::string& suite, const std::str
       },
       night.id));
   TRY(database_.Each(
-      "SELECT target, worker, fingerprint, launches, disturbed, notes FROM health WHERE night = ? ORDER BY target, "
-      "worker",
+      "SELECT target, worker, fingerprint, launches, disturbed, notes, canary_ms FROM health WHERE night = ? ORDER BY "
+      "target, worker",
       [&](const Row& row) {
         MachineHealth machine{
             row.Text(0), row.Text(1), row.Text(2), static_cast<uint32_t>(row.Int(3)), static_cast<uint32_t>(row.Int(4)),
-            {}};
+            {},          row.Real(6)};
         if (const std::string notes = row.Text(5); !notes.empty()) machine.notes = Split(notes, '\n');
         night.health.push_back(std::move(machine));
       },
@@ -380,6 +384,16 @@ Result<std::string> NightHistory::LastFingerprint(const std::string& suite, cons
       "fingerprint <> '' ORDER BY n.started_unix_ms DESC LIMIT 1",
       [&](const Row& row) { fingerprint = row.Text(0); }, suite, model, target));
   return fingerprint;
+}
+
+Result<std::vector<double>> NightHistory::Canaries(const std::string& suite, const std::string& fingerprint, int most) {
+  std::vector<double> times;
+  TRY(database_.Each(
+      "SELECT canary_ms FROM health JOIN nights n USING (night) WHERE n.suite = ? AND fingerprint = ? AND canary_ms > "
+      "0 "
+      "ORDER BY n.started_unix_ms DESC LIMIT ?",
+      [&](const Row& row) { times.push_back(row.Real(0)); }, suite, fingerprint, most));
+  return times;
 }
 
 Result<AlarmRate> NightHistory::ControlAlarms(const std::string& suite) {

@@ -40,6 +40,8 @@ class NightHistory {
   Result<std::map<SeriesKey, std::vector<HistoryPoint>>> Series(const std::string& suite);
   // The fingerprint that the newest judged figures of a model on a target have; "" before any.
   Result<std::string> LastFingerprint(const std::string& suite, const std::string& model, const std::string& target);
+  // Times of the canary on machines of that fingerprint in the last `most` nights of them.
+  Result<std::vector<double>> Canaries(const std::string& suite, const std::string& fingerprint, int most);
   // Of every night: how often the accepted artifact against itself was called a finding.
   Result<AlarmRate> ControlAlarms(const std::string& suite);
 

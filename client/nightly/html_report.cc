@@ -21,19 +21,10 @@ constexpr double kTop = 12;
 constexpr double kBottom = 22;
 constexpr size_t kMostPoints = 365;
 
-constexpr const char* kStyle = R"css(
-:root{color-scheme:light dark;--line:#8884;--soft:#777}
-body{font:15px/1.5 system-ui,sans-serif;margin:2rem auto;max-width:70rem;padding:0 1rem}
-table{border-collapse:collapse;width:100%;margin:1rem 0}
-th,td{text-align:left;padding:.25rem .6rem;border-bottom:1px solid var(--line);vertical-align:top}
-td.n{text-align:right;white-space:nowrap;font-variant-numeric:tabular-nums}
+constexpr const char* kNightStyle = R"css(
 .regression,.error{color:#c62828;font-weight:600}.improvement{color:#2e7d32;font-weight:600}
-.inconclusive,.environment{color:#b26a00}.soft{color:var(--soft)}
-svg{max-width:100%;height:auto;display:block}svg text{font-size:11px;fill:currentColor}
-h3{margin:1.4rem 0 .2rem;font-size:1rem}
+.inconclusive,.environment{color:#b26a00}
 )css";
-
-std::string Html(std::string_view text) { return EscapeMarkup(Printable(text, 4000)); }
 
 std::string Day(int64_t unix_ms) {
   return fmt::format("{:%Y-%m-%d}", fmt::gmtime(static_cast<std::time_t>(unix_ms / 1000)));
@@ -173,9 +164,10 @@ std::string Machines(const NightRecord& night) {
   for (const MachineHealth& machine : night.health) {
     rows += fmt::format(
         "<tr><td>{}</td><td>{}</td><td class=\"soft\">{}</td><td class=\"n\">{}</td><td "
-        "class=\"n\">{}</td><td>{}</td></tr>\n",
+        "class=\"n\">{}</td><td class=\"n\">{}</td><td>{}</td></tr>\n",
         Html(machine.target), Html(machine.worker), Html(machine.fingerprint.substr(0, 19)), machine.launches,
-        machine.disturbed, Html(Join(machine.notes, "; ")));
+        machine.disturbed, machine.canary_ms > 0 ? fmt::format("{:.3f} ms", machine.canary_ms) : "-",
+        Html(Join(machine.notes, "; ")));
   }
   return rows;
 }
@@ -195,11 +187,7 @@ std::string Notes(const std::vector<Annotation>& annotations) {
 
 std::string NightHtml(const NightReport& report) {
   const NightRecord& night = report.night;
-  std::string page = fmt::format(
-      "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><meta name=\"viewport\" "
-      "content=\"width=device-width\">"
-      "<link rel=\"icon\" href=\"data:,\"><title>{} {}</title><style>{}</style></head><body>\n",
-      Html(night.suite), Html(night.id), kStyle);
+  std::string page = PageBegin(fmt::format("{} {}", night.suite, night.id), kNightStyle);
   page += fmt::format("<h1>{}: {}</h1>\n<p class=\"soft\">Night {}. {}.</p>\n", Html(night.suite), CountsText(night),
                       Html(night.id), ControlText(report.control));
   page +=
@@ -215,10 +203,10 @@ std::string NightHtml(const NightReport& report) {
   page += Notes(report.annotations);
   page +=
       "<h2>Machines</h2>\n<table><thead><tr><th>target</th><th>worker</th><th>fingerprint</th><th>launches</"
-      "th><th>disturbed</th><th>why</th></tr></thead>"
+      "th><th>disturbed</th><th>canary</th><th>notes</th></tr></thead>"
       "<tbody>\n" +
       Machines(night) + "</tbody></table>\n";
-  return page + "</body></html>\n";
+  return page + PageEnd();
 }
 
 }  // namespace hone

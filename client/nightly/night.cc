@@ -4,14 +4,15 @@
 // all series of the night are corrected together.
 //
 // What is never blamed on an artifact: bytes that are the same as the accepted ones, a machine that is another than
-// last time, launches that were disturbed, a metric whose control alarmed in the same night. All those are the verdict
-// `environment`.
+// last time, launches that were disturbed, a metric whose control alarmed in the same night, a machine whose canary
+// runs at another speed than in the nights before. All those are the verdict `environment`.
 #include "client/nightly/night.h"
 
 #include <fmt/chrono.h>
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cmath>
 #include <set>
 #include <tuple>
 
@@ -23,6 +24,13 @@ namespace {
 
 // Launches in a session may be repeated this many times over before the machine counts as unfit.
 constexpr uint32_t kMostRepeats = 1;
+
+// The canary is compared with the nights before: not before there are so many, not with more, and only what is more
+// than this share and beyond the spread that those nights had is a change of the machine.
+constexpr size_t kFewestCanaryNights = 3;
+constexpr int kMostCanaryNights = 7;
+constexpr double kCanaryShare = 0.03;
+constexpr double kCanarySpreads = 4;
 
 bool EndsTheNight(const Error& error) {
   return error.code == ErrorCode::kInterrupted || error.code == ErrorCode::kUnreachable ||
@@ -52,6 +60,30 @@ struct Session {
   bool unfit = false;
 };
 
+std::vector<double> CanaryTimes(std::initializer_list<const Session*> sessions) {
+  std::vector<double> times;
+  for (const Session* session : sessions) {
+    for (const NightLaunch& launch : session->launches) {
+      if (launch.canary_ms > 0) times.push_back(launch.canary_ms);
+    }
+  }
+  return times;
+}
+
+// What the canary says of the machine, against the nights before; "" where it is as it was or they are too few.
+std::string DriftText(const std::vector<double>& tonight, const std::vector<double>& before) {
+  if (tonight.empty() || before.size() < kFewestCanaryNights) return "";
+  const double usual = Median(before);
+  std::vector<double> distances;
+  for (const double time : before) distances.push_back(std::abs(std::log(time / usual)));
+  const double spread = 1.4826 * Median(distances);
+  const double change = std::log(Median(tonight) / usual);
+  if (std::abs(change) <= std::max(std::log(1 + kCanaryShare), kCanarySpreads * spread)) return "";
+  return fmt::format(
+      "the machine itself runs at another speed: its canary took {:.3f} ms, in the nights before {:.3f} ms ({:+.1f} %)",
+      Median(tonight), usual, (std::exp(change) - 1) * 100);
+}
+
 // One model on one target.
 struct Examination {
   const SuiteModel* model = nullptr;
@@ -60,6 +92,7 @@ struct Examination {
   NightArtifact accepted;
   bool same = false;          // Tonight's artifact is the accepted one.
   std::string other_machine;  // Why this is another machine than last time; "" where it is not.
+  std::string drift;          // How the machine's speed differs from other nights'; "" where it does not.
   Session session;
   Session fresh;
   Session control;
@@ -243,6 +276,10 @@ class Night {
     }
     if (HasFinding(e.control))
       TRY(Launch(e, e.accepted, "fresh control", suite_.pairs, NightBench::Detail::timing, e.fresh_control));
+    if (e.session.launches.empty()) return {};
+    TRY_ASSIGN(const std::vector<double> before,
+               history_.Canaries(suite_.name, e.session.launches.front().fingerprint, kMostCanaryNights));
+    e.drift = DriftText(CanaryTimes({&e.session, &e.fresh}), before);
     return {};
   }
 
@@ -337,6 +374,8 @@ class Night {
       reason = "the artifact is the accepted one, byte for byte: whatever changed is the machine";
     } else if (finding && e.fresh.unfit) {
       reason = Disturbed(e.fresh);
+    } else if (finding && !e.drift.empty()) {
+      reason = e.drift;
     } else if (finding && control && control->alarm) {
       reason = fmt::format("what is accepted differs from itself by {:.1f} % in the same night", control->effect * 100);
     }
@@ -370,6 +409,10 @@ class Night {
     }
   }
 
+  static void AddOnce(const std::string& note, std::vector<std::string>& notes) {
+    if (std::find(notes.begin(), notes.end(), note) == notes.end()) notes.push_back(note);
+  }
+
   void TellHealth(const Examination& e) {
     for (const Session* session : {&e.session, &e.fresh, &e.control, &e.fresh_control}) {
       if (session->asked == 0) continue;
@@ -380,15 +423,16 @@ class Night {
       };
       auto machine = std::find_if(record_.health.begin(), record_.health.end(), same);
       if (machine == record_.health.end()) {
-        record_.health.push_back({e.target->name, one.worker, one.fingerprint, 0, 0, {}});
+        record_.health.push_back({e.target->name, one.worker, one.fingerprint, 0, 0, {}, 0});
         machine = record_.health.end() - 1;
       }
       machine->launches += session->asked;
       machine->disturbed += session->disturbed;
-      for (const std::string& note : session->disturbances) {
-        if (std::find(machine->notes.begin(), machine->notes.end(), note) == machine->notes.end())
-          machine->notes.push_back(note);
-      }
+      // Of several models that a machine measured, the last one's: it is the same computation.
+      if (const std::vector<double> canary = CanaryTimes({session}); !canary.empty())
+        machine->canary_ms = Median(canary);
+      if (!e.drift.empty()) AddOnce(e.drift, machine->notes);
+      for (const std::string& note : session->disturbances) AddOnce(note, machine->notes);
     }
   }
 

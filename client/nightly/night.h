@@ -21,6 +21,7 @@ struct NightLaunch {
   std::string worker;
   std::string fingerprint;
   std::string runtime;                    // Of tonight's.
+  double canary_ms = 0;                   // Of the worker's canary beside the launch; 0: it told none.
   std::vector<std::string> disturbances;  // What makes it worthless: time that the hypervisor took ...
 };
 

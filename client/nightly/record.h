@@ -72,6 +72,7 @@ struct MachineHealth {
   uint32_t launches = 0;
   uint32_t disturbed = 0;  // Repeated.
   std::vector<std::string> notes;
+  double canary_ms = 0;  // Median time of the worker's canary, a computation that never changes; 0: it told none.
 };
 
 struct NightRecord {

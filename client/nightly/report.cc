@@ -234,6 +234,7 @@ Json NightJson(const NightReport& report) {
                         {"fingerprint", machine.fingerprint},
                         {"launches", machine.launches},
                         {"disturbed", machine.disturbed},
+                        {"canary_ms", machine.canary_ms > 0 ? Json(machine.canary_ms) : Json(nullptr)},
                         {"notes", machine.notes}});
   }
   return {{"schema", "hone.nightly/1"},
@@ -282,7 +283,7 @@ std::string NightMarkdown(const NightReport& report) {
   }
   text += fmt::format("\nNight {}. {}.\n", night.id, ControlText(report.control));
   for (const MachineHealth& machine : night.health) {
-    if (machine.disturbed == 0) continue;
+    if (machine.disturbed == 0 && machine.notes.empty()) continue;
     text += fmt::format("{}: {} of {} launches were disturbed and repeated ({}).\n",
                         Cell(machine.worker.empty() ? machine.target : machine.worker), machine.disturbed,
                         machine.launches, Cell(Join(machine.notes, "; ")));

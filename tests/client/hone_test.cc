@@ -35,7 +35,10 @@ TEST(HoneTest, EveryCommandHasHelp) {
 TEST(HoneTest, UsageErrorsAreTwoAndGoToStderr) {
   for (const std::vector<std::string>& words : {std::vector<std::string>{}, {"optimise"}, {"--frobnicate"}, {"optimize"}, {"apply", "m.onnx"},
                                                 {"status"}, {"status", "first"}, {"jobs", "--limit", "0"}, {"benchmark", "m.onnx", "--expect", "magic"},
-                                                {"benchmark", "m.onnx", "--expect", "faster"}, {"evaluate", "m.onnx", "--against", "n.onnx"},
+                                                {"benchmark", "m.onnx", "--expect", "faster"}, {"benchmark", "m.onnx", "--rate", "-1"},
+                                                {"benchmark", "m.onnx", "--even"}, {"benchmark", "m.onnx", "--sweep", "threads"},
+                                                {"benchmark", "m.onnx", "--vs", "n.onnx", "--sweep", "threads=1,2", "--expect", "equal"},
+                                                {"evaluate", "m.onnx", "--against", "n.onnx"},
                                                 {"help", "nothing"}, {"jobs", "--coordinator", "nonsense"}}) {
     const Ran ran = Hone(words);
     EXPECT_EQ(ran.code, 2) << (words.empty() ? "" : words[0]) << ": " << ran.err;

@@ -5,35 +5,15 @@
 #include <map>
 #include <string>
 
-#include "common/artifact/bundle.h"
-#include "tests/support/programs.h"
-#include "tests/support/tiny_models.h"
+#include "tests/evaluation/fixtures.h"
 #include "worker/evaluation/instance.h"
 
 namespace hone {
 namespace {
 
-proto::LocalBundle ModelIn(const test::TempFolder& folder, const std::string& name, const test::ModelBuilder& builder) {
-  builder.Save(folder / name);
-  proto::LocalBundle local;
-  *local.mutable_bundle() = BundleOfModel(folder / name, {}).value();
-  local.set_folder(folder.path().string());
-  return local;
-}
-
-proto::LocalData DataIn(const test::TempFolder& folder, const std::string& name, const std::map<std::string, test::Array>& arrays) {
-  test::WriteNpz(folder / name, arrays);
-  proto::LocalData data;
-  *data.mutable_data()->mutable_bundle() = BundleOfData(folder / name).value();
-  data.mutable_data()->set_folder(folder.path().string());
-  return data;
-}
-
-std::map<std::string, double> ByName(const google::protobuf::RepeatedPtrField<proto::Metric>& metrics) {
-  std::map<std::string, double> values;
-  for (const auto& metric : metrics) values[metric.name()] = metric.value();
-  return values;
-}
+using test::ByName;
+using test::DataIn;
+using test::ModelIn;
 
 class MeasureTest : public testing::Test {
  protected:

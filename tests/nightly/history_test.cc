@@ -43,7 +43,7 @@ NightRecord NightOf(const std::string& id, int64_t unix_ms, double effect) {
   result.confirmed = true;
   night.results.push_back(result);
   night.controls.push_back({"m", "t", "latency_ms_p50", false, 0.001, 20});
-  night.health.push_back({"t", "w", "sha256:f", 40, 2, {"the hypervisor took 3 %", "again"}});
+  night.health.push_back({"t", "w", "sha256:f", 40, 2, {"the hypervisor took 3 %", "again"}, 2.125});
   return night;
 }
 

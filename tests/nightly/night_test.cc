@@ -3,6 +3,7 @@
 
 #include "client/nightly/alerts.h"
 #include "tests/nightly/fake_bench.h"
+#include "tests/nightly/hook_server.h"
 #include "tests/support/programs.h"
 
 namespace hone::test {
@@ -324,6 +325,57 @@ TEST_F(NightTest, TheCommandGetsTheAlertAsAFile) {
   EXPECT_EQ(json.at("schema"), "hone.nightly.alert/1");
   EXPECT_EQ(json.at("event"), "regression");
   EXPECT_EQ(json.at("metric"), "latency_ms_p50");
+}
+
+TEST_F(NightTest, TheWebhookGetsTheAlertByPost) {
+  Run();
+  Change("v2", 1.1);
+  HookServer server({200, 500});
+  suite_.webhook = server.Url("/hone");
+  const auto failures = SendAlerts(suite_, *history_, Run());
+  ASSERT_TRUE(failures) << failures.error().message;
+  const std::vector<std::string> requests = server.Requests();
+  ASSERT_THAT(requests, SizeIs(2)) << "a on both targets";
+  EXPECT_THAT(requests[0], HasSubstr("POST /hone HTTP/1.1\r\n"));
+  EXPECT_THAT(requests[0], HasSubstr("Content-Type: application/json\r\n"));
+  const auto json = nlohmann::json::parse(requests[0].substr(requests[0].find("\r\n\r\n") + 4));
+  EXPECT_EQ(json.at("schema"), "hone.nightly.alert/1");
+  EXPECT_EQ(json.at("event"), "regression");
+  EXPECT_EQ(json.at("model"), "a");
+  ASSERT_THAT(*failures, SizeIs(1)) << "the second was turned down, and is sent again the next night";
+  EXPECT_THAT(failures->at(0), HasSubstr("500"));
+  const auto events = AlertsOf(*history_, Run());
+  ASSERT_TRUE(events);
+  EXPECT_THAT(*events, SizeIs(1));
+}
+
+TEST_F(NightTest, AMachineWhoseCanaryChangedIsBlamedInsteadOfTheArtifact) {
+  double canary_ms = 2;
+  bench_.alter = [&canary_ms](NightLaunch& launch, int number) { launch.canary_ms = canary_ms * (1 + 0.001 * (number % 3)); };
+  for (int night = 0; night < 3; ++night) Run();
+  Change("v2", 1.05);
+  canary_ms = 2.2;
+  const NightRecord drifted = Run();
+  const SeriesResult& result = Of(drifted, "a", "small", "latency_ms_p50");
+  EXPECT_EQ(result.judgement.verdict, NightVerdict::environment);
+  EXPECT_THAT(result.reason, HasSubstr("canary took 2.2"));
+  EXPECT_EQ(VerdictOf(drifted, "b", "small", "latency_ms_p50"), NightVerdict::equivalent) << "pairs cancel it";
+  EXPECT_THAT(drifted.health.at(0).notes, Contains(HasSubstr("another speed")));
+  EXPECT_NEAR(drifted.health.at(0).canary_ms, 2.2, 0.01);
+  canary_ms = 2.01;
+  EXPECT_EQ(VerdictOf(Run(), "a", "small", "latency_ms_p50"), NightVerdict::regression) << "within what it varies by";
+}
+
+TEST_F(NightTest, AMachineThatStaysAtItsNewSpeedIsNotBlamedForEver) {
+  double canary_ms = 2;
+  bench_.alter = [&canary_ms](NightLaunch& launch, int) { launch.canary_ms = canary_ms; };
+  for (int night = 0; night < 3; ++night) Run();
+  Change("v2", 1.05);
+  canary_ms = 2.2;
+  int nights = 0;
+  while (VerdictOf(Run(), "a", "small", "latency_ms_p50") == NightVerdict::environment && nights < 20) ++nights;
+  EXPECT_GE(nights, 2);
+  EXPECT_LE(nights, 5);
 }
 
 }  // namespace

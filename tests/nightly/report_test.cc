@@ -40,7 +40,7 @@ NightReport ReportOf() {
       ResultOf("latency_ms_p50", NightVerdict::regression, 0.05), ResultOf("load_ms", NightVerdict::error, 0),
       ResultOf("memory_bytes", NightVerdict::inconclusive, 0.001), ResultOf("size_bytes", NightVerdict::equivalent, 0)};
   report.night.results[1].reason = "crashed with signal 11 \"<&>\"\x01";
-  report.night.health.push_back({"edge", "w", "sha256:f", 80, 3, {"the hypervisor took 3 %"}});
+  report.night.health.push_back({"edge", "w", "sha256:f", 80, 3, {"the hypervisor took 3 %"}, 2.125});
   report.control = AlarmRateOf(0, 48);
   for (int night = 0; night < 40; ++night) {
     const double effect = (night < 20 ? 0 : 0.05) + 0.001 * std::sin(night * 7.0);
@@ -97,6 +97,8 @@ TEST(ReportTest, ThePageNeedsNothingFromOutsideAndRunsNothing) {
   for (const char* foreign : {"<script", "src=", "href=\"http", "url(", "@import", "href=\"javascript"})
     EXPECT_THAT(page, Not(HasSubstr(foreign)));
   EXPECT_THAT(page, HasSubstr("<svg"));
+  EXPECT_THAT(page, HasSubstr("default-src 'none'")) << "the browser is told to hold it to that";
+  EXPECT_THAT(page, HasSubstr("2.125 ms")) << "the canary";
   EXPECT_THAT(page, HasSubstr("the level changed here"));
   EXPECT_THAT(page, HasSubstr("new &lt;kernel&gt; (ann)"));
   EXPECT_THAT(page, Not(HasSubstr("nan")));

@@ -20,6 +20,7 @@ struct LoadOptions {
   google::protobuf::RepeatedPtrField<proto::Parameter> settings;   // Checked against BackendInfo by Load.
   google::protobuf::RepeatedPtrField<proto::InputShape> inputs;    // Pins.
   std::string cache_folder;                                        // For compiled blobs; "" = none.
+  bool profiling = false;                                          // For Session::Profile; every run is slower.
 };
 
 // A compiled model. One thread at a time, except RunMany.
@@ -44,6 +45,20 @@ class Session {
     uint32_t requests = 0;
   };
   virtual Result<Throughput> RunMany(uint32_t requests, uint32_t duration_ms) = 0;
+
+  // A place for inferences with the bound inputs, for a thread of its own beside others; the session outlives it.
+  class Lane {
+   public:
+    virtual ~Lane() = default;
+    virtual Result<> Run() = 0;
+  };
+  virtual Result<std::unique_ptr<Lane>> NewLane() = 0;
+  // How many inferences at once the runtime advises.
+  virtual uint32_t AdvisedRequests() const = 0;
+
+  // Time of each operator over `runs` (at least 1) inferences with the bound inputs, by the runtime's own profiler. For a session that
+  // was loaded for profiling, once.
+  virtual Result<proto::Profile> Profile(uint32_t runs) = 0;
 
   // What is really executed, read back from the runtime. May run the model once (profiling).
   virtual Result<proto::Execution> Execution() = 0;

@@ -20,6 +20,7 @@
 #include "common/recipe/value.h"
 #include "worker/backends/engines.h"
 #include "worker/backends/onnxruntime_kernels.h"
+#include "worker/backends/onnxruntime_profile.h"
 #include "worker/backends/pins.h"
 #include "worker/backends/settings.h"
 #include "worker/data/signature.h"
@@ -235,12 +236,26 @@ Result<> TakeOut(const Ort::Value& value, const std::string& name, std::vector<T
   return {};
 }
 
+class OnnxRuntimeLane : public Session::Lane {
+ public:
+  OnnxRuntimeLane(Ort::Session& session, Ort::IoBinding binding) : session_(session), binding_(std::move(binding)) {}
+  Result<> Run() override {
+    return CallEngine(ErrorCode::kFailed, "run the model in ONNX Runtime",
+                      [&] { session_.Run(Ort::RunOptions{nullptr}, binding_); });
+  }
+
+ private:
+  Ort::Session& session_;
+  Ort::IoBinding binding_;
+};
+
 class OnnxRuntimeSession : public Session {
  public:
-  // `file` is empty for a model from memory.
+  // `file` is empty for a model from memory; `profiles` is where the profiler writes, where it is on.
   OnnxRuntimeSession(Ort::Session session, std::filesystem::path file, Settings effective,
-                     std::map<std::string, int64_t> named_dims)
-      : session_(std::move(session)),
+                     std::map<std::string, int64_t> named_dims, std::optional<ScopedFolder> profiles)
+      : profiles_(std::move(profiles)),
+        session_(std::move(session)),
         file_(std::move(file)),
         effective_(std::move(effective)),
         named_dims_(std::move(named_dims)) {}
@@ -302,8 +317,7 @@ class OnnxRuntimeSession : public Session {
 
   Result<Throughput> RunMany(uint32_t requests, uint32_t duration_ms) override {
     CHECK_THAT(binding_.has_value());
-    // The threads of one session share its pool, so a second caller fills the gaps of the first and more only queue.
-    if (requests == 0) requests = std::min(2u, AllowedCores());
+    if (requests == 0) requests = AdvisedRequests();
     std::vector<Ort::IoBinding> bindings;
     TRY(CallEngine(ErrorCode::kFailed, "bind inputs in ONNX Runtime", [&] {
       for (uint32_t i = 0; i < requests; ++i) bindings.push_back(MakeBinding());
@@ -350,6 +364,29 @@ class OnnxRuntimeSession : public Session {
     return Throughput{inferences, std::chrono::duration<double>(last_end - begin).count(), requests};
   }
 
+  Result<std::unique_ptr<Lane>> NewLane() override {
+    CHECK_THAT(binding_.has_value());
+    return CallEngine(ErrorCode::kFailed, "bind inputs in ONNX Runtime", [&]() -> std::unique_ptr<Lane> {
+      return std::make_unique<OnnxRuntimeLane>(session_, MakeBinding());
+    });
+  }
+
+  // The threads of one session share its pool, so a second caller fills the gaps of the first and more only queue.
+  uint32_t AdvisedRequests() const override { return std::min(2u, AllowedCores()); }
+
+  Result<proto::Profile> Profile(uint32_t runs) override {
+    CHECK_THAT(profiles_.has_value());
+    constexpr uint32_t kWarmRuns = 1;
+    for (uint32_t run = 0; run < kWarmRuns + runs; ++run) TRY(RunBound());
+    std::string written;
+    TRY(CallEngine(ErrorCode::kFailed, "end the profile in ONNX Runtime", [&] {
+      Ort::AllocatorWithDefaultOptions allocator;
+      written = session_.EndProfilingAllocated(allocator).get();
+    }));
+    TRY_ASSIGN(const auto forms, WithOptimized([](const std::filesystem::path& model) { return FormsOfNodes(model); }));
+    return ReadOnnxProfile(written, kWarmRuns, forms);
+  }
+
   Result<proto::Execution> Execution() override {
     if (file_.empty()) {
       return Fail(ErrorCode::kFailed, "what ONNX Runtime executes cannot be read back for a model loaded from memory",
@@ -359,7 +396,7 @@ class OnnxRuntimeSession : public Session {
     execution.set_backend("onnxruntime");
     execution.set_version(Ort::GetVersionString());
     *execution.mutable_effective() = effective_;
-    TRY_ASSIGN(const KernelCounts kernels, ReadKernels());
+    TRY_ASSIGN(const KernelCounts kernels, WithOptimized(&CountOnnxKernels));
     kernels.Write(execution);
     return execution;
   }
@@ -386,9 +423,10 @@ class OnnxRuntimeSession : public Session {
     return binding;
   }
 
-  // The same model is optimized once more under the same settings and written down; weights go beside it, so that only
-  // the graph is parsed.
-  Result<KernelCounts> ReadKernels() const {
+  // What `read` finds in the model as it is executed: it is optimized once more under the same settings and written down; weights go
+  // beside it, so that only the graph is parsed.
+  template <class Read>
+  auto WithOptimized(const Read& read) const -> decltype(read(std::filesystem::path())) {
     TRY_ASSIGN(const ScopedFolder folder,
                ScopedFolder::Make(std::filesystem::temp_directory_path(), "hone-optimized-"));
     const std::filesystem::path optimized = folder.path() / "optimized.onnx";
@@ -399,9 +437,10 @@ class OnnxRuntimeSession : public Session {
       options.AddConfigEntry(kOrtSessionOptionsOptimizedModelExternalInitializersMinSizeInBytes, "1024");
       const Ort::Session written(Environment(), file_.c_str(), options);
     }));
-    return CountOnnxKernels(optimized);
+    return read(optimized);
   }
 
+  std::optional<ScopedFolder> profiles_;  // Outlives the session, which writes there.
   Ort::Session session_;
   const std::filesystem::path file_;
   const Settings effective_;
@@ -421,20 +460,26 @@ struct Source {
 };
 
 Result<std::unique_ptr<Session>> Load(const Source& source, Settings effective,
-                                      const google::protobuf::RepeatedPtrField<proto::InputShape>& pins) {
+                                      const google::protobuf::RepeatedPtrField<proto::InputShape>& pins,
+                                      bool profiling = false) {
   TRY(CheckLibrary());
+  std::optional<ScopedFolder> profiles;
+  if (profiling) {
+    TRY_ASSIGN(profiles, ScopedFolder::Make(std::filesystem::temp_directory_path(), "hone-profile-"));
+  }
   std::map<std::string, int64_t> named_dims;
   if (!source.file.empty()) {
     TRY_ASSIGN(named_dims, NamedDims(source.file, pins));
   }
   std::unique_ptr<OnnxRuntimeSession> session;
   TRY(CallEngine(ErrorCode::kRejected, "load the model in ONNX Runtime", [&] {
-    const Ort::SessionOptions options = MakeOptions(effective, named_dims);
+    Ort::SessionOptions options = MakeOptions(effective, named_dims);
+    if (profiles) options.EnableProfiling((profiles->path() / "profile").c_str());
     Ort::Session loaded = source.file.empty()
                               ? Ort::Session(Environment(), source.bytes.data(), source.bytes.size(), options)
                               : Ort::Session(Environment(), source.file.c_str(), options);
     session = std::make_unique<OnnxRuntimeSession>(std::move(loaded), source.file, std::move(effective),
-                                                   std::move(named_dims));
+                                                   std::move(named_dims), std::move(profiles));
   }));
   TRY(session->Describe(pins));
   return session;
@@ -470,7 +515,7 @@ Result<std::unique_ptr<Session>> LoadInOnnxRuntime(const proto::LocalBundle& mod
   TRY(CheckFormat(info, model.bundle().format()));
   TRY(CheckParameters(info.settings(), options.settings, "backend onnxruntime"));
   TRY_ASSIGN(const std::filesystem::path file, MainFile(model));
-  return Load({file}, EffectiveSettings(options.settings), options.inputs);
+  return Load({file}, EffectiveSettings(options.settings), options.inputs, options.profiling);
 }
 
 Result<std::unique_ptr<Session>> LoadOnnxBytes(std::string_view model, int threads, bool optimize) {

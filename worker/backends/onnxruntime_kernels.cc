@@ -136,17 +136,19 @@ std::string Kernel(const onnx::NodeProto& node) {
   return "cpu";
 }
 
-void CountGraph(const onnx::GraphProto& graph, Types types, KernelCounts& counts) {
+// Calls visit(node, precision) for every node, subgraphs included.
+template <class Visit>
+void VisitGraph(const onnx::GraphProto& graph, Types types, const Visit& visit) {
   for (const auto& value : graph.value_info()) types[value.name()] = value.type().tensor_type().elem_type();
   for (const auto& value : graph.input()) types[value.name()] = value.type().tensor_type().elem_type();
   for (const auto& tensor : graph.initializer()) types[tensor.name()] = tensor.data_type();
   for (const auto& value : graph.output()) types.emplace(value.name(), value.type().tensor_type().elem_type());
   for (const onnx::NodeProto& node : graph.node()) {
-    counts.Add(node.op_type(), Precision(node, types), Kernel(node));
+    visit(node, Precision(node, types));
     for (int i = 0; i < node.output_size(); ++i) types.emplace(node.output(i), OutputType(node, i, types));
     for (const onnx::AttributeProto& attribute : node.attribute()) {
-      if (attribute.has_g()) CountGraph(attribute.g(), types, counts);
-      for (const onnx::GraphProto& inner : attribute.graphs()) CountGraph(inner, types, counts);
+      if (attribute.has_g()) VisitGraph(attribute.g(), types, visit);
+      for (const onnx::GraphProto& inner : attribute.graphs()) VisitGraph(inner, types, visit);
     }
   }
 }
@@ -156,8 +158,33 @@ void CountGraph(const onnx::GraphProto& graph, Types types, KernelCounts& counts
 Result<KernelCounts> CountOnnxKernels(const std::filesystem::path& optimized_model) {
   TRY_ASSIGN(const onnx::ModelProto model, LoadOnnx(optimized_model, Weights::leave_external));
   KernelCounts counts;
-  CountGraph(model.graph(), {}, counts);
+  VisitGraph(model.graph(), {}, [&](const onnx::NodeProto& node, const std::string& precision) {
+    counts.Add(node.op_type(), precision, Kernel(node));
+  });
   return counts;
+}
+
+Result<std::map<std::string, NodeForm>> FormsOfNodes(const std::filesystem::path& optimized_model) {
+  TRY_ASSIGN(const onnx::ModelProto model, LoadOnnx(optimized_model, Weights::leave_external));
+  std::map<std::string, NodeForm> forms;
+  VisitGraph(model.graph(), {}, [&](const onnx::NodeProto& node, const std::string& precision) {
+    if (!node.name().empty()) forms[node.name()] = {precision, Kernel(node)};
+  });
+  return forms;
+}
+
+std::string PrecisionOfTypeWord(std::string_view word) {
+  static constexpr struct {
+    std::string_view word;
+    const char* precision;
+  } kWords[] = {{"float", "f32"},   {"double", "f64"}, {"float16", "f16"}, {"bfloat16", "bf16"}, {"uint8", "u8"},
+                {"int8", "i8"},     {"uint16", "u16"}, {"int16", "i16"},   {"uint32", "u32"},    {"int32", "i32"},
+                {"uint64", "u64"},  {"int64", "i64"},  {"bool", "bool"},   {"string", "text"},   {"UInt4x2", "u4"},
+                {"Int4x2", "i4"}};
+  for (const auto& row : kWords) {
+    if (row.word == word) return row.precision;
+  }
+  return "";
 }
 
 }  // namespace hone

@@ -2,6 +2,9 @@
 #pragma once
 
 #include <filesystem>
+#include <map>
+#include <string>
+#include <string_view>
 
 #include "common/base/result.h"
 #include "worker/backends/settings.h"
@@ -12,5 +15,15 @@ namespace hone {
 // quantized data or weights where it has them); "cpu", with the blocked layout or the accuracy level where the node
 // tells one.
 Result<KernelCounts> CountOnnxKernels(const std::filesystem::path& optimized_model);
+
+// What each named node of an optimized model computes in, as CountOnnxKernels tells it.
+struct NodeForm {
+  std::string precision;
+  std::string kernel;
+};
+Result<std::map<std::string, NodeForm>> FormsOfNodes(const std::filesystem::path& optimized_model);
+
+// "f32" for the runtime's own word for an element type ("float"); "" for a word it does not know.
+std::string PrecisionOfTypeWord(std::string_view word);
 
 }  // namespace hone

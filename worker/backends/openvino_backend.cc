@@ -7,6 +7,7 @@
 #include <condition_variable>
 #include <cstring>
 #include <filesystem>
+#include <map>
 #include <memory>
 #include <mutex>
 #include <new>
@@ -218,6 +219,7 @@ Result<Compilation> PlanCompilation(const LoadOptions& options) {
     }
     plan.properties[ov::cache_dir.name()] = options.cache_folder;
   }
+  if (options.profiling) plan.properties[ov::enable_profiling.name()] = true;
   return plan;
 }
 
@@ -299,6 +301,53 @@ KernelCounts CountKernels(const ov::Model& executed) {
   return counts;
 }
 
+// Layers by their name: what the compiled graph says of each.
+std::map<std::string, std::string> PrecisionsOfLayers(const ov::Model& executed) {
+  std::map<std::string, std::string> precisions;
+  for (const auto& layer : executed.get_ordered_ops())
+    precisions[layer->get_friendly_name()] = InfoText(layer->get_rt_info(), "runtimePrecision");
+  return precisions;
+}
+
+// Sums over inferences, one row a layer that ran.
+class LayerTimes {
+ public:
+  void Add(const std::vector<ov::ProfilingInfo>& layers) {
+    for (const ov::ProfilingInfo& layer : layers) {
+      if (layer.status != ov::ProfilingInfo::Status::EXECUTED) continue;
+      const auto [place, added] = rows_.emplace(layer.node_name, rows_.size());
+      if (added) times_.push_back(layer);
+      else times_[place->second].real_time += layer.real_time;
+    }
+  }
+  void Write(uint32_t runs, const std::map<std::string, std::string>& precisions, proto::Profile& profile) const {
+    for (const ov::ProfilingInfo& layer : times_) {
+      proto::OperatorTime& row = *profile.add_operators();
+      row.set_name(ToUtf8(layer.node_name));
+      row.set_type(layer.node_type);
+      row.set_kernel(layer.exec_type);
+      if (const auto found = precisions.find(layer.node_name); found != precisions.end()) row.set_precision(found->second);
+      row.set_ms(static_cast<double>(layer.real_time.count()) / 1000 / runs);
+      row.set_calls(1);
+    }
+  }
+
+ private:
+  std::map<std::string, size_t> rows_;
+  std::vector<ov::ProfilingInfo> times_;
+};
+
+class OpenVinoLane : public Session::Lane {
+ public:
+  explicit OpenVinoLane(ov::InferRequest request) : request_(std::move(request)) {}
+  Result<> Run() override {
+    return CallEngine(ErrorCode::kFailed, "run the model in OpenVINO", [&] { request_.infer(); });
+  }
+
+ private:
+  ov::InferRequest request_;
+};
+
 class OpenVinoSession : public Session {
  public:
   OpenVinoSession(ov::CompiledModel compiled, std::vector<InputSignature> inputs, std::vector<std::string> outputs)
@@ -342,11 +391,41 @@ class OpenVinoSession : public Session {
   Result<Throughput> RunMany(uint32_t requests, uint32_t duration_ms) override {
     CHECK_THAT(bound_request_.operator bool());
     return CallEngine(ErrorCode::kFailed, "run the model in OpenVINO", [&] {
-      const uint32_t count =
-          requests != 0 ? requests : std::max(1u, compiled_.get_property(ov::optimal_number_of_infer_requests));
+      const uint32_t count = requests != 0 ? requests : AdvisedRequests();
       std::vector<ov::InferRequest> pool;
       for (uint32_t i = 0; i < count; ++i) pool.push_back(MakeBoundRequest());
       return Fly(pool, std::chrono::milliseconds(duration_ms));
+    });
+  }
+
+  Result<std::unique_ptr<Lane>> NewLane() override {
+    CHECK_THAT(bound_request_.operator bool());
+    return CallEngine(ErrorCode::kFailed, "bind inputs in OpenVINO",
+                      [&]() -> std::unique_ptr<Lane> { return std::make_unique<OpenVinoLane>(MakeBoundRequest()); });
+  }
+
+  uint32_t AdvisedRequests() const override {
+    const auto advised = CallEngine(ErrorCode::kFailed, "ask OpenVINO for its number of requests",
+                                    [&] { return compiled_.get_property(ov::optimal_number_of_infer_requests); });
+    return std::max(1u, advised.value_or(1));
+  }
+
+  Result<proto::Profile> Profile(uint32_t runs) override {
+    CHECK_THAT(bound_request_.operator bool());
+    return CallEngine(ErrorCode::kFailed, "profile the model in OpenVINO", [&] {
+      bound_request_.infer();
+      LayerTimes times;
+      std::vector<double> run_ms;
+      for (uint32_t run = 0; run < runs; ++run) {
+        const auto start = SteadyClock::now();
+        bound_request_.infer();
+        run_ms.push_back(std::chrono::duration<double, std::milli>(SteadyClock::now() - start).count());
+        times.Add(bound_request_.get_profiling_info());
+      }
+      proto::Profile profile;
+      times.Write(runs, PrecisionsOfLayers(*compiled_.get_runtime_model()), profile);
+      FinishProfile(run_ms, profile);
+      return profile;
     });
   }
 

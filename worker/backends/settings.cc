@@ -6,6 +6,7 @@
 #include <tuple>
 
 #include "common/base/strings.h"
+#include "common/statistics/statistics.h"
 #include "worker/model/model.h"
 #include "common/recipe/value.h"
 
@@ -113,6 +114,13 @@ Error RuntimeError(ErrorCode code, std::string_view attempt, std::string_view te
                  "raise the memory limit of the work"};
   }
   return Error{code, fmt::format("{}: {}", attempt, OneLine(text))};
+}
+
+void FinishProfile(const std::vector<double>& run_ms, proto::Profile& profile) {
+  profile.set_runs(static_cast<uint32_t>(run_ms.size()));
+  profile.set_run_ms(Median(run_ms));
+  auto& operators = *profile.mutable_operators();
+  std::stable_sort(operators.begin(), operators.end(), [](const auto& a, const auto& b) { return a.ms() > b.ms(); });
 }
 
 void KernelCounts::Add(const std::string& type, const std::string& precision, const std::string& kernel) {

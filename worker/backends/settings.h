@@ -55,6 +55,9 @@ auto CallEngine(ErrorCode code, std::string_view attempt, Body&& body) -> Result
   }
 }
 
+// Orders operators by their time and notes how many inferences (at least one) there were, with their median.
+void FinishProfile(const std::vector<double>& run_ms, proto::Profile& profile);
+
 // Counts by operator type, precision and kernel into an Execution, most frequent first, then by name.
 class KernelCounts {
  public:

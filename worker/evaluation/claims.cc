@@ -13,7 +13,7 @@
 namespace hone {
 namespace {
 
-enum class Role {
+enum class LayerRole {
   product,  // Computes sums of products of what it reads.
   table,    // Looks rows up; counts where its weights are narrow and there are no products.
   widening, // Turns narrow weights into floats at every inference.
@@ -22,54 +22,54 @@ enum class Role {
 
 struct RoleRow {
   std::string_view type;  // The beginning of the kernel's type.
-  Role role;
+  LayerRole role;
 };
 // The first row that fits counts.
 constexpr RoleRow kRoles[] = {
     // ONNX Runtime
-    {"QLinearConv", Role::product},
-    {"QLinearMatMul", Role::product},
-    {"QGemm", Role::product},
-    {"QAttention", Role::product},
-    {"QMoE", Role::product},
-    {"MatMul", Role::product},  // MatMulInteger, MatMulIntegerToFloat, MatMulNBits too; OpenVINO's as well.
-    {"DynamicQuantizeMatMul", Role::product},
-    {"DynamicQuantizeLSTM", Role::product},
-    {"FusedMatMul", Role::product},
-    {"FusedGemm", Role::product},
-    {"FusedConv", Role::product},
-    {"NhwcFusedConv", Role::product},
-    {"Gemm", Role::product},
-    {"Convert", Role::other},
-    {"Conv", Role::product},  // ConvInteger, ConvTranspose, Convolution too.
-    {"Attention", Role::product},
-    {"MultiHeadAttention", Role::product},
-    {"GroupQueryAttention", Role::product},
-    {"LSTM", Role::product},
-    {"GRU", Role::product},
-    {"Einsum", Role::product},
-    {"GatherBlockQuantized", Role::table},
-    {"QEmbedLayerNormalization", Role::table},
-    {"DequantizeLinear", Role::widening},
+    {"QLinearConv", LayerRole::product},
+    {"QLinearMatMul", LayerRole::product},
+    {"QGemm", LayerRole::product},
+    {"QAttention", LayerRole::product},
+    {"QMoE", LayerRole::product},
+    {"MatMul", LayerRole::product},  // MatMulInteger, MatMulIntegerToFloat, MatMulNBits too; OpenVINO's as well.
+    {"DynamicQuantizeMatMul", LayerRole::product},
+    {"DynamicQuantizeLSTM", LayerRole::product},
+    {"FusedMatMul", LayerRole::product},
+    {"FusedGemm", LayerRole::product},
+    {"FusedConv", LayerRole::product},
+    {"NhwcFusedConv", LayerRole::product},
+    {"Gemm", LayerRole::product},
+    {"Convert", LayerRole::other},
+    {"Conv", LayerRole::product},  // ConvInteger, ConvTranspose, Convolution too.
+    {"Attention", LayerRole::product},
+    {"MultiHeadAttention", LayerRole::product},
+    {"GroupQueryAttention", LayerRole::product},
+    {"LSTM", LayerRole::product},
+    {"GRU", LayerRole::product},
+    {"Einsum", LayerRole::product},
+    {"GatherBlockQuantized", LayerRole::table},
+    {"QEmbedLayerNormalization", LayerRole::table},
+    {"DequantizeLinear", LayerRole::widening},
     // OpenVINO
-    {"FullyConnected", Role::product},
-    {"Deconvolution", Role::product},
-    {"GroupConvolution", Role::product},
-    {"RNN", Role::product},
-    {"AUGRU", Role::product},
-    {"MHA", Role::product},
-    {"ScaledDotProductAttention", Role::product},
-    {"Gather", Role::table},
-    {"Embedding", Role::table},
+    {"FullyConnected", LayerRole::product},
+    {"Deconvolution", LayerRole::product},
+    {"GroupConvolution", LayerRole::product},
+    {"RNN", LayerRole::product},
+    {"AUGRU", LayerRole::product},
+    {"MHA", LayerRole::product},
+    {"ScaledDotProductAttention", LayerRole::product},
+    {"Gather", LayerRole::table},
+    {"Embedding", LayerRole::table},
 };
 
-Role RoleOf(std::string_view type) {
+LayerRole RoleOf(std::string_view type) {
   // Embedding tables looked up by one of ONNX Runtime's own fused layers are no narrow tables.
-  if (type.starts_with("EmbedLayerNormalization")) return Role::other;
+  if (type.starts_with("EmbedLayerNormalization")) return LayerRole::other;
   for (const RoleRow& row : kRoles) {
     if (type.starts_with(row.type)) return row.role;
   }
-  return Role::other;
+  return LayerRole::other;
 }
 
 struct BitsRow {
@@ -108,16 +108,16 @@ struct Tally {
 Tally Count(const proto::Execution& execution, int bits) {
   Tally tally;
   for (const auto& kernel : execution.kernels()) {
-    const Role role = RoleOf(kernel.type());
+    const LayerRole role = RoleOf(kernel.type());
     const std::optional<int> width = BitsOf(kernel);
     const bool is_narrow = width && *width <= bits;
     tally.quantizes = tally.quantizes || kernel.type() == "QuantizeLinear";
-    if (role == Role::product) {
+    if (role == LayerRole::product) {
       tally.products += kernel.count();
       if (is_narrow) tally.narrow_products += kernel.count();
-    } else if (is_narrow && role == Role::table) {
+    } else if (is_narrow && role == LayerRole::table) {
       tally.narrow_tables += kernel.count();
-    } else if (is_narrow && role == Role::widening) {
+    } else if (is_narrow && role == LayerRole::widening) {
       tally.widened += kernel.count();
     }
   }
@@ -145,7 +145,7 @@ std::optional<int> BitsClaimed(const proto::Claim& claim) {
 std::string PrecisionsOf(const proto::Execution& execution) {
   std::vector<std::string> names;
   for (const auto& kernel : execution.kernels()) {
-    if (RoleOf(kernel.type()) != Role::product || kernel.precision().empty()) continue;
+    if (RoleOf(kernel.type()) != LayerRole::product || kernel.precision().empty()) continue;
     if (std::find(names.begin(), names.end(), kernel.precision()) == names.end()) names.push_back(kernel.precision());
   }
   return names.empty() ? "no precision that it tells" : Join(names, ", ");

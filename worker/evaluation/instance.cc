@@ -19,16 +19,12 @@
 #include "common/base/file.h"
 #include "common/transport/transport.h"
 #include "worker/backends/backend.h"
+#include "worker/evaluation/open_loop.h"
 
 namespace hone {
 namespace {
 
 constexpr uint64_t kMaxMessageBytes = uint64_t{1} << 31;
-
-double NowMs() {
-  const auto now = std::chrono::steady_clock::now().time_since_epoch();
-  return std::chrono::duration<double, std::milli>(now).count();
-}
 
 bool WriteAll(int fd, const char* bytes, size_t count) {
   while (count > 0) {
@@ -103,9 +99,17 @@ class Server {
       case Kind::kInfer: return Infer(request.infer(), *reply.mutable_outputs());
       case Kind::kBind: reply.set_bound(true); return session_->Bind(Tensors(request.bind()));
       case Kind::kTime: return Time(request.time(), *reply.mutable_times());
-      case Kind::kThroughputMs: return Throughput(request.throughput_ms(), *reply.mutable_throughput());
       case Kind::kExecution: {
         TRY_ASSIGN(*reply.mutable_execution(), session_->Execution());
+        return {};
+      }
+      case Kind::kThroughputMs: return Throughput(request, *reply.mutable_throughput());
+      case Kind::kOpenLoop: {
+        TRY_ASSIGN(*reply.mutable_open_loop(), RunOpenLoop(*session_, request.open_loop()));
+        return {};
+      }
+      case Kind::kProfileRuns: {
+        TRY_ASSIGN(*reply.mutable_profile(), session_->Profile(request.profile_runs()));
         return {};
       }
       case Kind::kMemory: reply.set_peak_memory_bytes(PeakResidentBytes()); return {};
@@ -125,6 +129,7 @@ class Server {
     options.settings = load.subject().settings();
     options.inputs = load.inputs();
     options.cache_folder = load.cache_folder();
+    options.profiling = load.profiling();
     const double start = NowMs();
     TRY_ASSIGN(session_, backend->load(load.subject().model(), options));
     loaded.set_load_ms(NowMs() - start);
@@ -159,8 +164,8 @@ class Server {
     return {};
   }
 
-  Result<> Throughput(uint32_t duration_ms, proto::InstanceReply::Throughput& throughput) {
-    TRY_ASSIGN(const Session::Throughput measured, session_->RunMany(0, duration_ms));
+  Result<> Throughput(const proto::InstanceRequest& request, proto::InstanceReply::Throughput& throughput) {
+    TRY_ASSIGN(const Session::Throughput measured, session_->RunMany(request.throughput_requests(), request.throughput_ms()));
     throughput.set_inferences(measured.inferences);
     throughput.set_seconds(measured.seconds);
     throughput.set_requests(measured.requests);
@@ -185,6 +190,11 @@ class Server {
 }
 
 }  // namespace
+
+double NowMs() {
+  const auto now = std::chrono::steady_clock::now().time_since_epoch();
+  return std::chrono::duration<double, std::milli>(now).count();
+}
 
 // --- the asking side -------------------------------------------------------------------------------------------
 
@@ -276,8 +286,9 @@ Result<proto::InstanceReply> Instance::Ask(const proto::InstanceRequest& request
 }
 
 Result<proto::InstanceReply::Loaded> Instance::Load(
-    const proto::Subject& subject, const google::protobuf::RepeatedPtrField<proto::InputShape>& inputs) {
+    const proto::Subject& subject, const google::protobuf::RepeatedPtrField<proto::InputShape>& inputs, bool profiling) {
   proto::InstanceRequest request;
+  request.mutable_load()->set_profiling(profiling);
   *request.mutable_load()->mutable_subject() = subject;
   *request.mutable_load()->mutable_inputs() = inputs;
   TRY_ASSIGN(proto::InstanceReply reply, Ask(request, "loading"));
@@ -307,9 +318,24 @@ Result<std::vector<double>> Instance::Time(const proto::InstanceRequest::Time& t
   return std::vector<double>(reply.times().latency_ms().begin(), reply.times().latency_ms().end());
 }
 
-Result<proto::InstanceReply::Throughput> Instance::Throughput(uint32_t duration_ms) {
+Result<proto::InstanceReply::OpenLoop> Instance::OpenLoop(const proto::InstanceRequest::OpenLoop& plan) {
+  proto::InstanceRequest request;
+  *request.mutable_open_loop() = plan;
+  TRY_ASSIGN(proto::InstanceReply reply, Ask(request, "measuring at a rate"));
+  return std::move(*reply.mutable_open_loop());
+}
+
+Result<proto::Profile> Instance::Profile(uint32_t runs) {
+  proto::InstanceRequest request;
+  request.set_profile_runs(runs);
+  TRY_ASSIGN(proto::InstanceReply reply, Ask(request, "profiling"));
+  return std::move(*reply.mutable_profile());
+}
+
+Result<proto::InstanceReply::Throughput> Instance::Throughput(uint32_t duration_ms, uint32_t requests) {
   proto::InstanceRequest request;
   request.set_throughput_ms(duration_ms);
+  request.set_throughput_requests(requests);
   TRY_ASSIGN(const proto::InstanceReply reply, Ask(request, "measuring the throughput of"));
   return reply.throughput();
 }

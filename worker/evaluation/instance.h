@@ -15,6 +15,9 @@
 
 namespace hone {
 
+// Of a steady clock.
+double NowMs();
+
 proto::TensorData ToProto(const Tensor& tensor);
 Tensor FromProto(const proto::TensorData& tensor);
 
@@ -29,14 +32,21 @@ class Instance {
   Instance& operator=(Instance&& other) = delete;
 
   Result<proto::InstanceReply::Loaded> Load(const proto::Subject& subject,
-                                            const google::protobuf::RepeatedPtrField<proto::InputShape>& inputs);
+                                            const google::protobuf::RepeatedPtrField<proto::InputShape>& inputs,
+                                            bool profiling = false);
   Result<proto::TensorList> Infer(const std::vector<Tensor>& inputs);
   Result<> Bind(const std::vector<Tensor>& inputs);
   Result<std::vector<double>> Time(const proto::InstanceRequest::Time& time);
-  Result<proto::InstanceReply::Throughput> Throughput(uint32_t duration_ms);
+  // requests in flight; 0: as many as the runtime advises.
+  Result<proto::InstanceReply::Throughput> Throughput(uint32_t duration_ms, uint32_t requests = 0);
+  Result<proto::InstanceReply::OpenLoop> OpenLoop(const proto::InstanceRequest::OpenLoop& plan);
+  // For an instance that was loaded for profiling.
+  Result<proto::Profile> Profile(uint32_t runs);
   Result<proto::Execution> Execution();
   // Highest resident memory since the start of the instance.
   Result<uint64_t> PeakMemory();
+
+  pid_t pid() const { return pid_; }
 
   // SIGSTOP and SIGCONT; questions continue it by themselves.
   void Pause();

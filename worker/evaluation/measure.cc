@@ -28,96 +28,21 @@
 #include "worker/backends/backend.h"
 #include "worker/data/data_set.h"
 #include "worker/evaluation/accuracy.h"
+#include "worker/evaluation/canary.h"
 #include "worker/evaluation/claims.h"
 #include "worker/evaluation/early_rejection.h"
+#include "worker/evaluation/figures.h"
 #include "worker/evaluation/instance.h"
+#include "worker/evaluation/player.h"
 #include "worker/evaluation/timing.h"
 
 namespace hone {
 namespace {
 
-constexpr double kConfidence = 0.99;
-constexpr size_t kSyntheticSamples = 8;
 constexpr uint32_t kDefaultPairs = 10;
 // Reference outputs larger than this are not kept: the baseline runs beside the candidate instead.
 constexpr uint64_t kMaxReferenceBytes = uint64_t{512} << 20;
 constexpr double kThroughputMs = 150;
-constexpr double kThroughputLongestRunMs = 1000;
-
-uint64_t NowMs() { return static_cast<uint64_t>(SystemClock().SteadyMs()); }
-
-void AddMetric(google::protobuf::RepeatedPtrField<proto::Metric>& metrics, const std::string& name, double value, uint64_t samples,
-               std::optional<Interval> interval = {}) {
-  // What is not finite is no figure: it stays absent.
-  if (!std::isfinite(value)) return;
-  proto::Metric& metric = *metrics.Add();
-  metric.set_name(name);
-  metric.set_value(value);
-  metric.set_samples(samples);
-  if (interval) {
-    metric.set_low(interval->low);
-    metric.set_high(interval->high);
-  }
-}
-
-// A loaded model with its instance and the order in which it wants its inputs.
-class Player {
- public:
-  static Result<Player> Start(const char* role, const proto::Subject& subject) {
-    TRY_ASSIGN(Instance instance, Instance::Start(role));
-    return Player(std::move(instance), subject);
-  }
-
-  Result<> Load(const google::protobuf::RepeatedPtrField<proto::InputShape>& inputs) {
-    if (loaded_) return {};
-    TRY_ASSIGN(loaded_, instance_.Load(subject_, inputs));
-    return {};
-  }
-
-  std::vector<InputSignature> Signature() const {
-    std::vector<InputSignature> signature;
-    for (const proto::TensorData& input : loaded_->inputs()) {
-      signature.push_back({input.name(), input.type(), {input.dims().begin(), input.dims().end()}});
-    }
-    return signature;
-  }
-
-  Result<std::vector<Tensor>> Infer(const std::vector<Tensor>& sample) {
-    TRY_ASSIGN(const std::vector<Tensor> inputs, Arrange(sample));
-    TRY_ASSIGN(const proto::TensorList list, instance_.Infer(inputs));
-    std::vector<Tensor> outputs;
-    for (const proto::TensorData& tensor : list.tensors()) outputs.push_back(FromProto(tensor));
-    return outputs;
-  }
-
-  Result<> Bind(const std::vector<Tensor>& sample) {
-    TRY_ASSIGN(const std::vector<Tensor> inputs, Arrange(sample));
-    return instance_.Bind(inputs);
-  }
-
-  Instance& instance() { return instance_; }
-  const proto::Subject& subject() const { return subject_; }
-  double load_ms() const { return loaded_->load_ms(); }
-
- private:
-  Player(Instance instance, const proto::Subject& subject) : instance_(std::move(instance)), subject_(subject) {}
-
-  Result<std::vector<Tensor>> Arrange(const std::vector<Tensor>& sample) const {
-    std::vector<Tensor> inputs;
-    for (const proto::TensorData& wanted : loaded_->inputs()) {
-      const auto found = std::find_if(sample.begin(), sample.end(), [&](const Tensor& t) { return t.name == wanted.name(); });
-      if (found == sample.end()) {
-        return Fail(ErrorCode::kRejected, fmt::format("the model has an input '{}' that the candidate does not have", wanted.name()));
-      }
-      inputs.push_back(*found);
-    }
-    return inputs;
-  }
-
-  Instance instance_;
-  proto::Subject subject_;
-  std::optional<proto::InstanceReply::Loaded> loaded_;
-};
 
 // The original's outputs on the evaluation data: from the cache folder, or computed and kept there.
 class Reference {
@@ -218,23 +143,9 @@ class Measurement {
   }
 
  private:
-  template <class Work>
-  static Result<> Timed(uint64_t& sum_ms, const Work& work) {
-    const uint64_t start = NowMs();
-    Result<> result = work();
-    sum_ms += NowMs() - start;
-    return result;
-  }
 
   Result<> Lock(Result<> (MachineLock::*how)(const std::function<bool()>&)) {
-    if (task_.exclusive_lock().empty()) return {};
-    return Timed(wait_ms_, [&]() -> Result<> {
-      if (!lock_) {
-        TRY_ASSIGN(lock_, MachineLock::Open(task_.exclusive_lock()));
-      }
-      lock_->Release();
-      return ((*lock_).*how)({});
-    });
+    return TakeLock(task_.exclusive_lock(), how, lock_, wait_ms_);
   }
 
   // Before anything is measured: a candidate that does not run as its passes claim is not worth it. That is found once and
@@ -249,13 +160,9 @@ class Measurement {
   }
 
   Result<> OpenData() {
-    if (task_.has_evaluation()) {
-      TRY_ASSIGN(data_, OpenDataSet(task_.evaluation(), candidate_->Signature()));
-    } else {
-      TRY_ASSIGN(data_, SyntheticDataSet(candidate_->Signature(), kSyntheticSamples, task_.seed()));
-      result_.set_synthetic_inputs(true);
-      result_.add_notes("inputs are synthetic (seeded): no evaluation data was given");
-    }
+    TRY_ASSIGN(data_, OpenInputs(task_, candidate_->Signature()));
+    result_.set_synthetic_inputs(!task_.has_evaluation());
+    if (!task_.has_evaluation()) result_.add_notes(kSyntheticNote);
     return {};
   }
 
@@ -328,11 +235,7 @@ class Measurement {
       result_.add_notes(fmt::format("{} of {} samples gave NaN or infinity where the original did not", accumulator.broken_samples(), samples));
     }
     const std::vector<double>& per_sample = accumulator.PerSample(chosen.name);
-    if (!per_sample.empty()) {
-      proto::Samples& series = *result_.add_samples();
-      series.set_series("accuracy");
-      series.mutable_values()->Add(per_sample.begin(), per_sample.end());
-    }
+    if (!per_sample.empty()) AddSamples(*result_.mutable_samples(), "accuracy", per_sample);
     return {};
   }
 
@@ -390,30 +293,31 @@ class Measurement {
     options.budget_ms = task_.budget_ms();
     options.seed = task_.seed();
     Instance* baseline = baseline_ == nullptr ? nullptr : &baseline_->instance();
-    TRY_ASSIGN(const Timing timing, TimeInterleaved(candidate_->instance(), baseline, options));
+    // The baseline first: a round's others are compared with the first.
+    std::vector<Instance*> instances{&candidate_->instance()};
+    if (baseline != nullptr) instances.insert(instances.begin(), baseline);
+    std::vector<double> canary_ms = CanaryTimes();
+    TRY_ASSIGN(const Rounds timing, TimeRounds(instances, options));
+    const std::vector<double> canary_after_ms = CanaryTimes();
+    canary_ms.insert(canary_ms.end(), canary_after_ms.begin(), canary_after_ms.end());
+    AddSamples(*result_.mutable_samples(), kCanarySeries, canary_ms);
     for (const std::string& note : timing.notes) result_.add_notes(note);
 
     auto& metrics = *result_.mutable_metrics();
-    AddLatency(metrics, "candidate", timing.candidate_ms, timing.candidate_blocks_ms);
+    AddLatency(metrics, "candidate", timing.series.back());
     TRY_ASSIGN(const uint64_t memory, candidate_->instance().PeakMemory());
     AddMetric(metrics, "memory_bytes", static_cast<double>(memory), 1);
     if (baseline != nullptr) {
       auto& of_baseline = *result_.mutable_baseline_metrics();
-      AddLatency(of_baseline, "baseline", timing.baseline_ms, timing.baseline_blocks_ms);
+      AddLatency(of_baseline, "baseline", timing.series.front());
       TRY_ASSIGN(const uint64_t baseline_memory, baseline->PeakMemory());
       baseline->Pause();
       AddMetric(of_baseline, "memory_bytes", static_cast<double>(baseline_memory), 1);
       AddMetric(of_baseline, "load_ms", baseline_->load_ms(), 1);
       AddMetric(of_baseline, "size_bytes", static_cast<double>(BundleBytes(task_.baseline().model().bundle())), 1);
-      const Ratio ratio = PairedSpeedup(timing.baseline_blocks_ms, timing.candidate_blocks_ms, task_.seed());
-      proto::Metric& speedup = *result_.mutable_speedup();
-      speedup.set_name("speedup");
-      speedup.set_value(ratio.median);
-      speedup.set_low(ratio.low);
-      speedup.set_high(ratio.high);
-      speedup.set_samples(static_cast<uint64_t>(ratio.pairs));
+      *result_.mutable_speedup() = SpeedupOf(timing.series.front().blocks_ms, timing.series.back().blocks_ms, task_.seed());
     }
-    if (Median(timing.candidate_ms) <= kThroughputLongestRunMs) {
+    if (Median(timing.series.back().runs_ms) <= kThroughputLongestRunMs) {
       TRY_ASSIGN(const proto::InstanceReply::Throughput throughput,
                  candidate_->instance().Throughput(static_cast<uint32_t>(kThroughputMs)));
       AddMetric(metrics, "throughput_per_s", static_cast<double>(throughput.inferences()) / throughput.seconds(), throughput.inferences());
@@ -421,20 +325,15 @@ class Measurement {
     return {};
   }
 
-  void AddLatency(google::protobuf::RepeatedPtrField<proto::Metric>& metrics, const std::string& who, const std::vector<double>& runs,
-                  const std::vector<double>& blocks) {
-    // Runs of a block are not independent; the interval is over block medians.
-    AddMetric(metrics, "latency_ms_p50", Median(runs), runs.size(), BootstrapMedian(blocks, kConfidence, 2000, task_.seed()));
-    static constexpr std::pair<const char*, double> kPercentiles[] = {{"latency_ms_p90", 0.9}, {"latency_ms_p99", 0.99}};
-    for (const auto& [name, share] : kPercentiles) {
-      if (runs.size() >= FindMetric(name)->runs) AddMetric(metrics, name, Quantile(runs, share), runs.size());
+  void AddLatency(google::protobuf::RepeatedPtrField<proto::Metric>& metrics, const std::string& who, const Rounds::Series& series) {
+    AddMedianLatency(metrics, series.runs_ms, series.blocks_ms, task_.seed());
+    static constexpr std::pair<const char*, double> kTails[] = {{"latency_ms_p90", 0.9}, {"latency_ms_p99", 0.99}};
+    const size_t runs = series.runs_ms.size();
+    for (const auto& [name, share] : kTails) {
+      if (runs >= FindMetric(name)->runs) AddMetric(metrics, name, Quantile(series.runs_ms, share), runs);
     }
-    proto::Samples& all = *result_.add_samples();
-    all.set_series(who + ".latency_ms");
-    all.mutable_values()->Add(runs.begin(), runs.end());
-    proto::Samples& medians = *result_.add_samples();
-    medians.set_series(who + ".block_latency_ms");
-    medians.mutable_values()->Add(blocks.begin(), blocks.end());
+    AddSamples(*result_.mutable_samples(), who + ".latency_ms", series.runs_ms);
+    AddSamples(*result_.mutable_samples(), who + ".block_latency_ms", series.blocks_ms);
   }
 
   const proto::MeasureTask& task_;

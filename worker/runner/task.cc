@@ -12,6 +12,7 @@
 #include "common/base/machine_lock.h"
 #include "common/base/strings.h"
 #include "common/transport/transport.h"
+#include "worker/evaluation/benchmark.h"
 #include "worker/evaluation/measure.h"
 #include "worker/passes/pass.h"
 #include "worker/runner/catalogue.h"
@@ -38,6 +39,12 @@ Result<> Measure(const proto::MeasureTask& task, proto::TaskResult& result) {
   return {};
 }
 
+Result<> Benchmark(const proto::BenchmarkTask& task, proto::TaskResult& result) {
+  TRY_ASSIGN(*result.mutable_benchmark(), RunBenchmark(task));
+  *result.mutable_benchmark()->mutable_fingerprint() = MachineFingerprint();
+  return {};
+}
+
 Result<> Execute(const proto::Task& task, proto::TaskResult& result) {
   switch (task.kind_case()) {
     case proto::Task::kBuild:
@@ -56,6 +63,8 @@ Result<> Execute(const proto::Task& task, proto::TaskResult& result) {
       TRY_ASSIGN(*result.mutable_sensitivity(), MeasureSensitivity(task.sensitivity()));
       return {};
     }
+    case proto::Task::kBenchmark:
+      return Benchmark(task.benchmark(), result);
     case proto::Task::KIND_NOT_SET:
       break;
   }

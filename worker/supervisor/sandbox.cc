@@ -208,6 +208,12 @@ void AddTask(FileView& view, const proto::SensitivityTask& task) {
   AddLock(view, task.exclusive_lock());
 }
 
+void AddTask(FileView& view, const proto::BenchmarkTask& task) {
+  for (const proto::Subject& subject : task.subjects()) AddBundle(view, subject.model());
+  if (task.has_evaluation()) AddBundle(view, task.evaluation().data());
+  AddLock(view, task.exclusive_lock());
+}
+
 // --- the environment -------------------------------------------------------------------------------------------------------------
 
 constexpr std::string_view kKeptVariables[] = {"LANG", "TZ", "LD_LIBRARY_PATH"};
@@ -285,6 +291,9 @@ FileView ViewOf(const proto::Task& task) {
       break;
     case proto::Task::kSensitivity:
       AddTask(view, task.sensitivity());
+      break;
+    case proto::Task::kBenchmark:
+      AddTask(view, task.benchmark());
       break;
     case proto::Task::kCatalogue:
     case proto::Task::KIND_NOT_SET:
