@@ -20,7 +20,7 @@ namespace {
 using Parameters = google::protobuf::RepeatedPtrField<proto::Parameter>;
 using Json = nlohmann::json;
 
-constexpr size_t kMaxTextBytes = 4096;
+constexpr size_t kMaxValueBytes = 4096;
 constexpr size_t kMaxCandidateBytes = 1 << 20;
 constexpr double kInt64End = 9223372036854775808.0;  // The first double beyond.
 
@@ -344,8 +344,8 @@ Result<> CheckValue(const proto::ParameterInfo& info, const proto::Value& value,
   if (row == std::end(kTypes)) return refuse("is declared without a type");
   if (!HasType(value, *row)) return refuse(fmt::format("must be {}, not '{}'", row->name, shown), info.help());
   if (value.kind_case() == proto::Value::kReal && !std::isfinite(value.real())) return refuse("must be a finite number");
-  if (value.kind_case() == proto::Value::kText && value.text().size() > kMaxTextBytes) {
-    return refuse(fmt::format("has more than {} bytes of text", kMaxTextBytes));
+  if (value.kind_case() == proto::Value::kText && value.text().size() > kMaxValueBytes) {
+    return refuse(fmt::format("has more than {} bytes of text", kMaxValueBytes));
   }
   const auto is_value = [&](const proto::Value& choice) { return Equal(choice, value); };
   if (!info.choices().empty() && std::none_of(info.choices().begin(), info.choices().end(), is_value)) {

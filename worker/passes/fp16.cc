@@ -26,6 +26,7 @@
 #include "kernels/half.h"
 #include "worker/model/model.h"
 #include "worker/passes/half_range.h"
+#include "worker/passes/quantization_graph.h"
 
 namespace hone {
 namespace {
@@ -84,8 +85,6 @@ bool ReducesScattered(const onnx::NodeProto& node) {
   const auto* reduction = FindAttribute(node, "reduction");
   return node.op_type().starts_with("Scatter") && reduction != nullptr && reduction->s() != "none";
 }
-
-bool IsStandard(const onnx::NodeProto& node) { return node.domain().empty() || node.domain() == "ai.onnx"; }
 
 enum class Kind { unknown, other, floating };
 

@@ -30,9 +30,9 @@ constexpr NormalizationRow kNormalizations[] = {
     {"SkipSimplifiedLayerNormalization", {2, -1}},
 };
 
-class Folder {
+class ScaleFolder {
  public:
-  Folder(QuantizationGraph& graph, size_t channels) : graph_(graph), channels_(channels) {}
+  ScaleFolder(QuantizationGraph& graph, size_t channels) : graph_(graph), channels_(channels) {}
 
   // Finds the edits that multiply the first output of the node which computes `value`.
   bool Find(const std::string& value, int depth) {
@@ -152,7 +152,7 @@ Result<std::vector<ScaledConstant>> FoldFactors(QuantizationGraph& graph, const 
   for (const Use& use : graph.index().Consumers(value)) {
     if (!readers.contains(use.node) || use.input != 0) return std::vector<ScaledConstant>();
   }
-  Folder folder(graph, factors.size());
+  ScaleFolder folder(graph, factors.size());
   if (!folder.Find(value, 0)) return std::vector<ScaledConstant>();
   return folder.Apply(factors);
 }
