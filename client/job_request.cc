@@ -101,7 +101,11 @@ Result<> Preparation::Read() {
   flags_.time_ms = options_.time_ms;
   flags_.seed = options_.seed;
   flags_.threads = options_.threads;
-  TRY_ASSIGN(recipe_, ReadRecipe(options_.recipe));
+  if (options_.ready) {
+    recipe_ = *options_.ready;
+  } else {
+    TRY_ASSIGN(recipe_, ReadRecipe(options_.recipe));
+  }
   // A recipe that parts one data set for both uses parts the one that a flag names in its place.
   const bool one_set = HasData(recipe_, true) && recipe_.calibration().path() == recipe_.evaluation().path();
   if (one_set && options_.calibration.empty()) options_.calibration = options_.data;

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <functional>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -14,6 +15,7 @@ namespace hone {
 struct JobOptions {
   std::string model;              // "" = the recipe's.
   std::string recipe;             // "" = the built-in recipe `auto`.
+  std::optional<proto::Recipe> ready;  // A recipe that is there already, in the file's place; its paths are beside `recipe`.
   std::string data;               // Overrides data.evaluation of the recipe.
   std::string calibration;        // Overrides data.calibration.
   std::string name;

@@ -10,8 +10,8 @@
 #include "client/embedded_fleet.h"
 #include "client/interrupt.h"
 #include "client/job_progress.h"
-#include "client/job_request.h"
 #include "client/local_task.h"
+#include "client/optimize.h"
 #include "client/result_files.h"
 #include "client/text_output.h"
 
@@ -19,12 +19,6 @@ namespace hone {
 namespace {
 
 namespace fs = std::filesystem;
-
-struct OptimizeOptions {
-  JobOptions job;
-  std::string output;
-  std::string state;   // "" = output/.hone.
-};
 
 // The result's model must not land on the model given.
 Result<> RefuseOverwriting(const ModelFile& model, const fs::path& output) {
@@ -167,13 +161,15 @@ Result<int> Optimize::Deliver(EmbeddedFleet& fleet, const proto::JobSummary& job
 
 }  // namespace
 
+Result<int> RunOptimize(const OptimizeOptions& options, Console& console) { return Optimize(options, console).Run(); }
+
 Run DefineOptimize(Flags& flags) {
   auto options = std::make_shared<OptimizeOptions>();
   AddJobFlags(flags, options->job);
   flags.RequiredText("-o,--output", "DIR", "folder for the best model, result.json and the job's state", options->output);
   flags.Count("--threads", "N", "let the search and everything measured use N cores", options->job.threads, 1, 4096);
   flags.Text("--state", "DIR", "where the job's state is kept (default: .hone in the output folder)", options->state);
-  return [options](Console& console) { return Optimize(*options, console).Run(); };
+  return [options](Console& console) { return RunOptimize(*options, console); };
 }
 
 }  // namespace hone

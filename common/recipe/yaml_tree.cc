@@ -64,12 +64,12 @@ Error ErrorAt(const std::string& file, YamlPlace place, std::string message, std
 // Builds the tree from events. open_ holds the lists and maps that are not yet closed; a map that waits for a value has its key in front.
 class TreeBuilder : public YAML::EventHandler {
  public:
-  TreeBuilder(const std::string& file, const Places& places) : file_(file), places_(places) {}
+  TreeBuilder(const std::string& file, const Places& places, const std::string& what) : file_(file), places_(places), what_(what) {}
 
   std::optional<YamlNode> Take() { return std::move(root_); }
 
   void OnDocumentStart(const YAML::Mark& mark) override {
-    if (root_) Stop(places_.Of(mark), "a second document begins here", "Write one recipe a file");
+    if (root_) Stop(places_.Of(mark), "a second document begins here", fmt::format("Write one {} a file", what_));
   }
   void OnDocumentEnd() override {}
 
@@ -107,7 +107,7 @@ class TreeBuilder : public YAML::EventHandler {
     throw Stopped{ErrorAt(file_, place, std::move(message), std::move(remedy))};
   }
   [[noreturn]] void RefuseAnchor(YamlPlace place) const {
-    Stop(place, "anchors and aliases are not allowed in a recipe", "Write the values out");
+    Stop(place, fmt::format("anchors and aliases are not allowed in a {}", what_), "Write the values out");
   }
 
   YamlNode NodeAt(const YAML::Mark& mark, YamlNode::Kind kind) const {
@@ -121,7 +121,8 @@ class TreeBuilder : public YAML::EventHandler {
     if (anchor != YAML::NullAnchor) RefuseAnchor(places_.Of(mark));
     const bool untagged = tag.empty() || tag == "?" || tag == "!";
     if (!untagged) {
-      Stop(places_.Of(mark), fmt::format("the tag '{}' is not allowed in a recipe", Printable(tag, 80)), "Leave the tag out; quote what shall be text");
+      Stop(places_.Of(mark), fmt::format("the tag '{}' is not allowed in a {}", Printable(tag, 80), what_),
+           "Leave the tag out; quote what shall be text");
     }
   }
 
@@ -176,13 +177,14 @@ class TreeBuilder : public YAML::EventHandler {
 
   const std::string& file_;
   const Places& places_;
+  const std::string& what_;
   std::vector<OpenNode> open_;
   std::optional<YamlNode> root_;
 };
 
-Result<> CheckBytes(std::string_view text, const std::string& file) {
+Result<> CheckBytes(std::string_view text, const std::string& file, const std::string& what) {
   if (text.size() > kMaxYamlBytes) {
-    return Fail(ErrorAt(file, {1, 1}, fmt::format("the recipe has {} bytes, at most {} are read", text.size(), kMaxYamlBytes)));
+    return Fail(ErrorAt(file, {1, 1}, fmt::format("the {} has {} bytes, at most {} are read", what, text.size(), kMaxYamlBytes)));
   }
   const Places places(text);
   // The first broken place is where the longest good prefix ends; lines are short, so each is looked at on its own first.
@@ -211,11 +213,11 @@ Result<> CheckBytes(std::string_view text, const std::string& file) {
 
 }  // namespace
 
-Result<YamlNode> ParseYamlTree(std::string_view text, const std::string& file) {
+Result<YamlNode> ParseYamlTree(std::string_view text, const std::string& file, const std::string& what) {
   if (text.starts_with(kByteOrderMark)) text.remove_prefix(kByteOrderMark.size());
-  TRY(CheckBytes(text, file));
+  TRY(CheckBytes(text, file, what));
   const Places places(text);
-  TreeBuilder builder(file, places);
+  TreeBuilder builder(file, places, what);
   try {
     std::istringstream stream{std::string(text)};
     YAML::Parser parser(stream);
@@ -232,7 +234,7 @@ Result<YamlNode> ParseYamlTree(std::string_view text, const std::string& file) {
   }
   std::optional<YamlNode> root = builder.Take();
   if (!root || root->kind == YamlNode::Kind::kNull) {
-    return Fail(ErrorAt(file, {1, 1}, "the recipe is empty", "Write '{}' for a recipe of defaults"));
+    return Fail(ErrorAt(file, {1, 1}, fmt::format("the {} is empty", what), fmt::format("Write '{{}}' for a {} of defaults", what)));
   }
   return *std::move(root);
 }

@@ -40,7 +40,7 @@ constexpr size_t kMaxYamlBytes = 1 << 20;
 constexpr size_t kMaxYamlDepth = 32;
 constexpr size_t kMaxYamlItems = 4096;
 
-// The text's only document. kRejected with `file`, line and column.
-Result<YamlNode> ParseYamlTree(std::string_view text, const std::string& file);
+// The text's only document. kRejected with `file`, line and column; `what` the text is stands in the messages.
+Result<YamlNode> ParseYamlTree(std::string_view text, const std::string& file, const std::string& what = "recipe");
 
 }  // namespace hone

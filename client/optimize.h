@@ -1,0 +1,20 @@
+// One job on this machine, as `hone optimize` runs it; other commands that end in a job go the same way.
+#pragma once
+
+#include <string>
+
+#include "client/console.h"
+#include "client/job_request.h"
+
+namespace hone {
+
+struct OptimizeOptions {
+  JobOptions job;
+  std::string output;
+  std::string state;  // "" = output/.hone.
+};
+
+// The value is the exit code.
+Result<int> RunOptimize(const OptimizeOptions& options, Console& console);
+
+}  // namespace hone
