@@ -105,7 +105,8 @@ std::string Console::Bold(std::string_view text) const {
 std::string ErrorText(const Error& error) {
   std::string text = "hone: ";
   if (!error.file.empty() && error.line > 0) {
-    text += fmt::format("{}:{}:{}: ", error.file, error.line, error.column);
+    const std::string column = error.column > 0 ? fmt::format(":{}", error.column) : "";
+    text += fmt::format("{}:{}{}: ", error.file, error.line, column);
   } else if (!error.file.empty()) {
     text += error.file + ": ";
   }

@@ -123,6 +123,8 @@ class JsonBuilder : public nlohmann::json_sax<nlohmann::json> {
   bool Put(ConfigNode node) {
     if (open_.empty()) {
       root_ = std::move(node);
+    } else if (open_.back().IsList() && open_.back().items.size() >= kMaxYamlItems) {
+      return Stop(fmt::format("the list has more than {} items", kMaxYamlItems));
     } else if (open_.back().IsList()) {
       open_.back().items.push_back(std::move(node));
     } else {

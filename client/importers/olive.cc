@@ -14,6 +14,7 @@ namespace hone::importers {
 namespace {
 
 constexpr size_t kMaxPasses = 256;
+constexpr size_t kMaxAlternatives = 64;
 constexpr const char* kCache = "hone names what it builds by content, so nothing stale is found";
 constexpr const char* kLogs = "hone has its own logs; `hone optimize` keeps them beside the result";
 constexpr const char* kOutput = "name the folder with -o";
@@ -620,7 +621,8 @@ void AddAlternatives(Import& import, const std::vector<Alternative>& alternative
 }
 
 // Passes that are in some flows but not in all are choices; one flow alone gives the order.
-Result<std::map<std::string, size_t>> CountFlows(Olive& olive, size_t& flows, std::vector<std::string>& order) {
+Result<std::map<std::string, size_t>> CountFlows(Olive& olive, const std::vector<NamedPass>& passes, size_t& flows,
+                                                 std::vector<std::string>& order) {
   std::map<std::string, size_t> counts;
   flows = 0;
   if (olive.pass_flows == nullptr || olive.pass_flows->IsNull()) return counts;
@@ -629,6 +631,10 @@ Result<std::map<std::string, size_t>> CountFlows(Olive& olive, size_t& flows, st
     TRY_ASSIGN(const std::vector<std::string> names, TextsOf(flow));
     ++flows;
     for (const std::string& name : names) {
+      const auto same = [&](const NamedPass& pass) { return pass.name == name; };
+      if (std::none_of(passes.begin(), passes.end(), same)) {
+        return FailAt(flow, fmt::format("pass_flows names a pass '{}' that is not there", Printable(name, 80)));
+      }
       ++counts[name];
       if (std::find(order.begin(), order.end(), name) == order.end()) order.push_back(name);
     }
@@ -643,14 +649,7 @@ Result<> ImportPasses(Olive& olive) {
   TRY_ASSIGN(std::vector<NamedPass> passes, CollectPasses(olive));
   size_t flows = 0;
   std::vector<std::string> order;
-  TRY_ASSIGN(const auto counts, CountFlows(olive, flows, order));
-  for (const std::string& name : order) {
-    const bool known =
-        std::any_of(passes.begin(), passes.end(), [&](const NamedPass& pass) { return pass.name == name; });
-    if (!known)
-      return FailAt(*olive.pass_flows,
-                    fmt::format("pass_flows names a pass '{}' that is not there", Printable(name, 80)));
-  }
+  TRY_ASSIGN(const auto counts, CountFlows(olive, passes, flows, order));
   const auto place = [&](const NamedPass& pass) {
     return std::find(order.begin(), order.end(), pass.name) - order.begin();
   };
@@ -662,6 +661,11 @@ Result<> ImportPasses(Olive& olive) {
       for (const ConfigNode* option : pass.options)
         olive.ledger.Tell(*option, Fate::ignored, "no flow of pass_flows has it");
       continue;
+    }
+    if (pass.options.size() > kMaxAlternatives) {
+      return FailAt(*pass.options.front(),
+                    fmt::format("pass '{}' has {} alternatives, at most {} are read", Printable(pass.name, 80),
+                                pass.options.size(), kMaxAlternatives));
     }
     std::vector<Alternative> alternatives;
     for (const ConfigNode* option : pass.options) {

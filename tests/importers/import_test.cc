@@ -36,6 +36,21 @@ TEST(OlivePassTest, SignedActivationsWithUnsignedWeightsAreSetRightAndTold) {
   EXPECT_EQ(RowOf(imported, "passes.p.activation_type").fate, Fate::done);
 }
 
+TEST(OlivePassTest, PassesAndTheirAlternativesAreBounded) {
+  std::string passes, alternatives;
+  for (int i = 0; i < 300; ++i) {
+    passes += (i == 0 ? "\"p" : ",\"p") + std::to_string(i) + "\": {\"type\": \"OnnxFloatToFloat16\"}";
+    alternatives += (i == 0 ? "{" : ",{") + std::string("\"type\": \"OnnxFloatToFloat16\"}");
+  }
+  const Result<Imported> many = ImportText("{\"passes\": {" + passes + "}}");
+  ASSERT_FALSE(many);
+  EXPECT_THAT(many.error().message, HasSubstr("300 passes, at most 256"));
+  const Result<Imported> either =
+      ImportText("{\"search_strategy\": true, \"passes\": {\"p\": [" + alternatives + "]}}");
+  ASSERT_FALSE(either);
+  EXPECT_THAT(either.error().message, HasSubstr("300 alternatives, at most 64"));
+}
+
 TEST(OlivePassTest, NamesOfNodesAreEscaped) {
   const Imported imported =
       Take(WithPass(R"({"type": "OnnxDynamicQuantization", "nodes_to_exclude": ["/a.b/MatMul", "c,d"]})"));

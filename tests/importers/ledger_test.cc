@@ -49,9 +49,12 @@ TEST(ConfigTreeTest, BoundsDepthSizeAndNumber) {
   std::string many = "{\"passes\": {";
   for (int i = 0; i < 10'000; ++i) many += (i == 0 ? "\"p" : ",\"p") + std::to_string(i) + "\":1";
   rejected(many + "}}", "more than 4096 keys");
-  std::string values = "{\"a\": [";
-  for (int i = 0; i < 60'000; ++i) values += i == 0 ? "1" : ",1";
+  std::string list = "[1";
+  for (int i = 1; i < 4000; ++i) list += ",1";
+  std::string values = "{\"a\": [" + list + "]";
+  for (int i = 1; i < 15; ++i) values += "," + list + "]";
   rejected(values + "]}", "more than 50000 values");
+  rejected("{\"a\": " + list + "," + list.substr(1) + "]}", "more than 4096 items");
   rejected("{\"a\": \"\xff\"}", "UTF-8");
 }
 
