@@ -3,6 +3,8 @@ import {h, fill, say} from './dom.js';
 import {filterOf, sortedBy, metricOf, intervalOf, pipelineText, backendText} from './plots/model.js';
 import {intervalText, metricName, metricText, plural, timesText, durationText} from './plots/format.js';
 
+const kStates = ['complete', 'infeasible', 'failed', 'pruned', 'running', 'waiting'];
+
 const kRowHeight = 33;
 const kSpareRows = 8;
 // The box grows to this height (style.css) as rows come.
@@ -50,7 +52,8 @@ export function columnsOf(metrics) {
   ];
 }
 
-// options: columns, hrefOf(trial), state {query, states, sort, down, picked: Set}, changed(), best, name.
+// options: columns, hrefOf(trial) where a trial has a page, state {query, states, sort, down, and picked: Set where
+// trials can be picked}, changed(), best().
 export function trialTable(options) {
   const {columns, state} = options;
   let all = [];
@@ -68,8 +71,8 @@ export function trialTable(options) {
       ),
     ]),
   );
-  const pick = h('th', {scope: 'col'}, h('span', {class: 'hidden'}, 'compare'));
-  pick.style.width = '2.2rem';
+  const pick = state.picked ? h('th', {scope: 'col'}, h('span', {class: 'hidden'}, 'compare')) : null;
+  if (pick) pick.style.width = '2.2rem';
   for (const column of columns) if (column.width) heads.get(column.key).style.width = column.width;
   const grid = h('table', {'aria-label': 'Trials'}, h('thead', {}, h('tr', {}, pick, [...heads.values()])), body);
   const box = h('div', {class: 'trials', tabindex: '0', role: 'region', 'aria-label': 'Trials, scrolling'}, grid);
@@ -109,17 +112,19 @@ export function trialTable(options) {
     return h(
       'tr',
       {class: looks || undefined, 'aria-rowindex': index + 2},
-      h('td', {}, picker(trial)),
+      state.picked ? h('td', {}, picker(trial)) : null,
       columns.map((column) => {
         const text = column.text ? column.text(trial) : String(column.value(trial) ?? '');
         const inside =
-          column.key === 'trial'
+          column.key === 'trial' && options.hrefOf
             ? h(
                 'a',
                 {href: options.hrefOf(trial), 'data-key': `trial${trial.trial}`},
                 trial.trial === 0 ? 'baseline' : text,
               )
-            : text;
+            : column.key === 'trial' && trial.trial === 0
+              ? 'baseline'
+              : text;
         const hover =
           column.title?.(trial) ||
           (column.number ? undefined : column.key === 'state' ? trial.reason || undefined : text);
@@ -190,5 +195,47 @@ export function trialTable(options) {
       all = trials;
       refresh();
     },
+  };
+}
+
+// What is shown of the table that grid() gives: a search and the states.
+export function filterBar(state, grid, changed) {
+  const search = h('input', {
+    type: 'search',
+    'aria-label': 'Filter trials',
+    placeholder: 'int8 latency_ms_p50<5',
+    value: state.query,
+    spellcheck: 'false',
+    autocomplete: 'off',
+    oninput: () => {
+      state.query = search.value;
+      grid().refresh();
+      changed();
+    },
+  });
+  const boxes = kStates.map((name) =>
+    h(
+      'label',
+      {},
+      h('input', {
+        type: 'checkbox',
+        checked: state.states.has(name),
+        onchange: (event) => {
+          event.target.checked ? state.states.add(name) : state.states.delete(name);
+          grid().refresh();
+          changed();
+        },
+      }),
+      ` ${name}`,
+    ),
+  );
+  return {
+    search,
+    node: h(
+      'div',
+      {class: 'controls'},
+      search,
+      h('span', {role: 'group', class: 'controls', 'aria-label': 'Only trials that are'}, boxes),
+    ),
   };
 }

@@ -32,93 +32,9 @@ import {
   paretoParts,
   timelineFigure,
 } from '../plots/figures.js';
+import {goalText, headFigures, kEnds, reasonsOf} from '../job_head.js';
 import {layoutScatter, scatter} from '../plots/scatter.js';
-import {columnsOf, trialTable} from '../trial_table.js';
-
-// What ended a search, in words.
-const kEnds = {
-  trials: 'its trials are done',
-  time: 'its time is over',
-  machine_time: 'its machine time is over',
-  goal: 'its goal is reached',
-  patience: 'nothing better came for long',
-  space: 'every candidate was tried',
-};
-
-const kStates = ['complete', 'infeasible', 'failed', 'pruned', 'running', 'waiting'];
-
-function goalText(job) {
-  const objectives = (job.objectives ?? []).map((one) =>
-    one.minimize ? `minimize ${one.minimize}` : `maximize ${one.maximize}`,
-  );
-  const limits = (job.constraints ?? []).flatMap((one) => [
-    typeof one.maximum === 'number' ? `${one.metric} ≤ ${one.maximum}` : null,
-    typeof one.minimum === 'number' ? `${one.metric} ≥ ${one.minimum}` : null,
-  ]);
-  return [objectives.join(', ') || 'minimize latency_ms_p50', limits.filter(Boolean).join(', ')]
-    .filter(Boolean)
-    .join(' subject to ');
-}
-
-function figuresOf(view) {
-  const {best, baseline, job} = view;
-  const counts = view.study.trials ?? {};
-  const objective = objectiveOf(job);
-  const second = axesOf(view).y;
-  const figures = [];
-  if (baseline)
-    figures.push(
-      figure(
-        'baseline',
-        metricText(objective, metricOf(baseline, objective)),
-        intervalText(objective, intervalOf(baseline, objective)),
-      ),
-    );
-  figures.push(
-    figure(
-      'best',
-      best ? metricText(objective, metricOf(best, objective)) : kMissing,
-      best ? `trial ${best.trial}` : job.state === 'running' ? 'nothing feasible yet' : 'nothing feasible',
-    ),
-  );
-  figures.push(
-    figure(
-      'speed-up',
-      timesText(best?.speedup?.median),
-      best ? intervalText('speedup', intervalOf(best, 'speedup')) : '',
-    ),
-  );
-  figures.push(
-    figure(
-      metricName(second),
-      best ? metricText(second, metricOf(best, second)) : kMissing,
-      limitOf(job, second)?.max !== undefined ? `of ${metricText(second, limitOf(job, second).max)} allowed` : '',
-    ),
-  );
-  figures.push(
-    figure(
-      'trials',
-      String((counts.complete ?? 0) + (counts.infeasible ?? 0) + (counts.pruned ?? 0) + (counts.failed ?? 0)),
-      ['complete', 'infeasible', 'failed']
-        .filter((state) => counts[state])
-        .map((state) => `${counts[state]} ${state}`)
-        .join(', '),
-    ),
-  );
-  return figures;
-}
-
-// Failures by what they say, the most frequent first.
-function reasonsOf(trials) {
-  const reasons = new Map();
-  for (const trial of trials) {
-    if (trial.state !== 'failed' || !trial.reason) continue;
-    const entry = reasons.get(trial.reason) ?? {count: 0, first: trial.trial};
-    ++entry.count;
-    reasons.set(trial.reason, entry);
-  }
-  return [...reasons].sort((a, b) => b[1].count - a[1].count);
-}
+import {columnsOf, filterBar, trialTable} from '../trial_table.js';
 
 // The plot that can be asked: the pointer and the arrow keys find the nearest trial, Enter opens it, the dial is a line
 // and a slider.
@@ -300,47 +216,6 @@ function trialHref(state, number) {
   return `#/jobs/${state.view.job.job}/${number}${state.studyIndex ? `?study=${state.studyIndex}` : ''}`;
 }
 
-function filterBar(state, grid, changed) {
-  const search = h('input', {
-    type: 'search',
-    'aria-label': 'Filter trials',
-    placeholder: 'int8 latency_ms_p50<5',
-    value: state.table.query,
-    spellcheck: 'false',
-    autocomplete: 'off',
-    oninput: () => {
-      state.table.query = search.value;
-      grid().refresh();
-      changed();
-    },
-  });
-  const boxes = kStates.map((name) =>
-    h(
-      'label',
-      {},
-      h('input', {
-        type: 'checkbox',
-        checked: state.table.states.has(name),
-        onchange: (event) => {
-          event.target.checked ? state.table.states.add(name) : state.table.states.delete(name);
-          grid().refresh();
-          changed();
-        },
-      }),
-      ` ${name}`,
-    ),
-  );
-  return {
-    search,
-    node: h(
-      'div',
-      {class: 'controls'},
-      search,
-      h('span', {role: 'group', class: 'controls', 'aria-label': 'Only trials that are'}, boxes),
-    ),
-  };
-}
-
 function eventList() {
   const list = h('ol', {class: 'events', tabindex: '0', 'aria-label': 'Events, newest first'});
   return {
@@ -506,7 +381,7 @@ export async function jobPage(root, context, words) {
     });
   };
   let grid;
-  const filter = filterBar(state, () => grid, changed);
+  const filter = filterBar(state.table, () => grid, changed);
   const makeGrid = () =>
     trialTable({
       columns: columnsOf(state.view.metrics),
@@ -569,7 +444,7 @@ export async function jobPage(root, context, words) {
         }),
       ),
     );
-    fill(figures, figuresOf(state.view));
+    fill(figures, headFigures(state.view));
     pareto.draw();
     const wanted = columnsOf(state.view.metrics).length;
     if (wanted !== grid.box.querySelectorAll('thead th').length - 1) {

@@ -195,7 +195,7 @@ function attemptRow(attempt) {
   );
 }
 
-function headFigures(job, trial, base) {
+function trialFigures(job, trial, base) {
   const list = [
     figure(
       'speed-up',
@@ -261,7 +261,7 @@ export async function trialPage(root, context, words) {
       ),
       trial.reason ? notice(trial.reason, trial.state === 'failed' ? 'bad' : '') : null,
       (trial.notes ?? []).map((note) => notice(note)),
-      headFigures(job, trial, base),
+      trialFigures(job, trial, base),
       h(
         'div',
         {class: 'grid'},
