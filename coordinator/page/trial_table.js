@@ -57,6 +57,8 @@ export function columnsOf(metrics) {
 export function trialTable(options) {
   const {columns, state} = options;
   let all = [];
+  let sorted = [];
+  let sortedFor = '';
   let shown = [];
   let frame = 0;
   const count = h('span', {class: 'soft small', 'aria-live': 'polite'});
@@ -168,14 +170,19 @@ export function trialTable(options) {
     if (focused) body.querySelector(`[data-key="${CSS.escape(focused)}"]`)?.focus({preventScroll: true});
   }
 
+  // Sorted once a column; a filter then only picks.
+  function sortAgain() {
+    const column = columns.find((one) => one.key === state.sort) ?? columns[0];
+    const order = `${column.key} ${state.down}`;
+    if (order !== sortedFor) sorted = sortedBy(all, column.value, state.down);
+    sortedFor = order;
+    return column;
+  }
+
   function refresh() {
     const matches = filterOf(state.query);
-    const column = columns.find((one) => one.key === state.sort) ?? columns[0];
-    shown = sortedBy(
-      all.filter((trial) => (!state.states.size || state.states.has(trial.state)) && matches(trial)),
-      column.value,
-      state.down,
-    );
+    const column = sortAgain();
+    shown = sorted.filter((trial) => (!state.states.size || state.states.has(trial.state)) && matches(trial));
     for (const [key, head] of heads) {
       if (key === column.key) head.setAttribute('aria-sort', state.down ? 'descending' : 'ascending');
       else head.removeAttribute('aria-sort');
@@ -193,6 +200,7 @@ export function trialTable(options) {
     shown: () => shown,
     setTrials: (trials) => {
       all = trials;
+      sortedFor = '';
       refresh();
     },
   };

@@ -174,20 +174,20 @@ export class Tab {
     return result.value;
   }
 
-  // Until the expression holds; what it was waiting for is in the error.
+  // Until the expression holds. What it reads may not be there yet; what it waits for is in the error.
   async until(expression, seconds = 20) {
     const end = Date.now() + seconds * 1000;
-    for (;;) {
-      const value = await this.evaluate(
-        `(async () => { await new Promise((resolve) => setTimeout(resolve, 25)); return ${expression}; })()`,
-      ).catch((error) => {
-        if (/context|navigat|Cannot find/i.test(error.message)) return undefined;
-        throw error;
+    for (let failure = ''; ;) {
+      const waiting = `new Promise((resolve) => setTimeout(resolve, 25)).then(() => ${expression})`;
+      const value = await this.evaluate(waiting).catch((error) => {
+        failure = error.message;
       });
       if (value) return value;
       if (Date.now() > end) {
         const text = await this.evaluate('document.body.innerText.slice(0, 600)').catch(() => '');
-        throw new Error(`after ${seconds} s not yet: ${expression}\n${this.complaints.join('\n')}\n${text}`);
+        throw new Error(
+          `after ${seconds} s not yet: ${expression}\n${failure}\n${this.complaints.join('\n')}\n${text}`,
+        );
       }
     }
   }

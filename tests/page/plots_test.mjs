@@ -8,7 +8,7 @@ import {parallel} from '../../coordinator/page/plots/parallel.js';
 import {importance, operators} from '../../coordinator/page/plots/bars.js';
 import {busyTime, timeline} from '../../coordinator/page/plots/timeline.js';
 import {distribution, quantileOf} from '../../coordinator/page/plots/distribution.js';
-import {history} from '../../coordinator/page/plots/history.js';
+import {historyPlot} from '../../coordinator/page/plots/history.js';
 import {
   choiceOf,
   choiceText,
@@ -65,7 +65,7 @@ test('every plot stays well formed when all names are hostile', () => {
     operators([{name: kEvil, base: 1, candidate: 2, note: kEvil}], kSize),
     timeline([{worker: kEvil, kind: kEvil, start: 0, end: 5, title: kEvil, failed: true}], kSize),
     distribution([{name: kEvil, values: [1, 2, 3], look: 'candidate', low: 1, high: 3}], {...kSize, unit: kEvil}),
-    history([{night: kEvil, time: 1, effect: 0.1, low: 0, high: 0.2, verdict: kEvil}], {
+    historyPlot([{night: kEvil, time: 1, effect: 0.1, low: 0, high: 0.2, verdict: kEvil}], {
       ...kSize,
       label: kEvil,
       notes: [{time: 0, text: kEvil, author: kEvil}],
@@ -85,7 +85,7 @@ test('plots of nothing, of one trial and of failures alone say so', () => {
     operators([], kSize),
     timeline([], kSize),
     distribution([], {...kSize, unit: 'ms'}),
-    history([], kSize),
+    historyPlot([], kSize),
   ]) {
     assert.equal(wellFormed(svg), '');
     assert.match(svg, /<text[^>]*>[^<]{10,}</);
@@ -243,7 +243,7 @@ test('history: verdicts by shape, change points and notes between nights, nights
     verdict: i < 6 ? 'equivalent' : 'regression',
   }));
   points.push({night: '2026-11-13', time: 12, verdict: 'error'});
-  const svg = history(points, {
+  const svg = historyPlot(points, {
     width: 640,
     height: 150,
     threshold: 0.02,

@@ -1,15 +1,6 @@
 // One job, live: the choice and why, the plots, the trials.
-import {card, command, empty, figure, fill, h, notice, plotBox, say, stateBadge, timeAgo} from '../dom.js';
-import {
-  agoText,
-  durationText,
-  intervalText,
-  kMissing,
-  metricName,
-  metricText,
-  plural,
-  timesText,
-} from '../plots/format.js';
+import {card, command, empty, fill, h, notice, plotBox, say, stateBadge, timeAgo} from '../dom.js';
+import {agoText, durationText, metricName, metricText, plural, timesText} from '../plots/format.js';
 import {
   axesOf,
   choiceOf,
@@ -18,9 +9,8 @@ import {
   isMore,
   limitOf,
   metricOf,
-  intervalOf,
-  objectiveOf,
   pipelineText,
+  textOf,
   backendText,
   viewOf,
 } from '../plots/model.js';
@@ -456,6 +446,7 @@ export async function jobPage(root, context, words) {
     compare.draw();
   }
   async function later() {
+    for (const trial of state.view.trials) textOf(trial);
     state.importances = importancesOf(state.view);
     importanceBox.redraw();
     parallelBox.box.redraw();

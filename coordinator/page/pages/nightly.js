@@ -2,7 +2,7 @@
 // coordinator that was told of one serves it, and any other can be opened here: it stays in this browser.
 import {card, command, empty, fill, h, notice, plotBox, stateBadge} from '../dom.js';
 import {plural} from '../plots/format.js';
-import {history} from '../plots/history.js';
+import {historyPlot} from '../plots/history.js';
 
 const kFindings = new Set(['regression', 'improvement', 'error', 'environment', 'inconclusive']);
 const kOrder = ['regression', 'error', 'environment', 'inconclusive', 'improvement', 'equivalent'];
@@ -40,7 +40,7 @@ function seriesCard(series, notes) {
     .map((note) => ({time: Date.parse(note.time), text: note.text, author: note.author}));
   const box = plotBox(
     (width) =>
-      history(points, {
+      historyPlot(points, {
         width,
         height: 170,
         threshold: series.threshold ?? undefined,

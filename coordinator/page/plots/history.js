@@ -28,7 +28,7 @@ function markAt(x, top, bottom, look, sign, title) {
 
 // points: {night, time, effect, low, high, verdict}, the oldest first; options: width, height, threshold, difference,
 // changes (indices), notes ({time, text, author}).
-export function history(points, options) {
+export function historyPlot(points, options) {
   const {width, height} = options;
   if (!points.length) return emptyPlot(width, height, 'history', 'No night has measured this yet');
   const skipped = Math.max(0, points.length - kMostNights);
