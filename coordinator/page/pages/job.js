@@ -1,5 +1,5 @@
 // One job, live: the choice and why, the plots, the trials.
-import {card, command, empty, fill, h, notice, plotBox, say, stateBadge, timeAgo} from '../dom.js';
+import {card, command, fill, h, notice, plotBox, say, stateBadge, timeAgo} from '../dom.js';
 import {agoText, durationText, metricName, metricText, plural, timesText} from '../plots/format.js';
 import {
   axesOf,
@@ -327,151 +327,156 @@ function targetChoice(state, change) {
   return h('label', {class: 'small'}, 'target ', select);
 }
 
-export async function jobPage(root, context, words) {
-  const id = words[0];
-  const {query} = context;
-  const state = {
-    context,
-    axes: {},
-    studyIndex: Number(query.get('study') ?? 0),
-    importances: [],
-    table: {
-      query: query.get('q') ?? '',
-      states: new Set((query.get('state') ?? '').split(',').filter(Boolean)),
-      sort: query.get('sort') ?? 'trial',
-      down: query.get('down') === '1',
-      picked: new Set(),
-    },
-  };
-  if (query.get('x')) state.axes.x = query.get('x');
-  if (query.get('y')) state.axes.y = query.get('y');
-  fill(root, h('p', {class: 'loading'}, `Loading job ${id} …`));
-
-  state.trials = context.api.trialsOf(id, state.studyIndex);
-  async function load() {
-    const [job, trials] = await Promise.all([context.api.job(id), state.trials.load()]);
-    const study = (job.studies ?? []).find((one) => one.study === state.studyIndex) ??
-      (job.studies ?? [])[0] ?? {trials: {}};
-    state.job = job;
-    state.view = viewOf(job, study, trials);
-  }
-  await load();
-  document.title = `job ${id} – hone`;
-  const head = h('div');
-  const figures = h('dl', {class: 'figures'});
-  const pareto = paretoCard(state);
+// The table with its filter; made anew when trials bring metrics that no column shows yet.
+function tableCard(state) {
   const compare = compareBar(state);
   const changed = () => {
     compare.draw();
-    context.keep({
-      q: state.table.query,
-      state: [...state.table.states].join(','),
-      sort: state.table.sort === 'trial' ? '' : state.table.sort,
-      down: state.table.down ? '1' : '',
+    const {query, states, sort, down} = state.table;
+    state.context.keep({
+      q: query,
+      state: [...states].join(','),
+      sort: sort === 'trial' ? '' : sort,
+      down: down ? '1' : '',
     });
   };
   let grid;
   const filter = filterBar(state.table, () => grid, changed);
-  const makeGrid = () =>
-    trialTable({
-      columns: columnsOf(state.view.metrics),
-      state: state.table,
-      hrefOf: (trial) => trialHref(state, trial.trial),
-      changed,
-      best: () => state.view.best?.trial,
-    });
-  grid = makeGrid();
-  const narrow = () => {
-    grid.refresh();
-    changed();
+  const section = h('section', {class: 'card wide', 'aria-labelledby': 'trials-title'});
+  let shownColumns = '';
+  return {
+    section,
+    search: filter.search,
+    narrow: () => {
+      grid.refresh();
+      changed();
+    },
+    draw: () => {
+      const columns = columnsOf(state.view.metrics);
+      const names = columns.map((column) => column.key).join();
+      if (names !== shownColumns) {
+        shownColumns = names;
+        const hrefOf = (trial) => trialHref(state, trial.trial);
+        grid = trialTable({columns, state: state.table, hrefOf, changed, best: () => state.view.best?.trial});
+        const title = h('h2', {id: 'trials-title'}, 'Trials');
+        fill(section, h('div', {class: 'head'}, title, grid.count, compare.link), filter.node, grid.box);
+      }
+      grid.setTrials(state.view.trials);
+      compare.draw();
+    },
   };
-  const importanceBox = plotBox(
+}
+
+// Who worked when is much to send: it is asked for once the plot is near the window.
+function workCard(state) {
+  const now = () => (state.job.state === 'running' ? Date.now() : undefined);
+  let attempts = [];
+  let isNear = false;
+  const box = plotBox((width) => timelineFigure(attempts, {width, now: now()}), 'Work over time');
+  const refresh = async () => {
+    if (!isNear) return;
+    attempts = await state.context.api.attempts(state.job.job);
+    box.redraw();
+  };
+  const watch = new IntersectionObserver(
+    (entries) => {
+      const wasNear = isNear;
+      isNear = entries.some((entry) => entry.isIntersecting);
+      if (isNear && !wasNear) state.context.guard(refresh());
+    },
+    {rootMargin: '150px'},
+  );
+  watch.observe(box);
+  state.context.signal.addEventListener('abort', () => watch.disconnect());
+  return {section: Object.assign(card('Work', box), {className: 'card wide'}), refresh};
+}
+
+// What the address says of the view.
+function stateOf(context, id) {
+  const {query} = context;
+  const axes = Object.fromEntries(['x', 'y'].map((name) => [name, query.get(name)]).filter(([, metric]) => metric));
+  const studyIndex = Number(query.get('study') ?? 0);
+  const table = {
+    query: query.get('q') ?? '',
+    states: new Set((query.get('state') ?? '').split(',').filter(Boolean)),
+    sort: query.get('sort') ?? 'trial',
+    down: query.get('down') === '1',
+    picked: new Set(),
+  };
+  return {context, axes, studyIndex, table, importances: [], trials: context.api.trialsOf(id, studyIndex)};
+}
+
+async function loadInto(state, id) {
+  const [job, trials] = await Promise.all([state.context.api.job(id), state.trials.load()]);
+  const studies = job.studies ?? [];
+  const study = studies.find((one) => one.study === state.studyIndex) ?? studies[0] ?? {trials: {}};
+  Object.assign(state, {job, view: viewOf(job, study, trials)});
+}
+
+// Says what is new to who only hears the page.
+function tellNews(state, before) {
+  const {best} = state.view;
+  if (best && best.trial !== before.best) say(`new best: trial ${best.trial}, ${timesText(best.speedup?.median)}`);
+  if (state.job.state === 'running') return;
+  if (before.state === 'running') say(`job ${state.job.job} is ${state.job.state}`);
+  state.context.finished(`job ${state.job.state}`);
+}
+
+export async function jobPage(root, context, words) {
+  const id = words[0];
+  const state = stateOf(context, id);
+  fill(root, h('p', {class: 'loading'}, `Loading job ${id} …`));
+  await loadInto(state, id);
+  document.title = `job ${id} – hone`;
+  const head = h('div');
+  const figures = h('dl', {class: 'figures'});
+  const pareto = paretoCard(state);
+  const table = tableCard(state);
+  const work = workCard(state);
+  const events = eventList();
+  const parameters = parallelCard(state, table.search, table.narrow);
+  const mattered = plotBox(
     (width) => importanceFigure(state.view, {width, importances: state.importances}),
     'What mattered',
   );
-  const parallelBox = parallelCard(state, filter.search, narrow);
-  const timelineBox = plotBox(
-    (width) =>
-      timelineFigure(state.attempts ?? [], {width, now: state.job.state === 'running' ? Date.now() : undefined}),
-    'Work over time',
+  const side = h('div', {class: 'stack'}, card('What mattered', mattered), card('Events', events.list));
+  const commands = [`hone watch ${id}`, `hone explain ${id}`, `hone report ${id} --html job-${id}.html`];
+  const cards = [pareto.section, side, table.section, parameters.section, work.section];
+  const shell = card(
+    'On the command line',
+    commands.map((one) => command(one)),
   );
-  const events = eventList();
-  const trials = h('section', {class: 'card wide', 'aria-labelledby': 'trials-title'});
-  const tableHead = h('div', {class: 'head'}, h('h2', {id: 'trials-title'}, 'Trials'), grid.count, compare.link);
-  fill(trials, tableHead, filter.node, grid.box);
-  const plots = h(
-    'div',
-    {class: 'grid'},
-    pareto.section,
-    h('div', {class: 'stack'}, card('What mattered', importanceBox), card('Events', events.list)),
-    trials,
-    parallelBox.section,
-    Object.assign(card('Work', timelineBox), {className: 'card wide'}),
-  );
-  fill(
-    root,
-    head,
-    figures,
-    plots,
-    card(
-      'On the command line',
-      command(`hone watch ${id}`),
-      command(`hone explain ${id}`),
-      command(`hone report ${id} --html job-${id}.html`),
-    ),
-  );
+  fill(root, head, figures, h('div', {class: 'grid'}, cards), shell);
 
+  const changeTarget = (study) => {
+    state.studyIndex = study;
+    state.trials = context.api.trialsOf(id, study);
+    context.keep({study: study ? String(study) : ''});
+    context.guard(refresh());
+  };
   function draw() {
-    fill(
-      head,
-      headOf(
-        state,
-        targetChoice(state, (study) => {
-          state.studyIndex = study;
-          state.trials = context.api.trialsOf(id, study);
-          context.keep({study: study ? String(study) : ''});
-          context.guard(refresh());
-        }),
-      ),
-    );
+    // Who is at a link or at the choice of targets stays there.
+    if (!head.contains(document.activeElement)) fill(head, headOf(state, targetChoice(state, changeTarget)));
     fill(figures, headFigures(state.view));
     pareto.draw();
-    const wanted = columnsOf(state.view.metrics).length;
-    if (wanted !== grid.box.querySelectorAll('thead th').length - 1) {
-      grid = makeGrid();
-      fill(tableHead, h('h2', {id: 'trials-title'}, 'Trials'), grid.count, compare.link);
-      fill(trials, tableHead, filter.node, grid.box);
-    }
-    grid.setTrials(state.view.trials);
-    compare.draw();
+    table.draw();
   }
   async function later() {
     for (const trial of state.view.trials) textOf(trial);
     state.importances = importancesOf(state.view);
-    importanceBox.redraw();
-    parallelBox.box.redraw();
-    state.attempts = await context.api.attempts(id).catch(() => []);
-    timelineBox.redraw();
+    mattered.redraw();
+    parameters.box.redraw();
+    await work.refresh();
   }
   async function refresh() {
-    const before = state.view?.best?.trial;
-    const wasRunning = state.job?.state === 'running';
-    await load();
+    const before = {best: state.view.best?.trial, state: state.job.state};
+    await loadInto(state, id);
     draw();
     await later();
-    const best = state.view.best;
-    if (best && best.trial !== before) say(`new best: trial ${best.trial}, ${timesText(best.speedup?.median)}`);
-    if (wasRunning && state.job.state !== 'running') {
-      say(`job ${id} is ${state.job.state}`);
-      context.finished(`job ${state.job.state}`);
-    }
+    tellNews(state, before);
   }
   draw();
   performance.mark('hone.first-plot');
-  if (!state.view.trials.length && state.job.state === 'running')
-    pareto.section.append(
-      empty('No trial has ended yet. The baseline is measured first; this page follows by itself.', `hone watch ${id}`),
-    );
   requestAnimationFrame(() => setTimeout(() => context.guard(later()), 0));
   context.onEvents(Number(id), refresh, 700, {take: events.add, known: state.job.last_event ?? undefined});
   if (state.job.state !== 'running') context.finished(`job ${state.job.state}`);
