@@ -171,6 +171,11 @@ function studySection(job, study, trials, attempts, detail) {
   return {section, show: grid.show};
 }
 
+// "2026-11-21 22:10 UTC"
+function momentText(time) {
+  return time ? `${time.slice(0, 16).replace('T', ' ')} UTC` : kMissing;
+}
+
 // report: {written, version, job, studies: [{trials, attempts, samples, baseline_metrics, baseline_execution, shown,
 // total}]}.
 export function drawReport(root, report) {
@@ -194,7 +199,7 @@ export function drawReport(root, report) {
       {class: 'head'},
       h('h1', {}, `Job ${job.job}`, job.name ? ` ` + `${job.name}` : ''),
       stateBadge(job.state),
-      h('span', {class: 'soft small'}, `submitted ${job.created}, took ${took}`),
+      h('span', {class: 'soft small'}, `submitted ${momentText(job.created)}, took ${took}`),
     ),
     h('p', {class: 'soft ' + 'small'}, `${goalText(job)}. ${ended.length ? `The search ended: ${ended[0]}.` : ''}`),
     job.error ? notice(job.error, 'bad') : null,
@@ -202,7 +207,7 @@ export function drawReport(root, report) {
     h(
       'p',
       {class: 'soft small'},
-      `Written by hone ${report.version} at ${report.written}. Intervals are 99 %; ` +
+      `Written by hone ${report.version} on ${momentText(report.written)}. Intervals are 99 %; ` +
         `speed-ups are over the baseline measured beside each trial.`,
     ),
   );

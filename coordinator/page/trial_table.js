@@ -38,8 +38,8 @@ export function columnsOf(metrics) {
       text: (trial) => timesText(metricOf(trial, 'speedup')),
       title: (trial) => intervalText('speedup', intervalOf(trial, 'speedup')),
     },
-    ...known.map((metric) => metricColumn(metric, '7.5rem')),
-    {key: 'backend', name: 'backend', width: '11rem', value: backendText},
+    ...known.map((metric) => metricColumn(metric, '6.8rem')),
+    {key: 'backend', name: 'backend', width: '9.5rem', value: backendText},
     {key: 'pipeline', name: 'pipeline', value: pipelineText},
     {
       key: 'wall',
@@ -76,6 +76,7 @@ export function trialTable(options) {
   const pick = state.picked ? h('th', {scope: 'col'}, h('span', {class: 'hidden'}, 'compare')) : null;
   if (pick) pick.style.width = '2.2rem';
   for (const column of columns) if (column.width) heads.get(column.key).style.width = column.width;
+  const cells = columns.length + (pick ? 1 : 0);
   const grid = h('table', {'aria-label': 'Trials'}, h('thead', {}, h('tr', {}, pick, [...heads.values()])), body);
   const box = h('div', {class: 'trials', tabindex: '0', role: 'region', 'aria-label': 'Trials, scrolling'}, grid);
   box.addEventListener(
@@ -136,7 +137,7 @@ export function trialTable(options) {
   }
 
   function space(rows) {
-    const row = h('tr', {class: 'space', 'aria-hidden': 'true'}, h('td', {colspan: columns.length + 1}));
+    const row = h('tr', {class: 'space', 'aria-hidden': 'true'}, h('td', {colspan: cells}));
     row.style.height = `${rows * kRowHeight}px`;
     return row;
   }
@@ -157,15 +158,7 @@ export function trialTable(options) {
       body,
       shown.length
         ? rows
-        : h(
-            'tr',
-            {},
-            h(
-              'td',
-              {colspan: columns.length + 1, class: 'soft'},
-              'No trial is like that. Clear the filter to see all.',
-            ),
-          ),
+        : h('tr', {}, h('td', {colspan: cells, class: 'soft'}, 'No trial is like that. Clear the filter to see all.')),
     );
     if (focused) body.querySelector(`[data-key="${CSS.escape(focused)}"]`)?.focus({preventScroll: true});
   }
