@@ -7,6 +7,7 @@
 #include <cstdio>
 #include <filesystem>
 
+#include "client/nightly/history.h"
 #include "common/base/clock.h"
 #include "common/base/digest.h"
 #include "coordinator/store.h"
@@ -232,6 +233,45 @@ class Filler {
   const int64_t now_;
 };
 
+constexpr int64_t kDayMs = 86'400'000;
+constexpr int kNights = 40;
+constexpr int kSlowerFrom = 25;
+
+SeriesResult NightOf(const char* model, int night, double effect) {
+  SeriesResult result;
+  result.key = {model, "server", "latency_ms_p50", DigestOf("recipe"), DigestOf("machine"), "openvino 2026.4.1"};
+  result.threshold = 0.02;
+  result.accepted = result.tonight = "sha256:1 openvino {}";
+  result.accepted_median = kBaselineMs;
+  result.tonight_median = kBaselineMs * (1 + effect);
+  Judgement& judgement = result.judgement;
+  judgement.verdict = effect > 0.02     ? NightVerdict::regression
+                      : night % 13 == 7 ? NightVerdict::inconclusive
+                                        : NightVerdict::equivalent;
+  judgement.effect = effect;
+  judgement.interval = {effect - 0.008, effect + 0.009};
+  judgement.pairs = 20;
+  return result;
+}
+
+Result<> FillNights(const std::filesystem::path& file) {
+  TRY_ASSIGN(NightHistory history, NightHistory::Open(file));
+  const int64_t now = SystemClock().UnixMs();
+  for (int night = 0; night < kNights; ++night) {
+    NightRecord record;
+    record.id = fmt::format("night-{:03}", night);
+    record.suite = "fleet <1>";
+    record.started_unix_ms = now - (kNights - night) * kDayMs;
+    record.finished_unix_ms = record.started_unix_ms + 600'000;
+    const double wave = std::sin(night * 7.13) * 0.004;
+    record.results = {NightOf("resnet50", night, wave + (night >= kSlowerFrom ? 0.045 : 0)),
+                      NightOf("bert", night, wave)};
+    record.exit_code = NightExitCode(record.results);
+    TRY(history.Save(record));
+  }
+  return history.Annotate("fleet <1>", {now - 15 * kDayMs, "resnet50", "", "", "a new compiler", "ann", ""});
+}
+
 Result<> FillFolder(const std::filesystem::path& folder) {
   std::error_code error;
   std::filesystem::create_directories(folder, error);
@@ -252,11 +292,12 @@ Result<> FillFolder(const std::filesystem::path& folder) {
 }  // namespace hone
 
 int main(int argc, char** argv) {
-  if (argc != 2) {
-    std::fprintf(stderr, "page_fixture DATA_FOLDER\n");
+  if (argc != 3) {
+    std::fprintf(stderr, "page_fixture DATA_FOLDER HISTORY\n");
     return 2;
   }
-  const auto filled = hone::FillFolder(argv[1]);
+  auto filled = hone::FillFolder(argv[1]);
+  if (filled) filled = hone::FillNights(argv[2]);
   if (!filled) std::fprintf(stderr, "page_fixture: %s\n", filled.error().message.c_str());
   return filled ? 0 : 4;
 }

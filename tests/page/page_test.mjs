@@ -105,6 +105,17 @@ test('what users name stands as text, in tables and in plots', async () => {
   }
 });
 
+test('nights: a series that changed stands first, with its level change and the note', async () => {
+  const tab = await open('#/nightly');
+  await tab.until("document.querySelectorAll('.history').length === 1");
+  assert.match(await tab.evaluate("document.querySelector('main h2').textContent"), /^resnet50 on server/);
+  assert.ok(await tab.evaluate("document.querySelectorAll('.night-regression').length >= 10"));
+  assert.match(await tab.evaluate("document.querySelector('.history').textContent"), /a new compiler \(ann\)/);
+  await tab.evaluate("document.querySelector('main input[type=checkbox]').click()");
+  await tab.until("document.querySelectorAll('.history').length === 2");
+  await closeClean(tab);
+});
+
 test('an unknown job, an unknown trial and an unknown page say so', async () => {
   for (const hash of ['#/jobs/4711', `#/jobs/${kJobs.small}/99999`, '#/no/such/page']) {
     const tab = await browser.tab();

@@ -25,6 +25,7 @@ export class Service {
   #folder;
   #http = '127.0.0.1:0';
   #listen = 'tcp://127.0.0.1:0';
+  #nights;
   #children = [];
 
   // `filled`: with the made-up jobs of fill_store.cc.
@@ -32,7 +33,10 @@ export class Service {
     const service = new Service();
     service.#folder = folder;
     if (filled) {
-      const made = spawnSync(service.program('page_fixture'), [join(folder, 'data')], {encoding: 'utf8'});
+      service.#nights = join(folder, 'nights.db');
+      const made = spawnSync(service.program('page_fixture'), [join(folder, 'data'), service.#nights], {
+        encoding: 'utf8',
+      });
       if (made.status !== 0) throw new Error(made.stderr || String(made.error));
     }
     await service.startCoordinator();
@@ -53,7 +57,7 @@ export class Service {
   async startCoordinator() {
     const ready = join(this.#folder, 'ready');
     rmSync(ready, {force: true});
-    const history = process.env.HONE_PAGE_NIGHTS ? ['--nightly', process.env.HONE_PAGE_NIGHTS] : [];
+    const history = this.#nights ? ['--nightly', this.#nights] : [];
     this.coordinator = this.#run('hone-coordinator', [
       '--listen',
       this.#listen,
