@@ -11,6 +11,9 @@
 namespace hone {
 namespace {
 
+// The ends of an interval are not known better.
+constexpr int kIntervalDigits = 4;
+
 std::string Dumped(const Json& json) { return json.dump(-1, ' ', false, Json::error_handler_t::replace); }
 
 // Numbers for things that repeat, in the order they came.
@@ -45,7 +48,7 @@ class Column {
     while (rows_ < rows) Put("null");
   }
   void Whole(uint64_t value) { Put(std::to_string(value)); }
-  void Real(double value) { Put(std::isfinite(value) ? fmt::format("{:.6g}", value) : "null"); }
+  void Real(double value, int digits = 6) { Put(std::isfinite(value) ? fmt::format("{:.{}g}", value, digits) : "null"); }
   void Seconds(uint64_t unix_ms) {
     Put(unix_ms == 0 ? "null" : fmt::format("{:.3f}", static_cast<double>(unix_ms) / 1000));
   }
@@ -97,9 +100,9 @@ struct MetricColumns {
     value[name].Real(metric.value());
     if (!metric.has_low() || !metric.has_high()) return;
     low[name].Pad(row);
-    low[name].Real(metric.low());
+    low[name].Real(metric.low(), kIntervalDigits);
     high[name].Pad(row);
-    high[name].Real(metric.high());
+    high[name].Real(metric.high(), kIntervalDigits);
   }
 };
 

@@ -48,7 +48,12 @@ export function api(signal) {
   const get = (path) => ask(path, {signal});
   return {
     jobs: (before) => get(`jobs?limit=${kJobsPerPage}${before ? `&before=${before}` : ''}`),
-    job: (job) => get(`jobs/${job}`),
+    // As the list has it: without the front, which the page works out itself, and without the recipe.
+    job: async (job) => {
+      const {jobs} = await get(`jobs?limit=1&before=${Number(job) + 1}`);
+      if (jobs[0]?.job === String(job)) return jobs[0];
+      throw new ApiError(404, `there is no job ${job}`, 'see `hone jobs`');
+    },
     trial: (job, study, trial) => get(`jobs/${job}/trials/${trial}?study=${study}`),
     attempts: (job) => allPages((page) => get(`jobs/${job}/attempts?${page}`), attemptsFromColumns, 'after'),
     workers: async () => (await get('workers')).workers,
@@ -70,7 +75,7 @@ class TrialStore {
 
   constructor(get, job, study) {
     this.#get = get;
-    this.#path = `jobs/${job}/trials?study=${study}`;
+    this.#path = `jobs/${job}/trials?columns=brief&study=${study}`;
   }
 
   async load() {
