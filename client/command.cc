@@ -206,6 +206,11 @@ const std::vector<Command>& Commands() {
        "trust   names the coordinator's public key on a worker's or a client's machine\n"
        "docs/security.md sets three machines up.",
        DefineKeys},
+      {"token", kUpkeep, "ACTION [NAME] --tokens FILE", "Who may ask over HTTP: create, list, revoke",
+       "create  makes a token and prints it once: the list holds its digest alone\n"
+       "revoke  ends it, within a second\n"
+       "docs/http.md tells how it is used.",
+       DefineToken},
       {"doctor", kUpkeep, "", "What works on this machine",
        "hone sends nothing anywhere but to the coordinator that you name.", DefineDoctor},
   };

@@ -62,6 +62,7 @@ Run DefineDrain(Flags& flags);
 Run DefineFsck(Flags& flags);
 Run DefineBackup(Flags& flags);
 Run DefineKeys(Flags& flags);
+Run DefineToken(Flags& flags);
 Run DefineNightly(Flags& flags);
 Run DefineDoctor(Flags& flags);
 

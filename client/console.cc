@@ -116,15 +116,6 @@ std::string ErrorText(const Error& error) {
   return text;
 }
 
-Json ErrorJson(const Error& error) {
-  const auto or_null = [](const std::string& value) { return value.empty() ? Json(nullptr) : Json(value); };
-  return Json{{"schema", "hone.error/1"},
-              {"code", ExitCode(error.code)},
-              {"message", error.message},
-              {"remedy", or_null(error.remedy)},
-              {"file", or_null(error.file)},
-              {"line", error.line > 0 ? Json(error.line) : Json(nullptr)},
-              {"column", error.column > 0 ? Json(error.column) : Json(nullptr)}};
-}
+Json ErrorJson(const Error& error) { return WithSchema("hone.error/1", ErrorBody(error)); }
 
 }  // namespace hone

@@ -1,15 +1,13 @@
 // Where a command's words go: the answer to stdout, the conversation to stderr.
 #pragma once
 
-#include <nlohmann/json.hpp>
 #include <string>
 #include <string_view>
 
 #include "common/base/result.h"
+#include "common/results/messages.h"
 
 namespace hone {
-
-using Json = nlohmann::ordered_json;
 
 enum class ColorChoice { automatic, always, never };
 

@@ -108,13 +108,6 @@ std::string StudyResult(const proto::StudySummary& study) {
 
 }  // namespace
 
-const proto::Metric* FindMetric(const google::protobuf::RepeatedPtrField<proto::Metric>& metrics, std::string_view name) {
-  for (const proto::Metric& metric : metrics) {
-    if (metric.name() == name) return &metric;
-  }
-  return nullptr;
-}
-
 std::string MetricText(std::string_view name, const proto::Metric* metric) {
   return metric == nullptr ? "-" : ValueText(name, metric->value());
 }
@@ -125,21 +118,6 @@ std::string SpeedupText(const proto::TrialSummary& trial) {
   std::string text = fmt::format("{:.2f}x", speedup.value());
   if (speedup.has_low() && speedup.has_high()) text += fmt::format(" [{:.2f}, {:.2f}]", speedup.low(), speedup.high());
   return text;
-}
-
-std::string PipelineText(const proto::Candidate& candidate) {
-  std::vector<std::string> steps;
-  for (const proto::PassStep& step : candidate.pipeline()) {
-    const std::string parameters = step.parameters_size() == 0 ? "" : "(" + SettingsText(step.parameters()) + ")";
-    steps.push_back(step.pass() + parameters);
-  }
-  return steps.empty() ? "original" : Join(steps, " + ");
-}
-
-std::string SettingsText(const google::protobuf::RepeatedPtrField<proto::Parameter>& settings) {
-  std::vector<std::string> words;
-  for (const proto::Parameter& setting : settings) words.push_back(setting.name() + "=" + ToText(setting.value()));
-  return words.empty() ? "defaults" : Join(words, ", ");
 }
 
 std::string CountsText(const proto::Counts& counts) {

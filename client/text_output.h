@@ -11,16 +11,10 @@
 
 namespace hone {
 
-// The metric of that name; nullptr if it is not there.
-const proto::Metric* FindMetric(const google::protobuf::RepeatedPtrField<proto::Metric>& metrics, std::string_view name);
 // "4.60 ms", "24.6 MB", "0.998", by the unit in the name; "-" for nullptr.
 std::string MetricText(std::string_view name, const proto::Metric* metric);
 // "2.91x [2.85, 2.98]", "-" for an absent one.
 std::string SpeedupText(const proto::TrialSummary& trial);
-// "static_int8(observer=entropy)" joined by " + "; "original" for an empty pipeline.
-std::string PipelineText(const proto::Candidate& candidate);
-// "hint=latency, threads=2"; "defaults" where nothing is set.
-std::string SettingsText(const google::protobuf::RepeatedPtrField<proto::Parameter>& settings);
 // "12 complete, 2 infeasible, 0 pruned, 1 failed".
 std::string CountsText(const proto::Counts& counts);
 uint32_t Finished(const proto::Counts& counts);

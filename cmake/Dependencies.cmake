@@ -23,6 +23,8 @@ pkg_check_modules(zmq REQUIRED IMPORTED_TARGET libzmq)
 pkg_check_modules(hiredis REQUIRED IMPORTED_TARGET hiredis)
 pkg_check_modules(hwy REQUIRED IMPORTED_TARGET libhwy)
 pkg_check_modules(libzip REQUIRED IMPORTED_TARGET libzip)
+pkg_check_modules(libevent REQUIRED IMPORTED_TARGET libevent libevent_openssl)
+find_package(ZLIB REQUIRED)
 
 # OpenVINO: OpenVINO_DIR from the environment or the command line, else the wheel.
 if(NOT OpenVINO_DIR AND "$ENV{OpenVINO_DIR}" STREQUAL "")

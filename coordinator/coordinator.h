@@ -62,6 +62,14 @@ class Coordinator {
   const Ballast& ballast() const { return ballast_; }
   Store& store() { return store_; }
   const Fleet& fleet() const { return fleet_; }
+  // Committed events after number `told`, which becomes the last of them; a bounded number a call.
+  std::vector<proto::Event> EventsSince(uint64_t& told);
+  // Trials of running jobs that wait or run, and those jobs.
+  struct Running {
+    uint64_t jobs = 0;
+    proto::Counts trials;
+  };
+  Result<Running> CountRunning();
 
  private:
   // kNow: the body is in `reply`; kLater: the request is parked.
@@ -158,6 +166,7 @@ class Coordinator {
   Result<Answer> HandleListTrials(const Request& request, proto::Frame* reply);
   Result<Answer> HandleGetSamples(const Request& request, proto::Frame* reply);
   Result<Answer> HandleGetLog(const Request& request, proto::Frame* reply);
+  Result<Answer> HandleListAttempts(const Request& request, proto::Frame* reply);
   Result<Answer> HandleWatchEvents(const Request& request, proto::Frame* reply);
   // Fills the reply; true if it says something new.
   Result<bool> FillWatch(const proto::WatchEvents& watch, proto::WatchEventsReply* reply);

@@ -30,6 +30,7 @@ struct CoordinatorOptions {
   uint64_t page_bytes = 4 << 20;                     // ... and its bytes, whichever is reached first.
   uint32_t page_jobs = 100;
   uint32_t page_events = 1000;
+  uint32_t page_attempts = 2000;
   uint32_t stall_ms = 15'000;                        // No worker for a study for this long is told as an event.
   uint64_t kept_events = 1'000'000;                  // Older ones are dropped; who asks for them is told of the gap.
   uint32_t log_attempts = 20;                        // Of one GetLog reply, the newest.

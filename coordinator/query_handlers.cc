@@ -1,5 +1,6 @@
 // Questions about jobs; nothing here writes.
 #include <fmt/format.h>
+#include <spdlog/spdlog.h>
 
 #include <algorithm>
 #include <cstdint>
@@ -24,7 +25,13 @@ Result<JobRecord> RequireJob(Store& store, uint64_t id) {
 
 Result<Coordinator::Answer> Coordinator::HandleGetJob(const Request& request, proto::Frame* reply) {
   TRY_ASSIGN(const JobRecord job, RequireJob(store_, request.frame.get_job().job()));
-  TRY_ASSIGN(*reply->mutable_get_job_reply()->mutable_job(), SummarizeJob(store_, scheduler_, job, Detail::full, options_.page_bytes));
+  proto::GetJobReply& answer = *reply->mutable_get_job_reply();
+  TRY_ASSIGN(*answer.mutable_job(), SummarizeJob(store_, scheduler_, job, Detail::full, options_.page_bytes));
+  if (!request.frame.get_job().inputs()) return Answer::kNow;
+  *answer.mutable_recipe() = job.recipe;
+  *answer.mutable_model() = job.model;
+  if (job.calibration) *answer.mutable_calibration() = *job.calibration;
+  if (job.evaluation) *answer.mutable_evaluation() = *job.evaluation;
   return Answer::kNow;
 }
 
@@ -55,7 +62,7 @@ Result<Coordinator::Answer> Coordinator::HandleListTrials(const Request& request
   proto::ListTrialsReply& answer = *reply->mutable_list_trials_reply();
   uint64_t bytes = 0;
   for (const TrialRecord& trial : trials) {
-    TRY_ASSIGN(auto summary, SummarizeTrial(store_, scheduler_, trial, Detail::full));
+    TRY_ASSIGN(auto summary, SummarizeTrial(store_, scheduler_, trial, list.brief() ? Detail::brief : Detail::full));
     bytes += summary.ByteSizeLong();
     const bool full = static_cast<uint32_t>(answer.trials_size()) == limit || (bytes > options_.page_bytes && answer.trials_size() > 0);
     if (full) {
@@ -93,6 +100,19 @@ Result<Coordinator::Answer> Coordinator::HandleGetLog(const Request& request, pr
   return Answer::kNow;
 }
 
+Result<Coordinator::Answer> Coordinator::HandleListAttempts(const Request& request, proto::Frame* reply) {
+  const proto::ListAttempts& list = request.frame.list_attempts();
+  TRY_ASSIGN(const JobRecord job, RequireJob(store_, list.job()));
+  const uint32_t limit = list.limit() == 0 ? options_.page_attempts : std::min(list.limit(), options_.page_attempts);
+  // One more row tells whether there are more.
+  TRY_ASSIGN(auto attempts, store_.Attempts(job.id, Bounded(list.after()), limit + 1));
+  proto::ListAttemptsReply& answer = *reply->mutable_list_attempts_reply();
+  answer.set_more(attempts.size() > limit);
+  if (answer.more()) attempts.pop_back();
+  for (auto& attempt : attempts) *answer.add_attempts() = std::move(attempt);
+  return Answer::kNow;
+}
+
 Result<bool> Coordinator::FillWatch(const proto::WatchEvents& watch, proto::WatchEventsReply* reply) {
   proto::JobState state = proto::JOB_STATE_UNSPECIFIED;
   if (watch.job() != 0) {
@@ -122,6 +142,35 @@ Result<Coordinator::Answer> Coordinator::HandleWatchEvents(const Request& reques
   if (news || wait == 0 || watches_.size() >= options_.parked_watchers) return Answer::kNow;
   watches_.push_back({request.peer, request.frame.request(), clock_.SteadyMs() + wait, watch});
   return Answer::kLater;
+}
+
+std::vector<proto::Event> Coordinator::EventsSince(uint64_t& told) {
+  constexpr uint32_t kEventsAtOnce = 500;
+  const auto last = store_.LastEvent(0);
+  if (!last || *last <= told) return {};
+  auto events = store_.Events(0, told, kEventsAtOnce);
+  if (!events) {
+    spdlog::warn("events cannot be read: {}", events.error().message);
+    return {};
+  }
+  // Numbers of which nothing is left are passed over.
+  told = events->empty() ? *last : events->back().sequence();
+  return std::move(*events);
+}
+
+Result<Coordinator::Running> Coordinator::CountRunning() {
+  Running running;
+  TRY_ASSIGN(const auto jobs, store_.RunningJobIds());
+  running.jobs = jobs.size();
+  for (const uint64_t job : jobs) {
+    TRY_ASSIGN(const auto studies, store_.Studies(job));
+    for (const StudyRecord& study : studies) {
+      TRY_ASSIGN(const proto::Counts counts, store_.CountTrials(job, study.study));
+      running.trials.set_waiting(running.trials.waiting() + counts.waiting());
+      running.trials.set_running(running.trials.running() + counts.running());
+    }
+  }
+  return running;
 }
 
 }  // namespace hone

@@ -13,6 +13,7 @@
 #include "common/base/file.h"
 #include "coordinator/coordinator.h"
 #include "coordinator/data_folder.h"
+#include "coordinator/http/http_server.h"
 #include "coordinator/redis/feed.h"
 #include "coordinator/redis/share.h"
 
@@ -74,20 +75,71 @@ void RaiseDescriptorLimit() {
   if (setrlimit(RLIMIT_NOFILE, &limit) == 0) spdlog::debug("up to {} descriptors", limit.rlim_max);
 }
 
-Result<> WriteReady(const std::filesystem::path& file, const std::string& endpoint) {
+Result<> WriteReady(const std::filesystem::path& file, const std::string& endpoint, const HttpServer* http) {
   if (file.empty()) return {};
-  const nlohmann::json ready = {{"endpoint", endpoint}, {"pid", ::getpid()}};
+  nlohmann::json ready = {{"endpoint", endpoint}, {"pid", ::getpid()}};
+  if (http != nullptr) ready["http"] = http->url();
   if (const auto written = WriteFile(file, ready.dump() + "\n"); !written) return Fail(AsConfiguration(written.error()));
   return {};
 }
 
-Result<> Loop(Coordinator& coordinator, Listener& listener, Feed* feed) {
+// To whoever asked.
+void Deliver(std::vector<Outgoing> outgoing, Listener& listener, HandOver* http) {
+  for (Outgoing& out : outgoing) {
+    if (http != nullptr && out.peer == kHttpPeer) {
+      http->Reply(std::move(out.frame));
+    } else {
+      listener.Send(out.peer, std::move(out.frame));
+    }
+  }
+}
+
+LoopFigures FiguresOf(Coordinator& coordinator) {
+  const CoordinatorCounters& counters = coordinator.counters();
+  LoopFigures figures{counters.rounds, counters.messages, counters.failed_rounds, counters.late_reports, counters.lost_leases, 0, 0, 0, ""};
+  if (coordinator.ballast().spent()) figures.disk = coordinator.ballast().Reason();
+  if (const auto running = coordinator.CountRunning()) {
+    figures.running_jobs = running->jobs;
+    figures.waiting_trials = running->trials.waiting();
+    figures.running_trials = running->trials.running();
+  }
+  return figures;
+}
+
+// What HTTP asks, in a round of its own, so that its cost is known; and what happened, for those who watch.
+void ServeHttp(Coordinator& coordinator, Listener& listener, HandOver& http, bool busy, uint64_t& told) {
+  const auto begun = std::chrono::steady_clock::now();
+  auto questions = http.TakeQuestions(busy);
+  if (!questions.empty()) Deliver(coordinator.Round(std::move(questions)), listener, &http);
+  http.Tell(coordinator.EventsSince(told));
+  if (http.figures_wanted()) http.Tell(FiguresOf(coordinator));
+  http.Charge(std::chrono::duration_cast<std::chrono::microseconds>(std::chrono::steady_clock::now() - begun));
+  http.Turned();
+}
+
+Result<> Loop(Coordinator& coordinator, Listener& listener, Feed* feed, HandOver* http) {
+  uint64_t told = 0;
+  if (const auto last = coordinator.store().LastEvent(0)) told = *last > 0 ? *last - 1 : 0;
   while (stop_signal == 0) {
     if (feed != nullptr) feed->Tell(coordinator);
-    for (Outgoing& out : coordinator.Round(Gather(listener, coordinator.NextRound()))) listener.Send(out.peer, std::move(out.frame));
+    const milliseconds wait = coordinator.NextRound();
+    auto incoming = Gather(listener, http != nullptr ? http->Wait(wait) : wait);
+    const bool busy = !incoming.empty();
+    Deliver(coordinator.Round(std::move(incoming)), listener, http);
+    if (http != nullptr) ServeHttp(coordinator, listener, *http, busy, told);
     if (coordinator.fatal()) return Fail(*coordinator.fatal());
   }
   return {};
+}
+
+// nullptr where it is not asked for.
+Result<std::unique_ptr<HttpServer>> StartHttp(const ServerOptions& options, int wake_loop, const Clock& clock) {
+  if (options.http.listen.empty()) return nullptr;
+  HttpOptions http = options.http;
+  http.data = options.coordinator.data;
+  http.keys = !options.keys.empty();
+  if (http.tokens.empty()) http.tokens = http.data / "tokens";
+  return HttpServer::Start(std::move(http), wake_loop, clock);
 }
 
 }  // namespace
@@ -113,11 +165,14 @@ Result<> Serve(const ServerOptions& options, const Clock& clock) {
   }
   // Moves on what an earlier life left, before anybody asks.
   (void)(*coordinator)->Round({});
-  TRY(WriteReady(options.ready_file, (*listener)->endpoint()));
+  auto http = StartHttp(options, (*listener)->EventFd(), clock);
+  if (!http) return Fail(AsConfiguration(http.error()));
+  if (*http) spdlog::info("the API and the dashboard are at {}", (*http)->url());
+  TRY(WriteReady(options.ready_file, (*listener)->endpoint(), http->get()));
   spdlog::info("serving at {}{}, data in {}", (*listener)->endpoint(), options.keys.empty() ? "" : " with keys", options.coordinator.data.string());
   std::unique_ptr<Feed> feed;
   if (options.redis) feed = std::make_unique<Feed>(*options.redis, **coordinator, (*listener)->endpoint());
-  const auto result = Loop(**coordinator, **listener, feed.get());
+  const auto result = Loop(**coordinator, **listener, feed.get(), *http ? &(*http)->hand_over() : nullptr);
   wake_fd = -1;
   if (!options.ready_file.empty()) {
     std::error_code ignored;

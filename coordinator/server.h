@@ -7,6 +7,7 @@
 
 #include "common/base/clock.h"
 #include "common/base/result.h"
+#include "coordinator/http/http_options.h"
 #include "coordinator/options.h"
 #include "coordinator/redis/publisher.h"
 
@@ -16,6 +17,7 @@ struct ServerOptions {
   CoordinatorOptions coordinator;
   std::string listen;
   std::filesystem::path keys;            // The keys folder; empty: without keys, on the loopback and ipc alone.
+  HttpOptions http;                      // Where the API and the dashboard are served; what is known here is filled in.
   std::optional<RedisAddress> redis;     // Where events are published, workers registered and results shared.
   std::filesystem::path ready_file;      // Empty: none. Otherwise {"endpoint": ..., "pid": ...} once requests are served.
 };

@@ -118,6 +118,8 @@ class Store {
   };
   // Of a trial, its builds included, the oldest first; the newest `limit`.
   Result<std::vector<proto::GetLogReply::Attempt>> AttemptLog(const TrialKey& trial, uint32_t limit);
+  // Of a job, its builds included, those numbered after `after`, the oldest first.
+  Result<std::vector<proto::ListAttemptsReply::Attempt>> Attempts(uint64_t job, uint64_t after, uint32_t limit);
   // The attempt with this token, where its lease was lost and nothing was forgiven since.
   Result<std::optional<AttemptRecord>> FindLost(uint64_t attempt, uint64_t token);
   // As if its lease were still open; the report that does it counts as late.

@@ -212,6 +212,31 @@ Result<std::vector<proto::GetLogReply::Attempt>> Store::AttemptLog(const TrialKe
   return log;
 }
 
+Result<std::vector<proto::ListAttemptsReply::Attempt>> Store::Attempts(uint64_t job, uint64_t after, uint32_t limit) {
+  std::vector<proto::ListAttemptsReply::Attempt> attempts;
+  TRY(database_.Each("SELECT a.attempt, a.kind, a.worker, a.outcome, a.study, a.trial, coalesce(b.pass, ''), a.started_unix_ms, "
+                     "a.ended_unix_ms, a.accuracy_ms, a.timing_ms, a.wait_ms "
+                     "FROM attempts a LEFT JOIN builds b ON a.kind = 'build' AND b.build = a.build "
+                     "WHERE a.job = ? AND a.attempt > ? ORDER BY a.attempt LIMIT ?",
+                     [&](const Row& row) {
+                       proto::ListAttemptsReply::Attempt& attempt = attempts.emplace_back();
+                       attempt.set_attempt(row.Unsigned(0));
+                       attempt.set_kind(row.Text(1));
+                       attempt.set_worker(row.Text(2));
+                       attempt.set_outcome(row.Text(3));
+                       attempt.set_study(static_cast<uint32_t>(row.Int(4)));
+                       attempt.set_trial(row.Unsigned(5));
+                       attempt.set_pass(row.Text(6));
+                       attempt.set_started_unix_ms(row.Unsigned(7));
+                       attempt.set_ended_unix_ms(row.Unsigned(8));
+                       attempt.set_accuracy_ms(row.Unsigned(9));
+                       attempt.set_timing_ms(row.Unsigned(10));
+                       attempt.set_wait_ms(row.Unsigned(11));
+                     },
+                     job, after, limit));
+  return attempts;
+}
+
 Result<std::optional<AttemptRecord>> Store::FindLost(uint64_t id, uint64_t token) {
   std::optional<AttemptRecord> lost;
   std::string kind;

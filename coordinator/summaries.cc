@@ -89,6 +89,8 @@ Result<proto::TrialSummary> SummarizeTrial(Store& store, const Scheduler& schedu
   summary.set_fingerprint(trial.fingerprint);
   summary.set_pairs(trial.pairs);
   for (const auto& note : trial.notes) summary.add_notes(note);
+  summary.set_created_unix_ms(static_cast<uint64_t>(trial.created_unix_ms));
+  summary.set_ended_unix_ms(static_cast<uint64_t>(trial.ended_unix_ms));
   if (!trial.result) return summary;
   TRY_ASSIGN(const auto metrics, store.Metrics(*trial.result));
   for (const auto& metric : metrics.candidate) *summary.add_metrics() = metric;

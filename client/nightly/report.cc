@@ -16,8 +16,6 @@ namespace {
 constexpr NightVerdict kVerdicts[] = {NightVerdict::regression,   NightVerdict::error,       NightVerdict::environment,
                                       NightVerdict::inconclusive, NightVerdict::improvement, NightVerdict::equivalent};
 
-Json NumberOrNull(double value) { return std::isfinite(value) ? Json(value) : Json(nullptr); }
-
 Json KeyJson(const SeriesKey& key) {
   return {{"model", key.model},   {"target", key.target},           {"metric", key.metric},
           {"recipe", key.recipe}, {"fingerprint", key.fingerprint}, {"runtime", key.runtime}};

@@ -1,7 +1,5 @@
 #include "coordinator/redis/feed.h"
 
-#include <spdlog/spdlog.h>
-
 #include <utility>
 
 #include "common/base/clock.h"
@@ -9,7 +7,6 @@
 namespace hone {
 namespace {
 
-constexpr uint32_t kEventsAtOnce = 500;
 constexpr const char* kStream = "hone:events";
 constexpr const char* kStreamLength = "100000";
 constexpr const char* kWorkerPrefix = "hone:worker:";
@@ -30,21 +27,11 @@ void Feed::Tell(Coordinator& coordinator) {
 }
 
 void Feed::TellEvents(Coordinator& coordinator) {
-  const auto last = coordinator.store().LastEvent(0);
-  if (!last || *last <= told_) return;
-  const auto events = coordinator.store().Events(0, told_, kEventsAtOnce);
-  if (!events) {
-    spdlog::warn("events cannot be read for Redis: {}", events.error().message);
-    return;
-  }
-  for (const proto::Event& event : *events) {
+  for (const proto::Event& event : coordinator.EventsSince(told_)) {
     publisher_->Push({"XADD", kStream, "MAXLEN", "~", kStreamLength, "*", "sequence", std::to_string(event.sequence()), "job",
                       std::to_string(event.job()), "study", std::to_string(event.study()), "trial", std::to_string(event.trial()), "kind",
                       event.kind(), "text", event.text(), "unix_ms", std::to_string(event.unix_ms()), "coordinator", endpoint_});
-    told_ = event.sequence();
   }
-  // Numbers of which nothing is left.
-  if (events->empty()) told_ = *last;
 }
 
 void Feed::TellWorkers(const Coordinator& coordinator, int64_t now_ms) {
