@@ -179,6 +179,7 @@ constexpr ModelFormat kModelFormats[] = {
     {".tflite", "tflite", ""},
     {".pdmodel", "paddle", ".pdiparams"},
     {".pb", "tensorflow", ""},
+    {".gguf", "gguf", ""},
 };
 
 const ModelFormat* FindModelFormat(const fs::path& path) {
@@ -190,7 +191,8 @@ const ModelFormat* FindModelFormat(const fs::path& path) {
 
 Error UnknownModel(const fs::path& path) {
   return Error{ErrorCode::kRejected, fmt::format("{} is no model whose format hone knows by its name", path.string()),
-               "Give a .onnx, .xml (with .bin), .tflite, .pdmodel (with .pdiparams) or .pb file, or a TensorFlow SavedModel folder"};
+               "Give a .onnx, .xml (with .bin), .tflite, .pdmodel (with .pdiparams), .pb or .gguf file, a TensorFlow SavedModel folder, or a "
+               "folder with config.json and safetensors"};
 }
 
 Result<proto::Bundle> BundleOfSavedModel(const fs::path& folder) {
@@ -198,6 +200,31 @@ Result<proto::Bundle> BundleOfSavedModel(const fs::path& folder) {
   if (kind == Kind::kAbsent) return Fail(UnknownModel(folder));
   TRY_ASSIGN(auto paths, FilesBeneath(folder, [](const fs::path&) { return true; }));
   return MakeBundle("tensorflow", "", folder, std::move(paths));
+}
+
+// What of a Hugging Face folder makes a model: configurations, vocabularies, weights; not the same weights in other formats.
+bool IsOfCheckpoint(const fs::path& relative) {
+  constexpr std::string_view kExtensions[] = {".json", ".safetensors", ".jinja"};
+  constexpr std::string_view kNames[] = {"merges.txt", "tokenizer.model", "vocab.txt"};
+  const std::string name = relative.filename().string();
+  if (name.starts_with("consolidated") || std::distance(relative.begin(), relative.end()) > 2) return false;
+  // Of the folders inside, those of sentence embedders tell what follows the encoder (1_Pooling/config.json).
+  if (relative.has_parent_path()) return name == "config.json";
+  return std::find(std::begin(kExtensions), std::end(kExtensions), LowerExtension(relative)) != std::end(kExtensions) ||
+         std::find(std::begin(kNames), std::end(kNames), name) != std::end(kNames);
+}
+
+Result<proto::Bundle> BundleOfFolder(const fs::path& folder) {
+  constexpr const char* kConfig = "config.json";
+  TRY_ASSIGN(const Kind config, KindOf(folder / kConfig));
+  TRY_ASSIGN(const Kind saved, KindOf(folder / "saved_model.pb"));
+  if (config == Kind::kAbsent || saved != Kind::kAbsent) return BundleOfSavedModel(folder);
+  TRY_ASSIGN(auto paths, FilesBeneath(folder, IsOfCheckpoint));
+  std::erase_if(paths, [&](const std::string& path) {
+    std::error_code failure;
+    return fs::file_size(folder / path, failure) == 0 && !failure;   // An empty template says nothing.
+  });
+  return MakeBundle("checkpoint", kConfig, folder, std::move(paths));
 }
 
 // The weights beside a model. An empty file stands for a model without weights and is left out.
@@ -329,7 +356,7 @@ Result<proto::Bundle> BundleOfModel(const fs::path& given, const std::function<R
   TRY_ASSIGN(const Kind kind, NamedKindOf(path));
   if (kind == Kind::kAbsent) return Fail(ErrorCode::kNotFound, fmt::format("model {} is not there", path.string()));
   TRY(RefuseLinksAndSpecials(path, kind));
-  if (kind == Kind::kFolder) return BundleOfSavedModel(path);
+  if (kind == Kind::kFolder) return BundleOfFolder(path);
   const ModelFormat* format = FindModelFormat(path);
   if (format == nullptr) return Fail(UnknownModel(path));
   const std::string main = path.filename().string();

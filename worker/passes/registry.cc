@@ -1,4 +1,5 @@
 // The passes there are, in the order in which people list them: structural ones, then precisions, then formats.
+#include "worker/passes/build_decoder.h"
 #include "worker/passes/calibrate.h"
 #include "worker/passes/convert_opset.h"
 #include "worker/passes/dynamic_int8.h"
@@ -20,6 +21,7 @@ namespace hone {
 
 const std::vector<PassRow>& Passes() {
   static const std::vector<PassRow> kPasses = {
+      {BuildDecoderInfo, nullptr, BuildDecoder},
       {SimplifyInfo, Simplify, nullptr},
       {FixShapesInfo, FixShapes, nullptr},
       {ConvertOpsetInfo, ConvertOpset, nullptr},

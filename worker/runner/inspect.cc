@@ -19,11 +19,12 @@ namespace fs = std::filesystem;
 
 struct FormatRow {
   const char* format;
+  // nullptr: of a checkpoint, which is looked at as a whole.
   Result<> (*inspect)(const fs::path& file, HardLinks hard_links, proto::InspectResult& result);
 };
 constexpr FormatRow kFormats[] = {
     {"onnx", InspectOnnx},          {"openvino_ir", InspectOpenVino}, {"tflite", InspectOpenVino},
-    {"tensorflow", InspectOpenVino}, {"paddle", InspectOpenVino},
+    {"tensorflow", InspectOpenVino}, {"paddle", InspectOpenVino}, {"checkpoint", nullptr}, {"gguf", nullptr},
 };
 
 Result<const FormatRow*> FindFormat(const std::string& format) {
@@ -71,6 +72,10 @@ Result<proto::InspectResult> Inspect(const proto::LocalBundle& model) {
   proto::InspectResult result;
   result.set_format(row->format);
   TRY(Identify(model, main, result));
+  if (row->inspect == nullptr) {
+    TRY(InspectCheckpoint(model, result));
+    return result;
+  }
   TRY(row->inspect(main, IsComplete(model.bundle()) ? HardLinks::allow : HardLinks::refuse, result));
   // What is not in the bundle is not in its digest, and could be anything tomorrow.
   for (const std::string& external : result.external_files()) {

@@ -20,6 +20,9 @@ Result<proto::InspectResult> Inspect(const proto::LocalBundle& model);
 Result<> InspectOnnx(const std::filesystem::path& file, HardLinks hard_links, proto::InspectResult& result);
 Result<> InspectOpenVino(const std::filesystem::path& file, HardLinks hard_links, proto::InspectResult& result);
 
+// A checkpoint or GGUF file: what its weights are, and the inputs and outputs of the model that is built from it.
+Result<> InspectCheckpoint(const proto::LocalBundle& model, proto::InspectResult& result);
+
 // Collects counts by name and writes them most frequent first, then by name.
 class OperatorCounts {
  public:

@@ -1,0 +1,359 @@
+// Decoders of every family: their logits against those of transformers, from the start and token by token, and what is
+// refused.
+#include <gmock/gmock.h>
+
+#include <cmath>
+#include <fstream>
+
+#include "common/base/file.h"
+#include "common/recipe/value.h"
+#include "tests/llm/tiny_checkpoint.h"
+#include "worker/evaluation/generation.h"
+#include "worker/model/model.h"
+#include "worker/passes/pass.h"
+
+namespace hone::test {
+namespace {
+
+namespace fs = std::filesystem;
+using nlohmann::json;
+using testing::HasSubstr;
+
+// The file is large for a test's sources and small for what it tells: golden logits of 30 configurations.
+const json& Golden() {
+  static const json golden = json::parse(std::ifstream(fs::path(HONE_SOURCE_DIR) / "tests/llm/golden.json"));
+  return golden;
+}
+
+std::string WeightsOf(const json& test) {
+  const bool gemma = test["config"]["architectures"][0].get<std::string>().starts_with("Gemma");
+  std::vector<NamedValues> tensors;
+  for (const auto& [name, shape] : test["tensors"].items()) {
+    const auto dims = shape.get<std::vector<int64_t>>();
+    size_t count = 1;
+    for (const int64_t dim : dims) count *= static_cast<size_t>(dim);
+    tensors.push_back({name, dims, SeededWeight(name, count, gemma)});
+  }
+  return SafetensorsOf(tensors);
+}
+
+using Settings = std::vector<std::pair<const char*, proto::Value>>;
+
+Result<proto::BuildResult> Build(const proto::LocalBundle& model, const fs::path& folder, const Settings& settings) {
+  fs::create_directories(folder);
+  proto::BuildTask task;
+  *task.mutable_model() = model;
+  task.set_output_folder(folder.string());
+  task.set_threads(2);
+  task.mutable_step()->set_pass("build_decoder");
+  for (const auto& [name, value] : settings) {
+    auto& parameter = *task.mutable_step()->add_parameters();
+    parameter.set_name(name);
+    *parameter.mutable_value() = value;
+  }
+  return RunPass(task);
+}
+
+// Logits of all tokens: all at once, or the last few one by one.
+std::vector<float> Logits(const fs::path& folder, const std::vector<int64_t>& tokens, size_t alone) {
+  auto generator = Generator::Open(folder / "model.onnx", 1);
+  EXPECT_TRUE(generator) << generator.error().message;
+  std::vector<float> logits;
+  if (!generator) return logits;
+  const auto step = [&](size_t first, size_t last) {
+    const auto got = generator->Step({tokens.begin() + static_cast<std::ptrdiff_t>(first), tokens.begin() + static_cast<std::ptrdiff_t>(last)});
+    ASSERT_TRUE(got) << got.error().message;
+    logits.insert(logits.end(), *got, *got + static_cast<size_t>(generator->vocabulary()) * (last - first));
+  };
+  step(0, tokens.size() - alone);
+  for (size_t i = tokens.size() - alone; i < tokens.size(); ++i) step(i, i + 1);
+  return logits;
+}
+
+double LargestDifference(const std::vector<float>& a, const std::vector<float>& b) {
+  EXPECT_EQ(a.size(), b.size());
+  double largest = 0;
+  for (size_t i = 0; i < std::min(a.size(), b.size()); ++i) largest = std::max(largest, std::fabs(static_cast<double>(a[i]) - static_cast<double>(b[i])));
+  return largest;
+}
+
+double DifferenceAt(const std::vector<float>& logits, const json& places, const json& rows) {
+  double largest = 0;
+  for (size_t i = 0; i < places.size(); ++i) {
+    const auto row = rows[i].get<std::vector<float>>();
+    const size_t first = places[i].get<size_t>() * row.size();
+    if (first + row.size() > logits.size()) return INFINITY;
+    largest = std::max(largest, LargestDifference({logits.begin() + static_cast<std::ptrdiff_t>(first),
+                                                   logits.begin() + static_cast<std::ptrdiff_t>(first + row.size())}, row));
+  }
+  return largest;
+}
+
+class TestFolder : public testing::Test {
+ protected:
+  Result<ScopedFolder> scratch_ = ScopedFolder::Make(testing::TempDir(), "llm-");
+  fs::path path() const { return scratch_->path(); }
+};
+
+class DecoderFamily : public testing::TestWithParam<size_t> {
+ protected:
+  Result<ScopedFolder> scratch_ = ScopedFolder::Make(testing::TempDir(), "llm-");
+};
+
+TEST_P(DecoderFamily, GivesTheLogitsOfTransformers) {
+  const json& test = Golden()["cases"][GetParam()];
+  const auto model = WriteCheckpoint(scratch_->path() / "in", test["config"], WeightsOf(test));
+  const fs::path out = scratch_->path() / "out";
+  const auto built = Build(model, out, {{"precision", TextValue("f32")}});
+  ASSERT_TRUE(built) << built.error().message;
+  auto tokens = test["tokens"].get<std::vector<int64_t>>();
+  const auto whole = Logits(out, tokens, 0);
+  EXPECT_LE(DifferenceAt(whole, test["places"], test["logits"]), 1e-3);
+  tokens.resize(24);
+  const auto brief = Logits(out, tokens, 0);
+  EXPECT_LE(DifferenceAt(brief, test["short_places"], test["short"]), 1e-3);
+  EXPECT_LE(LargestDifference(Logits(out, tokens, 6), brief), 1e-3);
+  EXPECT_TRUE(CheckModel(*LoadOnnx(out / "model.onnx")));
+}
+
+INSTANTIATE_TEST_SUITE_P(Llm, DecoderFamily, testing::Range(size_t{0}, Golden()["cases"].size()),
+                         [](const auto& info) { return Golden()["cases"][info.param]["name"].template get<std::string>(); });
+
+const json& Case(const std::string& name) {
+  for (const json& test : Golden()["cases"]) {
+    if (test["name"] == name) return test;
+  }
+  ADD_FAILURE() << "no case " << name;
+  return Golden();
+}
+
+// --- precisions ---
+
+class PrecisionTest : public TestFolder {
+ protected:
+  proto::LocalBundle Model(const std::string& name) { return WriteCheckpoint(path() / name, Case(name)["config"], WeightsOf(Case(name))); }
+  // The distance of a form from f32, relative to the logits.
+  double Loss(const proto::LocalBundle& model, const Settings& settings) {
+    static int number = 0;
+    const fs::path exact = path() / fmt::format("exact{}", number), out = path() / fmt::format("out{}", number++);
+    const auto whole = Build(model, exact, {{"precision", TextValue("f32")}});
+    const auto built = Build(model, out, settings);
+    EXPECT_TRUE(whole) << whole.error().message;
+    EXPECT_TRUE(built) << built.error().message;
+    if (!whole || !built) return INFINITY;
+    const auto tokens = Case("llama")["tokens"].get<std::vector<int64_t>>();
+    const auto a = Logits(exact, tokens, 2), b = Logits(out, tokens, 2);
+    double noise = 0, signal = 0;
+    for (size_t i = 0; i < a.size() && i < b.size(); ++i) {
+      noise += (static_cast<double>(a[i]) - b[i]) * (static_cast<double>(a[i]) - b[i]);
+      signal += static_cast<double>(a[i]) * a[i];
+    }
+    return std::sqrt(noise / signal);
+  }
+};
+
+TEST_F(PrecisionTest, HalfIsNearFloat) {
+  for (const char* name : {"llama", "qwen3", "gemma2"}) EXPECT_LE(Loss(Model(name), {{"precision", TextValue("f16")}}), 1e-2) << name;
+}
+
+TEST_F(PrecisionTest, EightBitsAreNearerThanFour) {
+  for (const char* name : {"llama", "qwen2", "gemma", "phi3"}) {
+    const auto model = Model(name);
+    const double eight = Loss(model, {{"precision", TextValue("int8")}});
+    const double four = Loss(model, {{"precision", TextValue("int4")}});
+    EXPECT_LE(eight, 0.05) << name;
+    EXPECT_LE(four, 0.5) << name;
+    EXPECT_LT(eight, four) << name;
+  }
+}
+
+TEST_F(PrecisionTest, MoreWeightsInEightBitsLoseLess) {
+  const auto model = Model("llama");
+  const double all = Loss(model, {{"precision", TextValue("int4")}});
+  const double half = Loss(model, {{"precision", TextValue("int4")}, {"ratio", RealValue(0.3)}});
+  EXPECT_LT(half, all);
+}
+
+TEST_F(PrecisionTest, EveryFormOfEmbeddingsAndHeadRuns) {
+  for (const char* name : {"llama", "qwen2"}) {  // Apart, and shared.
+    for (const char* head : {"float", "int8", "int4"}) {
+      for (const char* embeddings : {"float", "int8", "int4"}) {
+        for (const bool symmetric : {true, false}) {
+          const Settings settings = {{"precision", TextValue("int4")},       {"head", TextValue(head)},       {"embeddings", TextValue(embeddings)},
+                                     {"symmetric", BoolValue(symmetric)},     {"group_size", IntValue(128)},  {"accuracy_level", IntValue(1)}};
+          EXPECT_LE(Loss(Model(name), settings), 0.6) << name << head << embeddings << symmetric;
+        }
+      }
+    }
+  }
+}
+
+TEST_F(PrecisionTest, MethodsAreThoseOfTheWeightPasses) {
+  const auto model = Model("llama");
+  for (const char* method : {"rtn", "mse", "hqq"})
+    EXPECT_LE(Loss(model, {{"precision", TextValue("int4")}, {"method", TextValue(method)}}), 0.5) << method;
+}
+
+TEST_F(PrecisionTest, TheSameTaskGivesTheSameBytes) {
+  const auto model = Model("phi3_long");
+  const auto one = Build(model, path() / "one", {{"precision", TextValue("int4")}, {"ratio", RealValue(0.5)}});
+  const auto two = Build(model, path() / "two", {{"precision", TextValue("int4")}, {"ratio", RealValue(0.5)}});
+  ASSERT_TRUE(one && two);
+  EXPECT_EQ(one->model().SerializeAsString(), two->model().SerializeAsString());
+}
+
+// --- GGUF ---
+
+// A llama of one layer whose matrices have these types in turn.
+std::string GgufOf(const std::vector<WeightType>& types, bool tied) {
+  constexpr int64_t kWidth = 256;
+  GgufBuilder gguf;
+  gguf.Text("general.architecture", "llama").Number("llama.embedding_length", kWidth).Number("llama.feed_forward_length", kWidth);
+  gguf.Number("llama.block_count", 1).Number("llama.attention.head_count", 8).Number("llama.attention.head_count_kv", 4);
+  gguf.Number("llama.context_length", 64).Real("llama.attention.layer_norm_rms_epsilon", 1e-5F);
+  size_t next = 0;
+  const auto matrix = [&](const std::string& name, int64_t rows) {
+    const WeightType type = types[next++ % types.size()];
+    gguf.Tensor(name, {rows, kWidth}, GgufNumber(type), SeededBlocks(name, type, static_cast<size_t>(rows * kWidth)));
+  };
+  const auto norm = [&](const std::string& name) {
+    const auto values = SeededValues(name, kWidth, 1, 0.25F);
+    gguf.Tensor(name, {kWidth}, 0, {reinterpret_cast<const char*>(values.data()), values.size() * sizeof(float)});
+  };
+  matrix("token_embd.weight", 96);
+  if (!tied) matrix("output.weight", 96);
+  norm("output_norm.weight");
+  norm("blk.0.attn_norm.weight");
+  norm("blk.0.ffn_norm.weight");
+  for (const char* name : {"attn_q", "attn_output", "ffn_gate", "ffn_up", "ffn_down"}) matrix(fmt::format("blk.0.{}.weight", name), kWidth);
+  for (const char* name : {"attn_k", "attn_v"}) matrix(fmt::format("blk.0.{}.weight", name), kWidth / 2);
+  return gguf.Build();
+}
+
+class GgufBlocks : public PrecisionTest, public testing::WithParamInterface<WeightType> {};
+
+TEST_P(GgufBlocks, AreKeptExactly) {
+  for (const bool tied : {true, false}) {
+    const fs::path folder = path() / (tied ? "tied" : "apart");
+    fs::create_directories(folder);
+    WriteBytes(folder / "m.gguf", GgufOf({GetParam()}, tied));
+    EXPECT_LE(Loss(CheckpointIn(folder), {{"accuracy_level", IntValue(1)}}), 1e-4) << tied;
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Llm, GgufBlocks,
+                         testing::Values(WeightType::q4_0, WeightType::q4_1, WeightType::q5_0, WeightType::q5_1, WeightType::q8_0, WeightType::q2_k,
+                                         WeightType::q3_k, WeightType::q4_k, WeightType::q5_k, WeightType::q6_k),
+                         [](const auto& info) { return std::string(InfoOf(info.param).name); });
+
+TEST_F(PrecisionTest, MatricesOfSeveralBlockTypesAreKeptExactly) {
+  WriteBytes(path() / "m.gguf", GgufOf({WeightType::q6_k, WeightType::q4_k, WeightType::q8_0, WeightType::q4_1}, true));
+  EXPECT_LE(Loss(CheckpointIn(path()), {{"accuracy_level", IntValue(1)}}), 1e-4);
+}
+
+TEST_F(PrecisionTest, CodesThatAreQuantizedAgainAreTold) {
+  WriteBytes(path() / "m.gguf", GgufOf({WeightType::q6_k}, true));
+  const auto built = Build(CheckpointIn(path()), path() / "again", {{"precision", TextValue("int4")}});
+  ASSERT_TRUE(built) << built.error().message;
+  EXPECT_THAT(std::vector<std::string>(built->notes().begin(), built->notes().end()), testing::Contains(HasSubstr("a second time")));
+}
+
+// --- what is refused ---
+
+class RefusalTest : public TestFolder {
+ protected:
+  std::string Told(const json& config, const std::vector<NamedValues>& tensors) {
+    const auto built = Build(WriteCheckpoint(path() / "in", config, SafetensorsOf(tensors)), path() / "out", {});
+    EXPECT_FALSE(fs::exists(path() / "out" / "model.onnx"));
+    return built ? "" : built.error().message;
+  }
+  static std::vector<NamedValues> Tensors(const json& test) {
+    std::vector<NamedValues> tensors;
+    for (const auto& [name, shape] : test["tensors"].items()) {
+      const auto dims = shape.get<std::vector<int64_t>>();
+      size_t count = 1;
+      for (const int64_t dim : dims) count *= static_cast<size_t>(dim);
+      tensors.push_back({name, dims, SeededWeight(name, count, false)});
+    }
+    return tensors;
+  }
+};
+
+TEST_F(RefusalTest, MissingTensorIsNamed) {
+  auto tensors = Tensors(Case("llama"));
+  std::erase_if(tensors, [](const auto& tensor) { return tensor.name == "model.layers.1.mlp.up_proj.weight"; });
+  EXPECT_THAT(Told(Case("llama")["config"], tensors), HasSubstr("'model.layers.1.mlp.up_proj.weight' is missing"));
+}
+
+TEST_F(RefusalTest, WrongShapeIsNamed) {
+  json config = Case("llama")["config"];
+  config["intermediate_size"] = 128;
+  EXPECT_THAT(Told(config, Tensors(Case("llama"))), HasSubstr("mlp.gate_proj.weight' has the shape [96, 64]"));
+}
+
+TEST_F(RefusalTest, TensorWithoutPlaceIsNamed) {
+  auto tensors = Tensors(Case("llama"));
+  tensors.push_back({"model.layers.0.self_attn.q_norm.weight", {16}, std::vector<float>(16)});
+  EXPECT_THAT(Told(Case("llama")["config"], tensors), HasSubstr("self_attn.q_norm.weight"));
+}
+
+TEST_F(RefusalTest, NotANumberIsNamed) {
+  auto tensors = Tensors(Case("llama"));
+  tensors.front().values[3] = NAN;
+  EXPECT_THAT(Told(Case("llama")["config"], tensors), HasSubstr(tensors.front().name + "' holds NaN"));
+}
+
+// --- the folder ---
+
+TEST_F(TestFolder, GenaiConfigurationTellsTheModelAndItsTokens) {
+  const json& test = Case("llama");
+  const fs::path in = path() / "in";
+  fs::create_directories(in);
+  WriteBytes(in / "generation_config.json", R"({"do_sample":true,"temperature":0.6,"repetition_penalty":1.1,"eos_token_id":[5,2]})");
+  WriteBytes(in / "tokenizer.json", R"({"added_tokens":[{"id":7,"content":"<end>"},{"id":8,"content":"<think>"}],"model":{"vocab":{"a":0}}})");
+  WriteBytes(in / "tokenizer_config.json", R"({"tokenizer_class":"Strange","eos_token":{"content":"<end>"},"model_max_length":1e30})");
+  const auto model = WriteCheckpoint(in, test["config"], WeightsOf(test));
+  const auto built = Build(model, path() / "out", {{"max_length", IntValue(100)}});
+  ASSERT_TRUE(built) << built.error().message;
+  const json told = json::parse(std::ifstream(path() / "out" / "genai_config.json"));
+  EXPECT_EQ(told["model"]["eos_token_id"], json({7, 5, 2}));
+  EXPECT_EQ(told["model"]["bor_token_id"], 8);
+  EXPECT_EQ(told["model"]["type"], "llama");
+  EXPECT_EQ(told["model"]["decoder"]["num_key_value_heads"], 2);
+  EXPECT_EQ(told["search"]["max_length"], 100);
+  EXPECT_EQ(told["search"]["repetition_penalty"], 1.1);
+  EXPECT_EQ(told["search"]["do_sample"], true);
+  const json tokenizer = json::parse(std::ifstream(path() / "out" / "tokenizer_config.json"));
+  EXPECT_EQ(tokenizer["tokenizer_class"], "PreTrainedTokenizerFast");
+  EXPECT_EQ(tokenizer["model_max_length"], 256);
+}
+
+TEST_F(TestFolder, GreedyTokensAndPerplexityComeFromTheCache) {
+  const json& test = Case("qwen3");
+  const auto built = Build(WriteCheckpoint(path() / "in", test["config"], WeightsOf(test)), path() / "out", {{"precision", TextValue("f32")}});
+  ASSERT_TRUE(built) << built.error().message;
+  auto generator = Generator::Open(path() / "out" / "model.onnx", 1);
+  ASSERT_TRUE(generator) << generator.error().message;
+  const std::vector<int64_t> prompt = {5, 9, 40};
+  const auto made = GenerateGreedily(*generator, prompt, 8, {});
+  ASSERT_TRUE(made);
+  ASSERT_EQ(made->size(), 8U);
+  // The same, each from the whole text before it.
+  std::vector<int64_t> text = prompt;
+  for (const int64_t token : *made) {
+    const auto next = GenerateGreedily(*generator, text, 1, {});
+    ASSERT_TRUE(next);
+    EXPECT_EQ(next->front(), token);
+    text.push_back(token);
+  }
+  const auto stopped = GenerateGreedily(*generator, prompt, 8, {(*made)[2]});
+  ASSERT_TRUE(stopped);
+  EXPECT_EQ(stopped->back(), (*made)[2]);
+  const auto perplexity = Perplexity(*generator, text, 64);
+  ASSERT_TRUE(perplexity);
+  EXPECT_GT(*perplexity, 1);
+  EXPECT_LT(*perplexity, 96);
+}
+
+}  // namespace
+}  // namespace hone::test
