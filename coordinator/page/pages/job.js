@@ -24,6 +24,7 @@ import {
 } from '../plots/figures.js';
 import {goalText, headFigures, kEnds, reasonsOf} from '../job_head.js';
 import {layoutScatter, scatter} from '../plots/scatter.js';
+import {emptyPlot} from '../plots/svg.js';
 import {columnsOf, filterBar, trialTable} from '../trial_table.js';
 
 // The plot that can be asked: the pointer and the arrow keys find the nearest trial, Enter opens it, the dial is a line
@@ -370,9 +371,11 @@ function tableCard(state) {
 // Who worked when is much to send: it is asked for once the plot is near the window.
 function workCard(state) {
   const now = () => (state.job.state === 'running' ? Date.now() : undefined);
-  let attempts = [];
+  let attempts;
   let isNear = false;
-  const box = plotBox((width) => timelineFigure(attempts, {width, now: now()}), 'Work over time');
+  const loading = (width) => emptyPlot(width, 90, 'timeline', 'Loading who worked when …');
+  const draw = (width) => (attempts ? timelineFigure(attempts, {width, now: now()}) : loading(width));
+  const box = plotBox(draw, 'Work over time');
   const refresh = async () => {
     if (!isNear) return;
     attempts = await state.context.api.attempts(state.job.job);

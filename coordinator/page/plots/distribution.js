@@ -60,6 +60,31 @@ function bandShape(steps, x, y, band) {
   return `${upper}${lower}H${at(x.from)}z`;
 }
 
+const kKeyLetter = 6.5;
+
+function keyText(one) {
+  return `${one.name} (n = ${one.sorted.length})`;
+}
+
+// One row where all names fit beside each other, else one each.
+function keyRowsOf(series, left, width) {
+  const room = series.reduce((sum, one) => sum + keyText(one).length * kKeyLetter + 40, left);
+  return room <= width + 20 ? 1 : series.length;
+}
+
+function keyOf(series, left, width) {
+  const isOneRow = keyRowsOf(series, left, width) === 1;
+  let x = left;
+  return series
+    .map((one, i) => {
+      const y = 12 + (isOneRow ? 0 : 14 * i);
+      const item = lineAt(x, y, x + 16, y, `curve-${one.look}`) + textAt(x + 21, y + 4, keyText(one), 'key');
+      if (isOneRow) x += keyText(one).length * kKeyLetter + 40;
+      return item;
+    })
+    .join('');
+}
+
 // series: {name, values, look: candidate|baseline, median, low, high}. options: width, height, unit.
 export function distribution(series, options) {
   const {width, height} = options;
@@ -67,7 +92,7 @@ export function distribution(series, options) {
     .map((one) => ({...one, sorted: one.values.filter(isNumber).sort((a, b) => a - b)}))
     .filter((one) => one.sorted.length);
   if (!there.length) return emptyPlot(width, height, 'distribution', 'No samples were kept');
-  const frame = {left: 50, top: 34, right: width - 14, bottom: height - 40};
+  const frame = {left: 50, top: 20 + 14 * keyRowsOf(there, 50, width), right: width - 14, bottom: height - 40};
   const highest = Math.max(...there.map((one) => quantileOf(one.sorted, one.sorted.length > 20 ? kAxisShare : 1)));
   const range = padRange([extentOf(there.map((one) => one.sorted[0]))[0], highest], 0.04);
   const beyond = there.reduce((sum, one) => sum + one.sorted.filter((value) => value > range[1]).length, 0);
@@ -94,15 +119,7 @@ export function distribution(series, options) {
       );
     })
     .join('');
-  let keyX = frame.left;
-  const key = there
-    .map((one) => {
-      const text = `${one.name} (n = ${one.sorted.length})`;
-      const item = lineAt(keyX, 12, keyX + 16, 12, `curve-${one.look}`) + textAt(keyX + 21, 16, text, 'key');
-      keyX += text.length * 6.5 + 40;
-      return item;
-    })
-    .join('');
+  const key = keyOf(there, frame.left, width);
   return (
     openSvg(
       width,
