@@ -201,6 +201,15 @@ Result<proto::GetLogReply> Client::Log(uint64_t job, uint32_t study, uint64_t tr
   return HONE_CALL(frame, kCallTimeout, get_log_reply);
 }
 
+Result<proto::GetOriginReply> Client::Origin(uint64_t job, uint32_t study, uint64_t trial) {
+  proto::Frame frame;
+  proto::GetOrigin& get = *frame.mutable_get_origin();
+  get.set_job(job);
+  get.set_study(study);
+  get.set_trial(trial);
+  return HONE_CALL(frame, kCallTimeout, get_origin_reply);
+}
+
 Result<uint32_t> Client::Retry(uint64_t job, std::optional<uint32_t> study, std::optional<uint64_t> trial) {
   proto::Frame frame;
   proto::RetryJob& retry = *frame.mutable_retry_job();

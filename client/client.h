@@ -55,6 +55,7 @@ class Client {
   Result<proto::CheckRecipeReply> Check(const proto::CheckRecipe& request);
   Result<proto::GetSamplesReply> Samples(uint64_t job, uint32_t study, uint64_t trial);
   Result<proto::GetLogReply> Log(uint64_t job, uint32_t study, uint64_t trial);
+  Result<proto::GetOriginReply> Origin(uint64_t job, uint32_t study, uint64_t trial);
   // Takes failed trials up again; how many.
   Result<uint32_t> Retry(uint64_t job, std::optional<uint32_t> study, std::optional<uint64_t> trial);
   // Downloads a bundle into a folder.

@@ -13,7 +13,7 @@ namespace {
 
 constexpr const char* kHere = "Optimise a model, here";
 constexpr const char* kService = "Ask a coordinator";
-constexpr const char* kUpkeep = "Olive's command lines; machines and the service";   // Listed by name alone.
+constexpr const char* kUpkeep = "Olive's command lines, exports; machines and the service";   // Listed by name alone.
 
 struct ExitCodeRow {
   int code;
@@ -191,6 +191,12 @@ const std::vector<Command>& Commands() {
        "tune-session-params   settings of ONNX Runtime\n"
        "The other forms of Olive's are refused with what to do instead. Exit codes are those of `hone optimize`.",
        DefineOlive},
+      {"export", kUpkeep, "SOURCE --format F -o DIR", "Lay a model out: for a server, for Olive, or with programs that run it",
+       "Formats: folder, openvino-model-server, triton, kserve, olive. Each has a model card and a manifest; docs/serving.md tells them.",
+       DefineExport},
+      {"reproduce", kUpkeep, "MANIFEST [--model FILE] [-o DIR]", "Make an exported model again and compare every step's digest",
+       "Exit codes: 0 the same bytes, 1 a step gives others (it is named), 9 the source or the data are not those of the manifest.",
+       DefineReproduce},
       {"workers", kUpkeep, "", "The workers and what they do", "", DefineWorkers},
       {"drain", kUpkeep, "NAME", "Let a worker finish its work and take nothing new", "", DefineDrain},
       {"fsck", kUpkeep, "DIR", "Whether a coordinator's folder holds what was promised",

@@ -42,6 +42,8 @@ Run DefinePasses(Flags& flags);
 Run DefineBackends(Flags& flags);
 Run DefineImport(Flags& flags);
 Run DefineOlive(Flags& flags);
+Run DefineExport(Flags& flags);
+Run DefineReproduce(Flags& flags);
 Run DefineSubmit(Flags& flags);
 Run DefineCheck(Flags& flags);
 Run DefineJobs(Flags& flags);

@@ -213,7 +213,7 @@ Result<bool> Scheduler::ResolveStep(ActiveJob& job, ActiveStudy& study, ActiveTr
     return true;
   }
   proto::Bundle input = trial.record.model;
-  if (const proto::PassInfo* calibrate = StatisticsPass(job, study, *pass, input); calibrate != nullptr) {
+  if (const proto::PassInfo* calibrate = StatisticsPass(job.record, study.record.catalogue, *pass, input); calibrate != nullptr) {
     proto::PassStep statistics;
     statistics.set_pass(calibrate->name());
     TRY_ASSIGN(const auto built, Built(job, study, trial, *calibrate, statistics, input));
@@ -224,16 +224,6 @@ Result<bool> Scheduler::ResolveStep(ActiveJob& job, ActiveStudy& study, ActiveTr
   if (!built) return study.active.count(number) == 0;
   TRY(TakeBuilt(study, trial, *built));
   return true;
-}
-
-// The pass that collects what `pass` reads of the calibration data, once for every candidate that needs it; nullptr where there is none.
-const proto::PassInfo* Scheduler::StatisticsPass(const ActiveJob& job, const ActiveStudy& study, const proto::PassInfo& pass,
-                                                 const proto::Bundle& input) {
-  if (!pass.uses_statistics() || !job.record.calibration) return nullptr;
-  const proto::PassInfo* calibrate = FindPass(study.record.catalogue, "calibrate");
-  const bool fits = calibrate != nullptr && std::find(calibrate->accepts().begin(), calibrate->accepts().end(), input.format()) !=
-                                                calibrate->accepts().end();
-  return fits ? calibrate : nullptr;
 }
 
 // The build of a step on a model. nullopt: the trial waits for it, or has ended because it cannot be built.

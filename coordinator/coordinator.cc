@@ -86,6 +86,7 @@ const std::vector<Coordinator::HandlerRow>& Coordinator::Handlers() {
       {F::kGetCatalogue, &Coordinator::HandleGetCatalogue, false, clients},
       {F::kGetSamples, &Coordinator::HandleGetSamples, false, clients},
       {F::kGetLog, &Coordinator::HandleGetLog, false, clients},
+      {F::kGetOrigin, &Coordinator::HandleGetOrigin, false, clients},
       {F::kListAttempts, &Coordinator::HandleListAttempts, false, clients},
   };
   return rows;

@@ -166,6 +166,7 @@ class Coordinator {
   Result<Answer> HandleListTrials(const Request& request, proto::Frame* reply);
   Result<Answer> HandleGetSamples(const Request& request, proto::Frame* reply);
   Result<Answer> HandleGetLog(const Request& request, proto::Frame* reply);
+  Result<Answer> HandleGetOrigin(const Request& request, proto::Frame* reply);
   Result<Answer> HandleListAttempts(const Request& request, proto::Frame* reply);
   Result<Answer> HandleWatchEvents(const Request& request, proto::Frame* reply);
   // Fills the reply; true if it says something new.

@@ -186,15 +186,28 @@ const proto::PassInfo* FindPass(const proto::Catalogue& catalogue, const std::st
   return nullptr;
 }
 
-const proto::BackendInfo* ReferenceBackend(const proto::Catalogue& catalogue) {
+const proto::PassInfo* StatisticsPass(const JobRecord& job, const proto::Catalogue& catalogue, const proto::PassInfo& pass,
+                                      const proto::Bundle& input) {
+  if (!pass.uses_statistics() || !job.calibration) return nullptr;
+  const proto::PassInfo* calibrate = FindPass(catalogue, "calibrate");
+  if (calibrate == nullptr) return nullptr;
+  const auto& accepts = calibrate->accepts();
+  return std::find(accepts.begin(), accepts.end(), input.format()) != accepts.end() ? calibrate : nullptr;
+}
+
+const proto::BackendInfo* ReferenceBackend(const proto::Catalogue& catalogue, const std::string& format) {
+  const proto::BackendInfo* reference = nullptr;
+  const proto::BackendInfo* loads = nullptr;
   for (const auto& backend : catalogue.backends()) {
-    if (backend.reference()) return &backend;
+    const bool fits = backend.formats().empty() || std::find(backend.formats().begin(), backend.formats().end(), format) != backend.formats().end();
+    if (backend.reference()) reference = &backend;
+    if (fits && (loads == nullptr || backend.reference())) loads = &backend;
   }
-  return nullptr;
+  return reference != nullptr && loads != nullptr ? loads : reference;
 }
 
 const std::string& BaselineBackend(const ActiveJob& job, const ActiveStudy& study) {
-  return job.record.baseline ? job.record.baseline->backend() : ReferenceBackend(study.record.catalogue)->name();
+  return job.record.baseline ? job.record.baseline->backend() : ReferenceBackend(study.record.catalogue, job.record.model.format())->name();
 }
 
 proto::PinnedBaseline BaselineOf(const ActiveJob& job, const ActiveStudy& study) {

@@ -114,8 +114,12 @@ Observation ObservationOf(const ActiveJob& job, const ActiveStudy& study, const 
 
 // The PassInfo of the study's catalogue; nullptr if there is none.
 const proto::PassInfo* FindPass(const proto::Catalogue& catalogue, const std::string& name);
-// The backend that baselines run on; nullptr if the catalogue has none.
-const proto::BackendInfo* ReferenceBackend(const proto::Catalogue& catalogue);
+// The pass that collects what `pass` reads of the job's calibration data, once for every candidate that needs it; nullptr where there is none.
+const proto::PassInfo* StatisticsPass(const JobRecord& job, const proto::Catalogue& catalogue, const proto::PassInfo& pass,
+                                      const proto::Bundle& input);
+// The backend that baselines of models of this format run on: the reference where it loads them, else the first that does. nullptr if the
+// catalogue has no reference.
+const proto::BackendInfo* ReferenceBackend(const proto::Catalogue& catalogue, const std::string& format);
 
 // What a job's trials are measured against: what was given with it, else its own model on the reference backend.
 proto::PinnedBaseline BaselineOf(const ActiveJob& job, const ActiveStudy& study);

@@ -6,6 +6,7 @@
 #include <cstdint>
 
 #include "coordinator/coordinator.h"
+#include "coordinator/origin.h"
 #include "coordinator/report_text.h"
 #include "coordinator/summaries.h"
 
@@ -110,6 +111,22 @@ Result<Coordinator::Answer> Coordinator::HandleListAttempts(const Request& reque
   answer.set_more(attempts.size() > limit);
   if (answer.more()) attempts.pop_back();
   for (auto& attempt : attempts) *answer.add_attempts() = std::move(attempt);
+  return Answer::kNow;
+}
+
+Result<Coordinator::Answer> Coordinator::HandleGetOrigin(const Request& request, proto::Frame* reply) {
+  const proto::GetOrigin& get = request.frame.get_origin();
+  TRY_ASSIGN(const JobRecord job, RequireJob(store_, get.job()));
+  TRY_ASSIGN(const auto studies, store_.Studies(job.id));
+  TRY_ASSIGN(const auto trial, store_.FindTrial({job.id, get.study(), Bounded(get.trial())}));
+  TRY_ASSIGN(const auto baseline, store_.FindTrial({job.id, get.study(), 0}));
+  if (!trial || !baseline || get.study() >= studies.size()) {
+    return Fail(ErrorCode::kNotFound, fmt::format("job {} has no trial {} in study {}", job.id, get.trial(), get.study()));
+  }
+  TRY_ASSIGN(auto origin, OriginOf(store_, job, studies[get.study()], *trial));
+  TRY_ASSIGN(*origin.mutable_trial(), SummarizeTrial(store_, scheduler_, *trial, Detail::full));
+  TRY_ASSIGN(*origin.mutable_baseline(), SummarizeTrial(store_, scheduler_, *baseline, Detail::full));
+  *reply->mutable_get_origin_reply() = std::move(origin);
   return Answer::kNow;
 }
 

@@ -127,8 +127,6 @@ class Scheduler {
   Result<> TakeBuilt(ActiveStudy& study, ActiveTrial& trial, const BuildRecord& build);
   Result<std::optional<BuildRecord>> Built(ActiveJob& job, ActiveStudy& study, ActiveTrial& trial, const proto::PassInfo& pass,
                                            const proto::PassStep& step, const proto::Bundle& input);
-  static const proto::PassInfo* StatisticsPass(const ActiveJob& job, const ActiveStudy& study, const proto::PassInfo& pass,
-                                               const proto::Bundle& input);
   Result<> WaitForBuild(ActiveJob& job, ActiveTrial& trial, const std::string& key, const proto::PassInfo& pass,
                         const proto::PassStep& step, const proto::Bundle& input);
   Result<> CloseOrphans();

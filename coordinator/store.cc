@@ -150,6 +150,15 @@ Result<> Store::SaveFingerprint(const proto::Fingerprint& fingerprint, int64_t u
   return {};
 }
 
+Result<std::optional<proto::Fingerprint>> Store::FindFingerprint(const std::string& digest) {
+  std::optional<std::string> text;
+  TRY(database_.Each("SELECT detail FROM fingerprints WHERE digest = ?", [&](const Row& row) { text = row.Text(0); }, digest));
+  if (!text) return std::optional<proto::Fingerprint>();
+  proto::Fingerprint fingerprint;
+  TRY(FromJson(*text, &fingerprint));
+  return std::optional(std::move(fingerprint));
+}
+
 Result<> Store::NoteArtifact(const std::string& digest, uint64_t size_bytes, int64_t unix_ms) {
   return database_.Run("INSERT OR IGNORE INTO artifacts VALUES (?,?,?)", digest, size_bytes, unix_ms);
 }

@@ -141,6 +141,7 @@ class Store {
   Result<> SaveDraining(const std::string& worker, bool draining);
   Result<std::vector<WorkerRecord>> Workers();
   Result<> SaveFingerprint(const proto::Fingerprint& fingerprint, int64_t unix_ms);
+  Result<std::optional<proto::Fingerprint>> FindFingerprint(const std::string& digest);
   Result<> NoteArtifact(const std::string& digest, uint64_t size_bytes, int64_t unix_ms);
   Result<> NoteBundle(const proto::Bundle& bundle, int64_t unix_ms);
 

@@ -71,7 +71,7 @@ Result<StudyPlan> PlanStudy(const proto::Recipe& recipe, const proto::Target& ta
     return FailAt(target.position(), fmt::format("no worker of the target [{}] has the baseline's backend '{}'", Join(tags, ", "),
                                                  Printable(wanted, 100)));
   }
-  if (wanted.empty() && ReferenceBackend(plan.record.catalogue) == nullptr) {
+  if (wanted.empty() && ReferenceBackend(plan.record.catalogue, inputs.model_format) == nullptr) {
     return FailAt(target.position(), fmt::format("no worker of the target [{}] has a reference backend for the baseline", Join(tags, ", ")));
   }
   SpaceInputs space_inputs;

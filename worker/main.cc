@@ -24,6 +24,8 @@
 #include "common/base/result.h"
 #include "common/base/strings.h"
 #include "common/recipe/value.h"
+#include "worker/external/declarations.h"
+#include "worker/passes/pass.h"
 #include "worker/runner/catalogue.h"
 #include "worker/runner/task.h"
 #include "worker/supervisor/agent.h"
@@ -40,6 +42,25 @@ int Report(const Error& error) {
   fmt::print(stderr, "hone-worker: {}\n", error.message);
   if (!error.remedy.empty()) fmt::print(stderr, "{}\n", error.remedy);
   return ExitCode(error.code);
+}
+
+// --- declared passes ---------------------------------------------------------------------------------------------------------------
+
+// Reads the file that --passes (or $HONE_PASSES) names, and lets children find it. Their names must not be hone's own.
+Result<> LoadDeclared(const std::string& file) {
+  if (file.empty()) return {};
+  const std::string absolute = std::filesystem::absolute(file).string();
+  TRY(LoadExternalPasses(absolute));
+  for (const ExternalPass& pass : ExternalPasses()) {
+    if (!FindPass(pass.info.name())) continue;
+    return Fail(ErrorCode::kConfiguration, fmt::format("{}: '{}' is the name of a pass of hone's own", absolute, pass.info.name()), "Give it another name");
+  }
+  setenv(kExternalPassesVariable, absolute.c_str(), 1);
+  return {};
+}
+
+void ProbeDeclared(std::string_view only = {}) {
+  for (const std::string& failure : ProbeExternalPasses(only)) spdlog::warn("{}", failure);
 }
 
 // --- the service ---------------------------------------------------------------------------------------------------------------
@@ -162,6 +183,9 @@ int RunOnce(const std::string& request_path, const std::string& result_path) {
   std::error_code error;
   const auto temporary = std::filesystem::temp_directory_path(error);
   if (error) return Report({ErrorCode::kEnvironment, "the temporary folder: " + error.message(), "Set TMPDIR to a folder that can be written"});
+  // Only what the task is about is asked for its version.
+  if (task.has_catalogue()) ProbeDeclared();
+  if (task.has_build() && !task.build().step().pass().empty()) ProbeDeclared(task.build().step().pass());
   int status = 0;
   {
     auto scratch = ScopedFolder::Make(temporary, "hone-run-");
@@ -229,6 +253,7 @@ void PrintCatalogue(const proto::Catalogue& catalogue) {
 }
 
 int ShowCatalogue(bool json) {
+  ProbeDeclared();
   const proto::Catalogue catalogue = AssembleCatalogue();
   if (!json) {
     PrintCatalogue(catalogue);
@@ -258,6 +283,8 @@ int Main(int argument_count, char** arguments) {
   app.add_option("--scratch-bytes", flags.scratch, "The most a task may write (default: half of the free disk, 64 GiB at most)");
   app.add_option("--sandbox", flags.sandbox, "How well runners must be confined at least: full or partial (default: as well as this machine can)")
       ->check(CLI::IsMember({"full", "partial"}));
+  std::string passes;
+  app.add_option("--passes", passes, "A file that declares programs of this machine as passes (docs/external_passes.md)")->envname(kExternalPassesVariable);
   app.add_option("--log-level", flags.log_level)->check(CLI::IsMember({"trace", "debug", "info", "warn", "error", "off"}));
 
   std::string request;
@@ -277,6 +304,7 @@ int Main(int argument_count, char** arguments) {
   } catch (const CLI::ParseError& error) {
     return app.exit(error) == 0 ? 0 : kExitUsage;
   }
+  if (const auto declared = LoadDeclared(passes); !declared) return Report(declared.error());
   if (run->parsed()) return RunOnce(request, result);
   if (catalogue->parsed()) return ShowCatalogue(json);
   if (sandbox->parsed()) return ShowSandbox(json);

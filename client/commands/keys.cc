@@ -50,7 +50,7 @@ Result<RoleRow> FindRole(const std::string& word) {
   return Fail(ErrorCode::kUsage, fmt::format("--role: '{}' is none of client, admin, worker, coordinator", Printable(word, 40)));
 }
 
-Result<fs::path> FolderOf(const KeysOptions& options) {
+Result<fs::path> KeysFolderFor(const KeysOptions& options) {
   const std::string folder = KeysFolder(options.folder);
   if (!folder.empty()) return fs::path(folder);
   return Fail(ErrorCode::kUsage, "the folder of the keys is not given", "name it with --keys DIR or HONE_KEYS");
@@ -93,7 +93,7 @@ std::string NextSteps(const fs::path& folder, const RoleRow& role, const KeyPair
 }
 
 Result<int> New(const KeysOptions& options, const std::string& coordinator, Console& console) {
-  TRY_ASSIGN(const fs::path folder, FolderOf(options));
+  TRY_ASSIGN(const fs::path folder, KeysFolderFor(options));
   TRY_ASSIGN(const RoleRow role, FindRole(options.role.empty() ? "client" : options.role));
   if (!coordinator.empty()) TRY(CheckKey(coordinator));
   std::error_code ignored;
@@ -119,7 +119,7 @@ Result<int> New(const KeysOptions& options, const std::string& coordinator, Cons
 }
 
 Result<int> Show(const KeysOptions& options, Console& console) {
-  TRY_ASSIGN(const fs::path folder, FolderOf(options));
+  TRY_ASSIGN(const fs::path folder, KeysFolderFor(options));
   for (const KeyKind kind : kKinds) {
     if (!options.name.empty() && options.name != KindName(kind)) continue;
     const auto pair = ReadPublicKey(PublicFile(folder, kind));
@@ -139,7 +139,7 @@ Result<int> Show(const KeysOptions& options, Console& console) {
 }
 
 Result<int> List(const KeysOptions& options, Console& console) {
-  TRY_ASSIGN(const fs::path folder, FolderOf(options));
+  TRY_ASSIGN(const fs::path folder, KeysFolderFor(options));
   TRY_ASSIGN(const AllowList list, AllowList::Read(AllowedFile(folder)));
   Table table({{"ROLE", Align::left}, {"NAME", Align::left}, {"KEY", Align::left}});
   Json pairs = Json::array();
@@ -174,7 +174,7 @@ Result<> PrintChange(const char* change, const KeysOptions& options, size_t keys
 }
 
 Result<int> Allow(const KeysOptions& options, Console& console) {
-  TRY_ASSIGN(const fs::path folder, FolderOf(options));
+  TRY_ASSIGN(const fs::path folder, KeysFolderFor(options));
   TRY_ASSIGN(const RoleRow role, FindRole(options.role.empty() ? "client" : options.role));
   if (role.role == Role::everyone) return Fail(ErrorCode::kUsage, "--role: a coordinator lets in clients, workers and administrators");
   if (!IsKeyName(options.name)) return Fail(ErrorCode::kUsage, fmt::format("'{}' is no name for a key", Printable(options.name, 100)));
@@ -185,7 +185,7 @@ Result<int> Allow(const KeysOptions& options, Console& console) {
 }
 
 Result<int> Revoke(const KeysOptions& options, Console& console) {
-  TRY_ASSIGN(const fs::path folder, FolderOf(options));
+  TRY_ASSIGN(const fs::path folder, KeysFolderFor(options));
   if (!options.key.empty()) TRY(CheckKey(options.key));
   TRY_ASSIGN(const Descriptor lock, LockFolder(folder));
   TRY_ASSIGN(AllowList list, AllowList::Read(AllowedFile(folder)));
@@ -196,7 +196,7 @@ Result<int> Revoke(const KeysOptions& options, Console& console) {
 }
 
 Result<int> Trust(const KeysOptions& options, Console& console) {
-  TRY_ASSIGN(const fs::path folder, FolderOf(options));
+  TRY_ASSIGN(const fs::path folder, KeysFolderFor(options));
   TRY(CheckKey(options.key));
   std::error_code ignored;
   if (fs::exists(SecretFile(folder, KeyKind::coordinator), ignored)) {

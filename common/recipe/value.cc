@@ -434,6 +434,7 @@ std::string BuildKey(const proto::PassInfo& pass, const std::string& input_bundl
   std::sort(pins.begin(), pins.end());
   std::string text = fmt::format(R"({{"input":{},"pass":{},"version":{},"params":{},"pins":{{{}}})", JsonText(input_bundle_id),
                                  JsonText(pass.name()), pass.version(), CanonicalParameters(step.parameters()), Join(pins, ","));
+  if (!pass.program_version().empty()) text += fmt::format(R"(,"program":{})", JsonText(pass.program_version()));
   if (pass.needs_calibration() || pass.takes_calibration())
     text += fmt::format(R"(,"calibration":{},"seed":{})", JsonText(calibration_digest), seed);
   return DigestOf(text + "}");

@@ -58,7 +58,7 @@ Result<> CheckTogether(const google::protobuf::RepeatedPtrField<proto::Impossibl
                        const google::protobuf::RepeatedPtrField<proto::Parameter>& parameters, std::string_view owner);
 
 // The id of a build: sha256 over input bundle id, pass, version, canonical parameters, input pins, calibration digest and seed (each
-// only where the pass uses it: calibration and seed where needs_ or takes_calibration).
+// only where the pass uses it: calibration and seed where needs_ or takes_calibration). Of a pass that is a program its version is part of it.
 std::string BuildKey(const proto::PassInfo& pass, const std::string& input_bundle_id, const proto::PassStep& step,
                      const google::protobuf::RepeatedPtrField<proto::InputShape>& inputs, const std::string& calibration_digest, uint64_t seed);
 

@@ -3,6 +3,7 @@
 
 #include <set>
 
+#include "common/artifact/bundle.h"
 #include "tests/coordinator/harness.h"
 
 namespace hone::test {
@@ -396,6 +397,36 @@ TEST(StudyTest, TrialsComeInPagesAndSamplesByTrial) {
   ASSERT_EQ(samples->get_samples_reply().samples_size(), 1);
   EXPECT_EQ(samples->get_samples_reply().samples(0).values_size(), 20);
   EXPECT_EQ(samples->get_samples_reply().baseline_metrics_size(), 1);
+}
+
+TEST(StudyTest, OriginOfATrialNamesEveryBuildStepWithItsArtifact) {
+  Harness harness;
+  auto worker = harness.Worker("one");
+  const uint64_t job = harness.Submit();
+  worker.Work();
+  const auto ask = [&](uint32_t study, uint64_t trial) {
+    return harness.Call("client", FrameOf([&](auto& frame) {
+                          frame.mutable_get_origin()->set_job(job);
+                          frame.mutable_get_origin()->set_study(study);
+                          frame.mutable_get_origin()->set_trial(trial);
+                        }));
+  };
+  const auto best = harness.Job(job).studies(0).best();
+  const auto reply = ask(0, best.trial());
+  ASSERT_TRUE(reply);
+  const proto::GetOriginReply& origin = reply->get_origin_reply();
+  ASSERT_GE(origin.steps_size(), best.candidate().pipeline_size());
+  for (const auto& step : origin.steps()) EXPECT_GT(step.version(), 0U);
+  if (origin.steps_size() > 0) {
+    EXPECT_EQ(BundleId(origin.steps(origin.steps_size() - 1).model()), BundleId(best.model()));
+  }
+  EXPECT_EQ(origin.trial().trial(), best.trial());
+  EXPECT_EQ(origin.baseline().trial(), 0U);
+  EXPECT_GT(origin.request().model().files_size(), 0);
+
+  const auto none = ask(7, 1);
+  ASSERT_FALSE(none);
+  EXPECT_EQ(none.error().code, ErrorCode::kNotFound);
 }
 
 TEST(StudyTest, WatcherIsAnsweredWhenSomethingHappens) {

@@ -14,6 +14,7 @@
 #include "common/base/clock.h"
 #include "common/base/strings.h"
 #include "common/recipe/value.h"
+#include "worker/external/program_pass.h"
 #include "worker/fingerprint.h"
 #include "worker/model/model.h"
 
@@ -102,7 +103,7 @@ Result<> CheckCalibration(const proto::PassInfo& info, const proto::BuildTask& t
   const char* const kRemedy = "Give data.calibration in the recipe, or --calibration on the command line.";
   if (info.needs_calibration())
     return Fail(ErrorCode::kRejected, fmt::format("pass '{}' needs calibration data", info.name()), kRemedy);
-  const PassContext context{&info, &task, 1, {}, false};
+  const PassContext context{&info, &task, 1, {}, false, false};
   for (const auto& parameter : info.parameters()) {
     const proto::Value* value = ValueOf(context, parameter.name());
     for (const auto& needy : parameter.needs_calibration()) {
@@ -144,7 +145,7 @@ Result<proto::Bundle> RunOnnxPass(const PassRow& row, PassContext& context) {
   TRY(SortNodes(*model.mutable_graph()));
   RemoveUnused(*model.mutable_graph());
   TRY(VerifyModel(model));
-  if (!IsKept(before, InterfaceOf(model.graph()), context.changes_types ? Types::ignore : Types::compare)) {
+  if (!context.changes_ports && !IsKept(before, InterfaceOf(model.graph()), context.changes_types ? Types::ignore : Types::compare)) {
     return Fail(ErrorCode::kBug, "the result has other inputs or outputs than the model");
   }
   return SaveOnnx(std::move(model), context.task->output_folder());
@@ -157,9 +158,34 @@ Result<proto::Bundle> RunFilePass(FilePassFunction apply, PassContext& context) 
   return bundle;
 }
 
+// What a step's name stands for: a row of the table, or a program that this worker's owner declared.
+struct Chosen {
+  proto::PassInfo info;
+  const PassRow* row = nullptr;
+  const ExternalPass* program = nullptr;
+};
+
+Result<Chosen> ChoosePass(std::string_view name) {
+  if (const ExternalPass* program = FindExternalPass(name)) return Chosen{program->info, nullptr, program};
+  TRY_ASSIGN(const PassRow* row, FindPass(name));
+  return Chosen{row->info(), row, nullptr};
+}
+
+// A program's model is looked at as a stranger's.
+Result<proto::Bundle> RunProgram(const ExternalPass& program, PassContext& context) {
+  TRY_ASSIGN(proto::Bundle bundle, RunProgramPass(program, *context.task, context.threads));
+  const Result<> sound = CheckBundle(bundle);
+  if (!sound) return FailWith("the program's files", sound.error());
+  if (bundle.format() != "onnx") return bundle;
+  TRY_ASSIGN(const onnx::ModelProto model, LoadOnnx(std::filesystem::path(context.task->output_folder()) / bundle.main()));
+  TRY(CheckModel(model));
+  return bundle;
+}
+
 // Whatever a library throws through a pass becomes that pass's failure.
-Result<proto::Bundle> RunRow(const PassRow& row, PassContext& context) try {
-  return row.onnx != nullptr ? RunOnnxPass(row, context) : RunFilePass(row.files, context);
+Result<proto::Bundle> RunChosen(const Chosen& chosen, PassContext& context) try {
+  if (chosen.program != nullptr) return RunProgram(*chosen.program, context);
+  return chosen.row->onnx != nullptr ? RunOnnxPass(*chosen.row, context) : RunFilePass(chosen.row->files, context);
 } catch (const std::bad_alloc&) {
   return Fail(ErrorCode::kExhausted, "not enough memory");
 } catch (const std::exception& error) {
@@ -209,13 +235,13 @@ Result<const PassRow*> FindPass(std::string_view name) {
 }
 
 Result<proto::BuildResult> RunPass(const proto::BuildTask& task) {
-  TRY_ASSIGN(const PassRow* row, FindPass(task.step().pass()));
-  const proto::PassInfo info = row->info();
+  TRY_ASSIGN(const Chosen chosen, ChoosePass(task.step().pass()));
+  const proto::PassInfo& info = chosen.info;
   TRY(CheckTask(info, task));
   ResetPeak();
   const int64_t start_ms = SystemClock().SteadyMs();
-  PassContext context{&info, &task, ResolveThreads(task.threads()), {}, false};
-  Result<proto::Bundle> bundle = RunRow(*row, context);
+  PassContext context{&info, &task, ResolveThreads(task.threads()), {}, false, false};
+  Result<proto::Bundle> bundle = RunChosen(chosen, context);
   if (!bundle) return FailWith(fmt::format("pass '{}'", info.name()), std::move(bundle.error()));
   proto::BuildResult result;
   *result.mutable_model() = std::move(*bundle);

@@ -24,6 +24,7 @@ struct PassContext {
   int threads = 1;                 // Resolved, at least 1.
   std::vector<std::string> notes;  // The pass adds lines for people.
   bool changes_types = false;      // Set by a pass that was asked to change the element types of inputs and outputs.
+  bool changes_ports = false;      // ... their names or number.
 
   // Value of a parameter: as given, else its default. The parameter must be declared and have a value.
   bool Bool(std::string_view name) const;

@@ -20,7 +20,7 @@ constexpr size_t kMaxNameBytes = 512;
 constexpr int64_t kIrWithFreeInitializers = 4;
 
 // Constant nodes with a dense tensor become initializers of the same name.
-void LiftConstants(onnx::GraphProto& graph) {
+void LiftWeights(onnx::GraphProto& graph) {
   std::set<std::string> outputs;
   for (const auto& output : graph.output()) outputs.insert(output.name());
   int kept = 0;
@@ -42,7 +42,7 @@ void LiftConstants(onnx::GraphProto& graph) {
 
 onnx::ModelProto& Prepared(onnx::ModelProto& model) {
   model.set_ir_version(std::max(model.ir_version(), kIrWithFreeInitializers));
-  LiftConstants(*model.mutable_graph());
+  LiftWeights(*model.mutable_graph());
   return model;
 }
 

@@ -6,6 +6,8 @@
 #include "worker/passes/fix_shapes.h"
 #include "worker/passes/fp16.h"
 #include "worker/passes/fuse_transformer.h"
+#include "worker/passes/graph_surgeries.h"
+#include "worker/passes/model_ports.h"
 #include "worker/passes/openvino_int8.h"
 #include "worker/passes/openvino_ir.h"
 #include "worker/passes/openvino_weights.h"
@@ -25,6 +27,12 @@ const std::vector<PassRow>& Passes() {
       {SimplifyInfo, Simplify, nullptr},
       {FixShapesInfo, FixShapes, nullptr},
       {ConvertOpsetInfo, ConvertOpset, nullptr},
+      {GraphSurgeriesInfo, GraphSurgeries, nullptr},
+      {IoTypesInfo, ConvertIoTypes, nullptr},
+      {LayoutInfo, ConvertLayout, nullptr},
+      {BatchInfo, ChangeBatch, nullptr},
+      {PreprocessInfo, MovePreprocessing, nullptr},
+      {SplitInfo, SplitModel, nullptr},
       {CalibrateInfo, nullptr, Calibrate},
       {FuseTransformerInfo, FuseTransformer, nullptr},
       {OrtOptimizeInfo, OrtOptimize, nullptr},

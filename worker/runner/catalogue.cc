@@ -8,6 +8,7 @@
 
 #include "common/recipe/value.h"
 #include "worker/backends/backend.h"
+#include "worker/external/declarations.h"
 #include "worker/fingerprint.h"
 #include "worker/passes/pass.h"
 
@@ -49,6 +50,11 @@ proto::Catalogue AssembleCatalogue() {
   for (const PassRow& row : Passes()) *catalogue.add_passes() = row.info();
   const std::vector<proto::BackendInfo> backends = BackendInfos();
   std::vector<std::string> tags = DetectTags();
+  for (const ExternalPass& program : ExternalPasses()) {
+    if (!program.available) continue;
+    *catalogue.add_passes() = program.info;
+    tags.insert(tags.end(), program.tags.begin(), program.tags.end());
+  }
   for (const proto::BackendInfo& backend : backends) {
     *catalogue.add_backends() = backend;
     for (const std::string& device : backend.devices()) tags.push_back(TagOf(backend.name(), device));

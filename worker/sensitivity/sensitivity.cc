@@ -222,7 +222,7 @@ class Sensitivity {
     if (OpsetVersion(forms.original) >= wanted) return {};
     const proto::PassInfo info;
     const proto::BuildTask task;
-    PassContext context{&info, &task, 1, {}, false};
+    PassContext context{&info, &task, 1, {}, false, false};
     TRY(RequireOpset(forms.original, wanted, context));
     return SortNodes(*forms.original.mutable_graph());
   }

@@ -71,6 +71,8 @@ uint64_t RightsOf(FileView::Access access) {
       return kReadFile | kReadFolder;
     case FileView::Access::write:
       return kReadFile | kReadFolder | kWriteFile | kTruncate | kMakeFile | kMakeFolder | kMakeLink | kRemoveFile | kRemoveFolder | kRefer;
+    case FileView::Access::program:
+      return kReadFile | kReadFolder | kExecute;
     case FileView::Access::device:
       return kReadFile | kReadFolder | kWriteFile | kControl;
   }
@@ -111,6 +113,15 @@ void FileView::Write(const std::filesystem::path& folder) {
 }
 
 void FileView::Device(const std::filesystem::path& node) { Add(Descriptor(open(node.c_str(), O_PATH | O_CLOEXEC)), Access::device); }
+
+void FileView::Execute(const std::filesystem::path& place) { Add(Descriptor(open(place.c_str(), O_PATH | O_CLOEXEC)), Access::program); }
+
+bool FileView::HasPrograms() const {
+  for (const Grant& grant : grants_) {
+    if (grant.access == Access::program) return true;
+  }
+  return false;
+}
 
 Result<> RestrictFiles(const FileView& view, Signals signals) {
   const int abi = LandlockAbi();

@@ -17,7 +17,7 @@ int LandlockAbi();
 // place that is not there is left out.
 class FileView {
  public:
-  enum class Access { read, write, device };
+  enum class Access { read, write, device, program };
   struct Grant {
     Descriptor place;       // O_PATH
     Access access;
@@ -33,7 +33,11 @@ class FileView {
   // A device node, or a folder of them: read, written, and controlled.
   void Device(const std::filesystem::path& node);
 
+  // A file, or a folder with all beneath it, to read and to execute.
+  void Execute(const std::filesystem::path& place);
+
   const std::vector<Grant>& grants() const { return grants_; }
+  bool HasPrograms() const;
 
  private:
   void Add(Descriptor place, Access access);
@@ -42,7 +46,7 @@ class FileView {
 
 enum class Signals { anywhere, own };   // own: none to processes outside (from ABI 6 on), nor to abstract sockets.
 
-// Confines the calling thread and what it starts to the view; executes nothing, binds and connects no TCP socket (from ABI 4 on). Needs
+// Confines the calling thread and what it starts to the view; executes nothing but programs of the view, binds and connects no TCP socket (from ABI 4 on). Needs
 // PR_SET_NO_NEW_PRIVS. kEnvironment where the kernel refuses.
 Result<> RestrictFiles(const FileView& view, Signals signals);
 

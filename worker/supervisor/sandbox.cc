@@ -21,6 +21,7 @@
 #include "common/base/digest.h"
 #include "common/base/machine_lock.h"
 #include "common/base/strings.h"
+#include "worker/external/declarations.h"
 #include "worker/supervisor/system_calls.h"
 
 extern char** environ;
@@ -182,7 +183,22 @@ void AddBundle(FileView& view, const proto::LocalBundle& local) {
   }
 }
 
+// What the system's own programs and their loader are, the declared places, and what stands in the command's words.
+void AddProgram(FileView& view, const ExternalPass& pass) {
+  for (const char* place : {"/usr", "/bin", "/lib", "/lib32", "/lib64"}) view.Execute(place);
+  std::error_code ignored;
+  for (const fs::directory_entry& entry : fs::directory_iterator("/etc", ignored)) {
+    const std::string name = entry.path().filename().string();
+    if (name.starts_with("python3") || name == "alternatives" || name == "mime.types") view.Read(entry.path());
+  }
+  for (const std::string& place : pass.reads) view.Execute(place);
+  for (const std::string& word : pass.command) {
+    if (fs::path(word).is_absolute()) view.Execute(word);
+  }
+}
+
 void AddTask(FileView& view, const proto::BuildTask& task) {
+  if (const ExternalPass* program = FindExternalPass(task.step().pass())) AddProgram(view, *program);
   AddBundle(view, task.model());
   if (task.has_calibration()) AddBundle(view, task.calibration().data());
   view.Write(task.output_folder());
@@ -322,7 +338,8 @@ Result<Sandbox> ConfineThisProcess(const FileView& view, Owner owner, uint32_t r
   if ((sandbox.parts & kNamespaces) != 0 && (off & kSignals) == 0) sandbox.parts |= kSignals;
   if ((off & kPrivileges) == 0) stand(kPrivileges, RenouncePrivileges(owner, standing));
   if ((off & kSystemCalls) == 0) {
-    stand(kSystemCalls, FilterSystemCalls(abi >= kAbiOfTruncation ? TruncationIs::guarded : TruncationIs::filtered));
+    stand(kSystemCalls, FilterSystemCalls(abi >= kAbiOfTruncation ? TruncationIs::guarded : TruncationIs::filtered,
+                                          view.HasPrograms() ? Programs::declared : Programs::none));
   }
   if (sandbox.Has(required)) return sandbox;
   return Fail(ErrorCode::kEnvironment, fmt::format("the work is not confined as this worker says: {}",

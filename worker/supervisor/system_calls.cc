@@ -70,8 +70,6 @@ constexpr uint32_t kForbidden[] = {
 #ifdef SYS_process_madvise
     SYS_process_madvise,
 #endif
-    // Programs.
-    SYS_execve, SYS_execveat,
     // Modes, owners and attributes of files, which Landlock does not guard.
     SYS_fchmod, SYS_fchmodat, SYS_fchown, SYS_fchownat, SYS_setxattr, SYS_lsetxattr, SYS_fsetxattr, SYS_removexattr, SYS_lremovexattr,
     SYS_fremovexattr, SYS_utimensat, SYS_mknodat,
@@ -79,6 +77,7 @@ constexpr uint32_t kForbidden[] = {
     SYS_chmod, SYS_chown, SYS_lchown, SYS_utime, SYS_utimes, SYS_futimesat, SYS_mknod,
 #endif
 };
+constexpr uint32_t kProgramCalls[] = {SYS_execve, SYS_execveat};
 // Newer than the headers that we may be compiled with: fchmodat2, setxattrat, removexattrat, open_tree_attr, file_setattr.
 constexpr uint32_t kForbiddenNew[] = {452, 463, 466, 467, 469};
 
@@ -148,7 +147,7 @@ std::vector<sock_filter> JudgeOpenFlags(size_t argument) {
           BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, O_RDONLY | O_TRUNC, 0, 1), Program::Deny(EACCES), Program::Permit()};
 }
 
-Program FilterProgram(TruncationIs truncation) {
+Program FilterProgram(TruncationIs truncation, Programs programs) {
   Program program;
   // Another architecture's calling convention would mean other numbers.
   program.Add(BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(seccomp_data, arch)));
@@ -161,6 +160,9 @@ Program FilterProgram(TruncationIs truncation) {
 #endif
   for (const uint32_t call : kForbidden) program.DenyCall(call, EPERM);
   for (const uint32_t call : kForbiddenNew) program.DenyCall(call, EPERM);
+  if (programs == Programs::none) {
+    for (const uint32_t call : kProgramCalls) program.DenyCall(call, EPERM);
+  }
   for (const uint32_t call : kSocketCalls) program.DenyCall(call, EACCES);
   program.JudgeCall(SYS_socketpair, JudgeSocketpair());
   program.JudgeCall(SYS_clone, DenyWhereBitsAreSet(0, kNewNamespaces));
@@ -184,8 +186,8 @@ Program FilterProgram(TruncationIs truncation) {
 
 }  // namespace
 
-Result<> FilterSystemCalls(TruncationIs truncation) {
-  Program program = FilterProgram(truncation);
+Result<> FilterSystemCalls(TruncationIs truncation, Programs programs) {
+  Program program = FilterProgram(truncation, programs);
   const sock_fprog filter{static_cast<unsigned short>(program.statements().size()), program.statements().data()};
   if (prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &filter, 0, 0) == 0) return {};
   return Fail(ErrorCode::kEnvironment, std::string("filter system calls: ") + std::strerror(errno));
@@ -193,7 +195,7 @@ Result<> FilterSystemCalls(TruncationIs truncation) {
 
 #else
 
-Result<> FilterSystemCalls(TruncationIs) {
+Result<> FilterSystemCalls(TruncationIs, Programs) {
   return Fail(ErrorCode::kEnvironment, "filter system calls: not known for this processor architecture");
 }
 

@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <fmt/format.h>
 #include <poll.h>
+#include <spdlog/spdlog.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/signalfd.h>
@@ -25,6 +26,7 @@
 #include "common/base/file.h"
 #include "common/base/open_file.h"
 #include "common/transport/transport.h"
+#include "worker/external/declarations.h"
 #include "worker/supervisor/passed_descriptor.h"
 #include "worker/supervisor/process_tree.h"
 #include "worker/supervisor/sandbox.h"
@@ -281,6 +283,14 @@ bool RunAsZygote(int argument_count, char** arguments, TaskFunction task, int& e
   if (argument_count != 3 || std::string_view(arguments[1]) != kZygoteFlag) return false;
   const int descriptor = std::atoi(arguments[2]);
   fcntl(descriptor, F_SETFD, FD_CLOEXEC);
+  // Children know the declared programs by what is loaded here: none of them may read the file.
+  const char* declared = std::getenv(kExternalPassesVariable);
+  const auto loaded = LoadExternalPasses(declared == nullptr ? "" : declared);
+  if (loaded) {
+    for (const std::string& failure : ProbeExternalPasses()) spdlog::warn("{}", failure);
+  } else {
+    spdlog::error("{}", loaded.error().message);
+  }
   exit_status = ZygoteMain(descriptor, task);
   return true;
 }
