@@ -506,6 +506,10 @@ void ListTrials(HttpContext& context, const ExchangePtr& exchange) {
   OR_PROBLEM(exchange, const uint64_t study, exchange->Number("study", 0, 0, kMostStudies));
   if (exchange->query().count("study") > 0) selection.study = static_cast<uint32_t>(study);
   selection.since = exchange->Query("since");
+  if (const std::string metrics = exchange->Query("metrics"); !metrics.empty()) {
+    const auto names = Split(metrics, ',');
+    selection.metrics = std::set<std::string>(names.begin(), names.end());
+  }
   if (exchange->Query("columns") == "brief") selection.columns = ColumnSet::brief;
   context.trials.Get(job, [exchange, selection](const Result<const JobRows*>& rows) {
     if (!rows) return exchange->Problem(rows.error());

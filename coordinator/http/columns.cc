@@ -54,10 +54,30 @@ Selected Select(const JobRows& job, const TrialSelection& selection) {
   return selected;
 }
 
+// The trials with some of their metrics alone, in `kept`, which must outlive what is returned.
+std::vector<const proto::TrialSummary*> WithMetrics(const std::vector<const proto::TrialSummary*>& trials,
+                                                    const std::set<std::string>& names,
+                                                    std::vector<proto::TrialSummary>& kept) {
+  kept.reserve(trials.size());
+  std::vector<const proto::TrialSummary*> rows;
+  for (const proto::TrialSummary* trial : trials) {
+    proto::TrialSummary& copy = kept.emplace_back(*trial);
+    copy.clear_metrics();
+    for (const proto::Metric& metric : trial->metrics()) {
+      if (names.count(metric.name()) > 0) *copy.add_metrics() = metric;
+    }
+    if (names.count("speedup") == 0) copy.clear_speedup();
+    rows.push_back(&copy);
+  }
+  return rows;
+}
+
 }  // namespace
 
 std::string TrialColumnsJson(const JobRows& job, const TrialSelection& selection) {
-  const Selected selected = Select(job, selection);
+  Selected selected = Select(job, selection);
+  std::vector<proto::TrialSummary> kept;
+  if (!selection.metrics.empty()) selected.rows = WithMetrics(selected.rows, selection.metrics, kept);
   return fmt::format(
       "{{\"schema\":\"hone.trials.columns/1\",\"job\":\"{}\",\"state\":\"{}\",\"cursor\":\"{}.{}\",\"reset\":{},"
       "\"total\":{},\"next\":{},{}}}\n",

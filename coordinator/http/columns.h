@@ -17,6 +17,7 @@ namespace hone {
 struct TrialSelection {
   std::optional<uint32_t> study;
   std::set<proto::TrialState> states;  // Empty: all.
+  std::set<std::string> metrics;         // Those alone; empty: all.
   std::string since;                   // A cursor; "" for all rows.
   uint64_t from = 0;
   uint64_t limit = 20'000;

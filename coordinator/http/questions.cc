@@ -8,10 +8,10 @@ namespace {
 
 // What tells of no event (a worker's last sign of life, the phase of a trial) is at most so old.
 constexpr int64_t kOldestMs = 2000;
-// Of one question: not more often than this, and not more than a tenth of the loop's time.
+// Of one question: not more often than this, and not more than a fifth of the loop's time.
 constexpr int64_t kSoonestMs = 50;
-constexpr int64_t kCostShare = 10;
-constexpr int64_t kLatestMs = 5000;
+constexpr int64_t kCostShare = 4;
+constexpr int64_t kLatestMs = 2000;
 constexpr size_t kRememberedMost = 256;
 
 }  // namespace
