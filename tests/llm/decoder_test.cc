@@ -117,7 +117,7 @@ TEST_P(DecoderFamily, GivesTheLogitsOfTransformers) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Llm, DecoderFamily, testing::Range(size_t{0}, Golden()["cases"].size()),
-                         [](const auto& info) { return Golden()["cases"][info.param]["name"].template get<std::string>(); });
+                         [](const auto& row) { return Golden()["cases"][row.param]["name"].template get<std::string>(); });
 
 const json& Case(const std::string& name) {
   for (const json& test : Golden()["cases"]) {
@@ -244,7 +244,7 @@ TEST_P(GgufBlocks, AreKeptExactly) {
 INSTANTIATE_TEST_SUITE_P(Llm, GgufBlocks,
                          testing::Values(WeightType::q4_0, WeightType::q4_1, WeightType::q5_0, WeightType::q5_1, WeightType::q8_0, WeightType::q2_k,
                                          WeightType::q3_k, WeightType::q4_k, WeightType::q5_k, WeightType::q6_k),
-                         [](const auto& info) { return std::string(InfoOf(info.param).name); });
+                         [](const auto& row) { return std::string(InfoOf(row.param).name); });
 
 TEST_F(PrecisionTest, MatricesOfSeveralBlockTypesAreKeptExactly) {
   WriteBytes(path() / "m.gguf", GgufOf({WeightType::q6_k, WeightType::q4_k, WeightType::q8_0, WeightType::q4_1}, true));

@@ -60,7 +60,7 @@ INSTANTIATE_TEST_SUITE_P(
         BadFile{"ManyDimensions", File(Entry("a", "U8", "[1,1,1,1,1,1,1,1,4]", "[0,4]"), 4), "dimensions"},
         BadFile{"UnknownType", File(Entry("a", "F4", "[1]", "[0,4]"), 4), "dtype 'F4'"},
         BadFile{"EntryIsText", Safetensors(R"({"a":"b"})", ""), "no object"}),
-    [](const auto& info) { return info.param.name; });
+    [](const auto& row) { return row.param.name; });
 
 TEST(SafetensorsTest, EveryTypeIsReadAsFloats) {
   struct Row {
@@ -133,7 +133,7 @@ INSTANTIATE_TEST_SUITE_P(
         BadFile{"UnknownBlocks", Llama().Tensor("a", {256}, 16, Floats(64)).Build(), "block type 16"},
         BadFile{"BrokenBlocks", Llama().Tensor("a", {33}, 2, Floats(64)).Build(), "whole blocks"},
         BadFile{"BadAlignment", Llama().Number("general.alignment", 33).Build(), "power of two"}),
-    [](const auto& info) { return info.param.name; });
+    [](const auto& row) { return row.param.name; });
 
 TEST(GgufTest, OverlappingTensorsAreRefused) {
   std::string bytes = Llama().Tensor("a", {16}, 0, Floats(16)).Tensor("b", {16}, 0, Floats(16)).Build();
@@ -195,7 +195,7 @@ INSTANTIATE_TEST_SUITE_P(
         BadConfig{"UnevenHeads", R"({"num_key_value_heads":3})", "evenly"}, BadConfig{"OddHead", R"({"head_dim":20})", "multiples of 16"},
         BadConfig{"Positions", R"({"max_position_embeddings":1e15})", "max_position_embeddings"},
         BadConfig{"Quantized", R"({"quantization_config":{"quant_method":"gptq"}})", "quantized already"}),
-    [](const auto& info) { return info.param.name; });
+    [](const auto& row) { return row.param.name; });
 
 TEST(JsonTextTest, BombsAreTurnedDownBeforeTheyGoOff) {
   EXPECT_THAT(ParseJson(std::string(1 << 20, '['), "x").error().message, HasSubstr("nested deeper"));
