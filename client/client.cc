@@ -15,6 +15,7 @@ constexpr milliseconds kCallTimeout{10'000};
 constexpr milliseconds kEventsTimeout{3'000};
 // Checking a recipe counts its space.
 constexpr milliseconds kSubmitTimeout{60'000};
+constexpr uint32_t kAttemptsPerPage = 2000;
 constexpr uint32_t kTrialsPerPage = 500;
 constexpr uint32_t kEventsPerCall = 1000;
 // How often a long call looks at whether it is still wanted.
@@ -126,6 +127,39 @@ Result<std::vector<proto::TrialSummary>> Client::Trials(uint64_t job, std::optio
     more = reply.more() && reply.trials_size() > 0;
   }
   return trials;
+}
+
+Result<std::vector<proto::TrialSummary>> Client::TrialsFrom(uint64_t job, uint64_t from, uint32_t limit) {
+  proto::Frame frame;
+  proto::ListTrials& list = *frame.mutable_list_trials();
+  list.set_job(job);
+  list.set_from(from);
+  list.set_limit(limit);
+  list.set_brief(true);
+  TRY_ASSIGN(const proto::ListTrialsReply reply, HONE_CALL(frame, kCallTimeout, list_trials_reply));
+  return std::vector<proto::TrialSummary>(reply.trials().begin(), reply.trials().end());
+}
+
+Result<std::vector<proto::ListAttemptsReply::Attempt>> Client::Attempts(uint64_t job) {
+  std::vector<proto::ListAttemptsReply::Attempt> attempts;
+  for (bool more = true; more;) {
+    proto::Frame frame;
+    proto::ListAttempts& list = *frame.mutable_list_attempts();
+    list.set_job(job);
+    list.set_after(attempts.empty() ? 0 : attempts.back().attempt());
+    list.set_limit(kAttemptsPerPage);
+    TRY_ASSIGN(proto::ListAttemptsReply reply, HONE_CALL(frame, kCallTimeout, list_attempts_reply));
+    attempts.insert(attempts.end(), reply.attempts().begin(), reply.attempts().end());
+    more = reply.more() && reply.attempts_size() > 0;
+  }
+  return attempts;
+}
+
+Result<proto::GetJobReply> Client::JobInputs(uint64_t job) {
+  proto::Frame frame;
+  frame.mutable_get_job()->set_job(job);
+  frame.mutable_get_job()->set_inputs(true);
+  return HONE_CALL(frame, kCallTimeout, get_job_reply);
 }
 
 Result<proto::WatchEventsReply> Client::Events(uint64_t job, uint64_t after, milliseconds wait, const std::function<bool()>& give_up) {

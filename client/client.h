@@ -44,6 +44,10 @@ class Client {
   Result<proto::JobSummary> Job(uint64_t job);
   Result<std::vector<proto::JobSummary>> Jobs(uint32_t limit);
   Result<std::vector<proto::TrialSummary>> Trials(uint64_t job, std::optional<uint32_t> study);
+  // Of all studies, from place `from` on, without what runtimes executed: at most `limit`, and no more than the coordinator gives at once.
+  Result<std::vector<proto::TrialSummary>> TrialsFrom(uint64_t job, uint64_t from, uint32_t limit);
+  // What the job was submitted with.
+  Result<proto::GetJobReply> JobInputs(uint64_t job);
   // Events after number `after`; the coordinator holds the reply back for at most `wait` while there are none. give_up is asked every
   // 100 ms and ends the call with kInterrupted.
   Result<proto::WatchEventsReply> Events(uint64_t job, uint64_t after, std::chrono::milliseconds wait,
@@ -56,6 +60,8 @@ class Client {
   Result<proto::GetSamplesReply> Samples(uint64_t job, uint32_t study, uint64_t trial);
   Result<proto::GetLogReply> Log(uint64_t job, uint32_t study, uint64_t trial);
   Result<proto::GetOriginReply> Origin(uint64_t job, uint32_t study, uint64_t trial);
+  // Every attempt at a piece of the job, in the order they began.
+  Result<std::vector<proto::ListAttemptsReply::Attempt>> Attempts(uint64_t job);
   // Takes failed trials up again; how many.
   Result<uint32_t> Retry(uint64_t job, std::optional<uint32_t> study, std::optional<uint64_t> trial);
   // Downloads a bundle into a folder.

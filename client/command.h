@@ -21,6 +21,7 @@ struct Command {
   const char* summary;
   const char* details;    // Below the options in `hone NAME --help`; may be "".
   Run (*define)(Flags& flags);   // Declares the arguments; what they bind to lives in the returned function.
+  const char* examples = "";     // Lines to type; a tab parts each from what it is for. Shown first in `hone NAME --help`.
 };
 
 const std::vector<Command>& Commands();
@@ -30,6 +31,12 @@ int RunCommandLine(const std::vector<std::string>& words);
 
 // The text of `hone --help`, at most 40 lines.
 std::string TopHelp();
+// Whether `hone --help` tells the name alone, in a line with others of its group.
+bool IsListedByName(const Command& command);
+// The flags that every command has, bound to nothing: for help, man pages and completions.
+void AddGlobalFlags(Flags& flags);
+// hone __complete WORDS: what can stand next, for the shells' completions.
+Result<int> RunComplete(const std::vector<std::string>& words, Console& console);
 
 // One function a command, in client/commands/.
 Run DefineOptimize(Flags& flags);
@@ -65,7 +72,12 @@ Run DefineFsck(Flags& flags);
 Run DefineBackup(Flags& flags);
 Run DefineKeys(Flags& flags);
 Run DefineToken(Flags& flags);
+Run DefineReport(Flags& flags);
 Run DefineNightly(Flags& flags);
 Run DefineDoctor(Flags& flags);
+Run DefinePlan(Flags& flags);
+Run DefineConfig(Flags& flags);
+Run DefineContext(Flags& flags);
+Run DefineCompletion(Flags& flags);
 
 }  // namespace hone

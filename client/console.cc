@@ -1,13 +1,18 @@
 #include "client/console.h"
 
 #include <fmt/format.h>
+#include <fcntl.h>
 #include <sys/ioctl.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
+#include <csignal>
 #include <cstdlib>
 #include <cstring>
 
+#include "client/interrupt.h"
 #include "common/base/strings.h"
 
 namespace hone {
@@ -18,13 +23,20 @@ std::string Variable(const char* name) {
   return value == nullptr ? "" : value;
 }
 
-size_t TerminalWidth() {
+void MeasureWindow(TerminalTraits& traits) {
+  const auto variable = [](const char* name, int64_t least, size_t otherwise) {
+    const Result<int64_t> number = ParseInteger(Variable(name));
+    return number && *number >= least && *number <= 10'000 ? static_cast<size_t>(*number) : otherwise;
+  };
+  traits.width = variable("COLUMNS", 20, 80);
+  traits.height = variable("LINES", 5, 24);
   for (const int descriptor : {STDERR_FILENO, STDOUT_FILENO}) {
     winsize size{};
-    if (isatty(descriptor) != 0 && ioctl(descriptor, TIOCGWINSZ, &size) == 0 && size.ws_col > 0) return size.ws_col;
+    if (isatty(descriptor) == 0 || ioctl(descriptor, TIOCGWINSZ, &size) != 0 || size.ws_col == 0) continue;
+    traits.width = size.ws_col;
+    if (size.ws_row > 0) traits.height = size.ws_row;
+    return;
   }
-  const Result<int64_t> columns = ParseInteger(Variable("COLUMNS"));
-  return columns && *columns >= 20 && *columns <= 10'000 ? static_cast<size_t>(*columns) : 80;
 }
 
 bool Utf8Locale() {
@@ -50,13 +62,40 @@ Result<> WriteAll(int descriptor, std::string_view text) {
   return {};
 }
 
+// Whether the reader has seen the text: false where there is no such program.
+bool ShowInPager(const std::string& pager, std::string_view text) {
+  int ends[2];
+  if (pipe2(ends, O_CLOEXEC) != 0) return false;
+  // Ctrl-C is the pager's while it shows.
+  const HoldInterrupts hold;
+  const pid_t child = fork();
+  if (child == 0) {
+    dup2(ends[0], STDIN_FILENO);
+    signal(SIGPIPE, SIG_DFL);
+    // Quits where all fits, keeps colours, leaves the text on the screen.
+    setenv("LESS", "FRX", 0);
+    execl("/bin/sh", "sh", "-c", pager.c_str(), nullptr);
+    _exit(127);
+  }
+  close(ends[0]);
+  if (child > 0) (void)WriteAll(ends[1], text);
+  close(ends[1]);
+  int status = 0;
+  if (child <= 0) return false;
+  while (waitpid(child, &status, 0) < 0 && errno == EINTR) {
+  }
+  constexpr int kNotFound = 127, kNotExecutable = 126;
+  return !WIFEXITED(status) || (WEXITSTATUS(status) != kNotFound && WEXITSTATUS(status) != kNotExecutable);
+}
+
 }  // namespace
 
 TerminalTraits TerminalTraits::Detect() {
   TerminalTraits traits;
   traits.out_terminal = isatty(STDOUT_FILENO) != 0;
   traits.err_terminal = isatty(STDERR_FILENO) != 0;
-  traits.width = TerminalWidth();
+  traits.in_terminal = isatty(STDIN_FILENO) != 0;
+  MeasureWindow(traits);
   traits.utf8 = Utf8Locale();
   const std::string term = Variable("TERM");
   traits.dumb = term.empty() || term == "dumb";
@@ -73,7 +112,25 @@ bool UseColor(ColorChoice choice, bool terminal) {
   return terminal && Variable("TERM") != "dumb";
 }
 
-Result<> Console::Print(std::string_view text) { return WriteAll(STDOUT_FILENO, text); }
+TerminalTraits Console::CurrentTraits() const {
+  TerminalTraits traits = traits_;
+  MeasureWindow(traits);
+  return traits;
+}
+
+bool Console::WantsPager(std::string_view text) const {
+  if (json || !traits_.out_terminal || !traits_.in_terminal || traits_.dumb) return false;
+  return static_cast<size_t>(std::count(text.begin(), text.end(), '\n')) >= traits_.height;
+}
+
+Result<> Console::Print(std::string_view text) {
+  if (WantsPager(text)) {
+    const std::string own = Variable("PAGER");
+    const std::string program = !pager.empty() ? pager : own.empty() ? "less" : own;
+    if (program != "cat" && ShowInPager(program, text)) return {};
+  }
+  return WriteAll(STDOUT_FILENO, text);
+}
 
 Result<> Console::PrintJson(const Json& document) {
   return Print(document.dump(2, ' ', false, Json::error_handler_t::replace) + "\n");

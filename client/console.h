@@ -16,6 +16,8 @@ struct TerminalTraits {
   bool out_terminal = false;
   bool err_terminal = false;
   size_t width = 80;        // TIOCGWINSZ, then COLUMNS, then 80.
+  size_t height = 24;       // TIOCGWINSZ, then LINES, then 24.
+  bool in_terminal = false;
   bool utf8 = false;        // By LC_ALL, LC_CTYPE, LANG.
   bool dumb = false;        // TERM is "dumb" or unset: no cursor movement.
 
@@ -34,11 +36,15 @@ class Console {
   bool quiet = false;       // No conversation, errors excepted.
   ColorChoice color = ColorChoice::automatic;
 
+  std::string pager;        // Shows answers longer than the window; "": $PAGER, else less.
+
   const TerminalTraits& traits() const { return traits_; }
+  // The same with the window's size as it is now.
+  TerminalTraits CurrentTraits() const;
   // Width for tables on stdout; 0 (never cut) where it is no terminal.
   size_t table_width() const { return traits_.out_terminal ? traits_.width : 0; }
 
-  // The answer. A reader that went away (EPIPE) is no error; a full disk is kExhausted.
+  // The answer; on a terminal with less room than lines, through the pager. A reader that went away (EPIPE) is no error; a full disk is kExhausted.
   Result<> Print(std::string_view text);
   Result<> PrintJson(const Json& document);
   // A line of conversation on stderr.
@@ -51,6 +57,7 @@ class Console {
   std::string Bold(std::string_view text) const;   // For stdout.
 
  private:
+  bool WantsPager(std::string_view text) const;
   TerminalTraits traits_;
 };
 

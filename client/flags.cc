@@ -9,6 +9,7 @@
 #include <map>
 #include <memory>
 
+#include "client/help.h"
 #include "client/table.h"
 #include "common/base/strings.h"
 
@@ -82,6 +83,10 @@ Error Explain(const std::string& command, const std::vector<Flags::Row>& rows, c
     }
   }
   if (!surplus.empty()) return UsageError(command, fmt::format("unexpected argument '{}'", surplus.front()));
+  // It says "--limit: 1 required TEXT missing".
+  if (dynamic_cast<const CLI::ArgumentMismatch*>(&error) != nullptr) {
+    return UsageError(command, fmt::format("{} needs a value", Split(error.what(), ':').front()));
+  }
   return UsageError(command, error.what());
 }
 
@@ -200,6 +205,11 @@ Result<Flags::Outcome> Flags::Parse(const std::string& command, const std::vecto
       return Fail(UsageError(command, fmt::format("{} is given {} times", Split(bound.row->names, ',').back(), bound.values.size())));
     }
     for (const std::string& value : bound.values) {
+      const std::vector<std::string>& choices = bound.row->choices;
+      if (!choices.empty() && std::find(choices.begin(), choices.end(), value) == choices.end()) {
+        return Fail(UsageError(command, fmt::format("{} '{}' is not one of {}{}", Split(bound.row->names, ',').back(), Printable(value, 100),
+                                                    Join(choices, ", "), DidYouMean(value, choices))));
+      }
       const Result<> set = bound.row->set(value);
       if (!set) return Fail(UsageError(command, fmt::format("{} {}: {}", Split(bound.row->names, ',').back(), value, set.error().message)));
     }
@@ -207,14 +217,29 @@ Result<Flags::Outcome> Flags::Parse(const std::string& command, const std::vecto
   return Outcome::run;
 }
 
-std::string Flags::HelpText() const {
-  Table table({{"", Align::left, false}, {"", Align::left, false}});
+std::string Flags::HelpText(size_t width) const {
+  // Names stand beside their help where there is room for both, above it elsewhere.
+  constexpr size_t kLeast = 30;
+  std::vector<std::pair<std::string, std::string>> lines;
+  size_t widest = 0;
   for (const Row& row : rows_) {
     std::string names = Join(Split(row.names, ','), ", ");
     if (!IsPositional(row.kind) && names.compare(0, 2, "--") == 0) names = "    " + names;
-    table.Row({"  " + names + (row.meta.empty() ? "" : " " + row.meta), row.help});
+    lines.emplace_back("  " + names + (row.meta.empty() ? "" : " " + row.meta), row.help);
+    widest = std::max(widest, DisplayWidth(lines.back().first));
   }
-  return table.Text();
+  const bool beside = widest + 2 + kLeast <= width;
+  const size_t indent = beside ? widest + 2 : 8;
+  std::string text;
+  for (const auto& [names, help] : lines) {
+    const std::string space = beside ? std::string(indent - DisplayWidth(names), ' ') : "\n" + std::string(indent, ' ');
+    std::string wrapped = Wrapped(help, std::max(width, indent + kLeast) - indent, 0);
+    for (size_t at = wrapped.find('\n'); at != std::string::npos; at = wrapped.find('\n', at + 1 + indent)) {
+      wrapped.insert(at + 1, std::string(indent, ' '));
+    }
+    text += names + (help.empty() ? "" : space + wrapped) + "\n";
+  }
+  return text;
 }
 
 bool LooksLikeAssignment(const std::string& word) {

@@ -22,6 +22,7 @@ class Flags {
     std::function<Result<>(const std::string&)> set;   // Called once a value; for a toggle with "".
     // A list goes on over following words that this accepts ("--set a=1 b=2"); without it, one value an occurrence.
     std::function<bool(const std::string&)> goes_on = {};
+    std::vector<std::string> choices = {};   // The only words that are taken; empty: any.
   };
 
   void Argument(std::string name, std::string help, std::string& target);           // Must be given.
@@ -38,6 +39,8 @@ class Flags {
   void Toggle(std::string names, std::string help, bool& target);
   void Count(std::string names, std::string meta, std::string help, std::optional<uint64_t>& target, uint64_t least, uint64_t most);
   void Duration(std::string names, std::string help, std::optional<int64_t>& target_ms);
+  // The last row takes these words alone.
+  void Choose(std::vector<std::string> choices) { rows_.back().choices = std::move(choices); }
   void Add(Row row) { rows_.push_back(std::move(row)); }
 
   const std::vector<Row>& rows() const { return rows_; }
@@ -46,8 +49,8 @@ class Flags {
   // kUsage for unknown flags (nearest known one offered), missing or surplus arguments, values that do not convert.
   Result<Outcome> Parse(const std::string& command, const std::vector<std::string>& words) const;
 
-  // The aligned list of arguments and options.
-  std::string HelpText() const;
+  // The aligned list of arguments and options, in lines of at most `width` columns.
+  std::string HelpText(size_t width = 100) const;
 
  private:
   std::vector<Row> rows_;

@@ -1,16 +1,17 @@
 #include "client/job_progress.h"
 
-#include <fmt/chrono.h>
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <ctime>
+#include <map>
+#include <set>
+#include <thread>
 
+#include "client/configuration.h"
 #include "client/interrupt.h"
-#include "client/table.h"
 #include "client/text_output.h"
+#include "common/base/clock.h"
 #include "common/base/strings.h"
-#include "common/recipe/value.h"
 
 namespace hone {
 namespace {
@@ -19,41 +20,20 @@ using std::chrono::milliseconds;
 using Steady = std::chrono::steady_clock;
 
 // How long the coordinator may hold back an answer: the live view's clock moves at least this often.
-constexpr milliseconds kWait{500};
-constexpr milliseconds kRedraw{200};
-constexpr milliseconds kHeartbeat{30'000};
-// After these many lines of events a log gets heartbeats and changes of the best alone.
-constexpr int kEventLines = 200;
-constexpr uint32_t kTrialsForPace = 3;
+constexpr milliseconds kWait{1'000};
+// The job is read again at most this often while events come, and at least this often while none do.
+constexpr milliseconds kRefresh{1'000};
+constexpr milliseconds kRefreshAnyway{5'000};
+// A log of a long search stays short: after so many lines of a kind, signs of life and the end alone are written.
+constexpr int kTrialLines = 200;
+constexpr int kOtherLines = 60;
+constexpr int kBestLines = 80;
+// Trials whose figures the live view looks at, and how many it asks for at once.
+constexpr uint32_t kTrialsOfPicture = 500;
+// Pauses of a replay are no longer than this: nobody wants to watch an idle night.
+constexpr milliseconds kLongestPause{3'000};
 
 int64_t MsSince(Steady::time_point start) { return std::chrono::duration_cast<milliseconds>(Steady::now() - start).count(); }
-
-std::string Bar(uint64_t done, uint64_t total, size_t width, bool utf8) {
-  const size_t full = total == 0 ? 0 : static_cast<size_t>(std::min<uint64_t>(done, total) * width / total);
-  std::string bar;
-  for (size_t i = 0; i < width; ++i) bar += i < full ? (utf8 ? "█" : "#") : (utf8 ? "░" : ".");
-  return utf8 ? bar : "[" + bar + "]";
-}
-
-std::string BestLine(const proto::JobSummary& job, const proto::StudySummary& study) {
-  if (!study.has_best()) return "none yet";
-  const proto::TrialSummary& best = study.best();
-  std::string text = SpeedupText(best);
-  if (job.objectives_size() > 0 && (!best.has_speedup() || job.objectives(0).metric() != "latency_ms_p50")) {
-    const std::string& metric = job.objectives(0).metric();
-    text += fmt::format("  {} {}", metric, MetricText(metric, FindMetric(best.metrics(), metric)));
-  }
-  return fmt::format("{}  trial {}  {}", text, best.trial(), CandidateText(best.candidate()));
-}
-
-// The counts that are not 0: a line has to fit 80 columns.
-std::string HappenedText(const proto::Counts& counts) {
-  std::string text = fmt::format("{} complete", counts.complete());
-  if (counts.infeasible() > 0) text += fmt::format(", {} infeasible", counts.infeasible());
-  if (counts.pruned() > 0) text += fmt::format(", {} pruned", counts.pruned());
-  if (counts.failed() > 0) text += fmt::format(", {} failed", counts.failed());
-  return text;
-}
 
 // Redraws a block of lines in place on stderr.
 class LiveBlock {
@@ -62,56 +42,121 @@ class LiveBlock {
   ~LiveBlock() { Clear(); }
 
   void Draw(const std::vector<std::string>& lines) {
-    std::string text = Home();
+    if (lines == drawn_) return;
+    // Terminals that know it show the frame at once; others pass over it.
+    std::string text = "\x1b[?2026h" + Home();
     for (const std::string& line : lines) text += line + "\x1b[K\n";
-    console_.Raw(text + "\x1b[J");
-    shown_ = lines.size();
+    console_.Raw(text + "\x1b[J\x1b[?2026l");
+    drawn_ = lines;
   }
+  // For a line of its own: it stands above the block.
   void Clear() {
-    if (shown_ > 0) console_.Raw(Home() + "\x1b[J");
-    shown_ = 0;
+    if (!drawn_.empty()) console_.Raw(Home() + "\x1b[J");
+    drawn_.clear();
   }
 
  private:
-  std::string Home() const { return shown_ == 0 ? "\r" : fmt::format("\r\x1b[{}A", shown_); }
+  std::string Home() const { return drawn_.empty() ? "\r" : fmt::format("\r\x1b[{}A", drawn_.size()); }
   Console& console_;
-  size_t shown_ = 0;
+  std::vector<std::string> drawn_;
+};
+
+// What both the follower and the replay do with a state and with events.
+class Teller {
+ public:
+  Teller(Console& console, const FollowOptions& options) : console_(console), options_(options), block_(console) {}
+
+  ProgressState state;
+
+  void Event(const proto::Event& event) {
+    state.now_ms = std::max(state.now_ms, static_cast<int64_t>(event.unix_ms()));
+    if (EndsATrial(event)) state.finished_ms.push_back(static_cast<int64_t>(event.unix_ms()));
+    if (options_.event) return options_.event(event);
+    if (options_.live || !(options_.compact ? IsWorthAShortLog(event) : IsWorthALine(event))) return;
+    const bool of_trials = event.trial() > 0 || event.kind().compare(0, 6, "build.") == 0;
+    int& told = of_trials ? trial_lines_ : other_lines_;
+    if (told > (of_trials ? kTrialLines : kOtherLines)) return;
+    if (++told > (of_trials ? kTrialLines : kOtherLines)) {
+      return Line(LogLine(state.now_ms, state.job.job(), "note", {{"text", "from here on bests, signs of life and the end alone are told"}}));
+    }
+    Line(EventLine(event, state.job.studies_size() > 1));
+  }
+
+  // A line a new best of a study.
+  void Bests() {
+    if (options_.live || options_.event) return;
+    for (const proto::StudySummary& study : state.job.studies()) {
+      if (!study.has_best() || !told_bests_.insert({study.study(), study.best().trial()}).second || ++best_lines_ > kBestLines) continue;
+      Line(BestLine(state.now_ms, state.job, study));
+    }
+  }
+
+  void Show() {
+    if (options_.live) {
+      const TerminalTraits traits = console_.CurrentTraits();
+      block_.Draw(ProgressLines(state, {traits.width, traits.height > 2 ? traits.height - 1 : 1, traits.utf8}));
+    } else if (options_.heartbeat.count() > 0 && MsSince(spoke_) >= options_.heartbeat.count()) {
+      Line(ProgressLine(state));
+    }
+  }
+
+  // Something that happened to the watch itself.
+  void Note(const std::string& event, const std::string& text) {
+    if (options_.live) {
+      block_.Clear();
+      console_.Note("hone: " + text);
+    } else {
+      Line(LogLine(state.now_ms, state.job.job(), event, {{"text", text}}));
+    }
+  }
+
+ private:
+  void Line(const std::string& line) {
+    if (options_.line && !options_.event) options_.line(line);
+    spoke_ = Steady::now();
+  }
+
+  Console& console_;
+  const FollowOptions& options_;
+  LiveBlock block_;
+  std::set<std::pair<uint32_t, uint64_t>> told_bests_;
+  int trial_lines_ = 0;
+  int other_lines_ = 0;
+  int best_lines_ = 0;
+  Steady::time_point spoke_ = Steady::now();
 };
 
 class Follower {
  public:
   Follower(Client& client, uint64_t job, Console& console, const FollowOptions& options)
-      : client_(client), job_(job), console_(console), options_(options), block_(console), next_event_(options.after) {}
+      : client_(client), job_(job), options_(options), teller_(console, options), next_event_(options.after) {}
 
   Result<proto::JobSummary> Run();
 
  private:
   Result<bool> Look();         // True at the end.
+  Result<bool> Lost(const Error& error);
   Result<> Refresh();
-  void Tell(const proto::Event& event);
+  Result<> ReadWorkers();
+  Result<> ReadPoints();
   void TellGap(uint64_t events);
-  void Show();
-  void Heartbeat();
 
   Client& client_;
   const uint64_t job_;
-  Console& console_;
   const FollowOptions& options_;
-  LiveBlock block_;
-  ProgressState state_;
+  Teller teller_;
   uint64_t next_event_;
-  int lines_told_ = 0;
-  std::string best_told_;
+  std::optional<uint64_t> next_trial_;   // Of the picture: the first that was not final when last asked.
+  bool lost_ = false;
+  int64_t clock_ahead_ms_ = 0;           // Of the coordinator's clock.
   Steady::time_point started_ = Steady::now();
   Steady::time_point heard_ = Steady::now();
   Steady::time_point refreshed_;
-  Steady::time_point spoke_ = Steady::now();
 };
 
 Result<proto::JobSummary> Follower::Run() {
   const HoldInterrupts hold;
   TRY(Refresh());
-  state_.done_at_start = FinishedTrials(state_.job);
   while (true) {
     if (Interrupted()) return FailInterrupted("interrupted");
     if (options_.tend) TRY(options_.tend());
@@ -120,9 +165,23 @@ Result<proto::JobSummary> Follower::Run() {
                   fmt::format("it goes on: hone watch {}", job_));
     }
     TRY_ASSIGN(const bool over, Look());
-    if (over) return state_.job;
-    Show();
+    if (over) return teller_.state.job;
+    teller_.state.now_ms = std::max(teller_.state.now_ms, SystemClock().UnixMs() + clock_ahead_ms_);
+    teller_.Show();
   }
+}
+
+Result<bool> Follower::Lost(const Error& error) {
+  if (error.code == ErrorCode::kInterrupted) return false;   // The loop says it.
+  if (error.code != ErrorCode::kUnreachable) return Fail(error);
+  if (MsSince(heard_) > options_.lost_for.count()) {
+    return Fail(ErrorCode::kUnreachable, fmt::format("the coordinator has not answered for {}", HumanDuration(MsSince(heard_))),
+                fmt::format("the job is kept; when the coordinator is back: hone watch {}", job_));
+  }
+  if (!lost_) teller_.Note("reconnecting", "no answer from the coordinator, still trying (the job is kept)");
+  lost_ = true;
+  teller_.state.remark = fmt::format("reconnecting for {} (the job is kept)", HumanDuration(MsSince(heard_)));
+  return false;
 }
 
 Result<bool> Follower::Look() {
@@ -131,189 +190,196 @@ Result<bool> Follower::Look() {
     wait = std::clamp(milliseconds(options_.timeout.count() - MsSince(started_)), milliseconds(1), kWait);
   }
   const Result<proto::WatchEventsReply> reply = client_.Events(job_, next_event_, wait, Interrupted);
-  if (!reply) {
-    if (reply.error().code == ErrorCode::kInterrupted) return false;   // The loop says it.
-    if (reply.error().code != ErrorCode::kUnreachable || MsSince(heard_) > options_.lost_for.count()) return Fail(reply.error());
-    state_.remark = "no answer from the coordinator, still trying (the job goes on)";
-    return false;
-  }
+  if (!reply) return Lost(reply.error());
+  if (lost_) teller_.Note("reconnected", fmt::format("the coordinator is back after {}; nothing was missed", HumanDuration(MsSince(heard_))));
+  lost_ = false;
   heard_ = Steady::now();
-  state_.remark.clear();
+  teller_.state.remark.clear();
   if (reply->gap() > 0) TellGap(reply->gap());
   for (const proto::Event& event : reply->events()) {
     next_event_ = std::max(next_event_, event.sequence());
-    Tell(event);
+    teller_.Event(event);
   }
   const bool caught_up = reply->events_size() == 0 || next_event_ >= reply->last();
   const bool over = reply->state() != proto::JOB_RUNNING && caught_up;
-  if (over || reply->gap() > 0 || MsSince(refreshed_) >= kRedraw.count()) {
+  const milliseconds due = reply->events_size() > 0 ? kRefresh : kRefreshAnyway;
+  if (over || reply->gap() > 0 || MsSince(refreshed_) >= due.count()) {
     const Result<> refreshed = Refresh();
-    if (refreshed) return over;
-    if (refreshed.error().code != ErrorCode::kUnreachable) return Fail(refreshed.error());
+    if (!refreshed) return Lost(refreshed.error());
+    teller_.Bests();
+    return over;
   }
   return false;
 }
 
 Result<> Follower::Refresh() {
   refreshed_ = Steady::now();
-  TRY_ASSIGN(state_.job, client_.Job(job_));
+  TRY_ASSIGN(teller_.state.job, client_.Job(job_));
   if (!options_.live) return {};
-  state_.work.clear();
-  const Result<std::vector<proto::WorkerSummary>> workers = client_.Workers();
-  if (!workers) return Fail(workers.error());
-  for (const proto::WorkerSummary& worker : *workers) {
-    if (!worker.work().empty()) state_.work.push_back(fmt::format("{}: {}", worker.name(), Printable(worker.work(), 200)));
+  TRY(ReadWorkers());
+  return ReadPoints();
+}
+
+Result<> Follower::ReadWorkers() {
+  teller_.state.work.clear();
+  TRY_ASSIGN(const std::vector<proto::WorkerSummary> workers, client_.Workers());
+  for (const proto::WorkerSummary& worker : workers) {
+    // A worker was seen just now: its stamp is the coordinator's clock.
+    const int64_t seen = static_cast<int64_t>(worker.last_seen_unix_ms());
+    if (worker.state() != "lost" && seen > 0) clock_ahead_ms_ = std::max(clock_ahead_ms_, seen - SystemClock().UnixMs());
+    if (!worker.work().empty()) teller_.state.work.push_back(fmt::format("{}: {}", Printable(worker.name(), 100), Printable(worker.work(), 200)));
   }
   return {};
 }
 
-void Follower::Tell(const proto::Event& event) {
-  if (options_.live || !options_.line || !IsWorthALine(event)) return;
-  const bool about_job = event.kind().compare(0, 4, "job.") == 0;
-  if (lines_told_ >= kEventLines && !about_job) return;
-  ++lines_told_;
-  options_.line(EventLine(event, state_.job.studies_size() > 1));
-  spoke_ = Steady::now();
+// The picture grows by the trials that ended since; of a long search the last few hundred are enough.
+Result<> Follower::ReadPoints() {
+  const SketchAxes axes = AxesOf(teller_.state.job);
+  if (!next_trial_) {
+    const uint64_t finished = FinishedTrials(teller_.state.job);
+    next_trial_ = finished > kTrialsOfPicture ? finished - kTrialsOfPicture : 0;
+  }
+  TRY_ASSIGN(const std::vector<proto::TrialSummary> trials, client_.TrialsFrom(job_, *next_trial_, kTrialsOfPicture));
+  bool all_final = true;
+  for (const proto::TrialSummary& trial : trials) {
+    const bool ended = trial.state() != proto::TRIAL_RUNNING && trial.state() != proto::TRIAL_WAITING;
+    all_final = all_final && ended;
+    if (all_final) ++*next_trial_;
+    if (!all_final || trial.trial() == 0) continue;
+    const auto kind = trial.state() == proto::TRIAL_COMPLETE ? SketchPoint::Kind::feasible : SketchPoint::Kind::infeasible;
+    if (const auto point = PointOf(axes, trial, kind)) teller_.state.points.push_back(*point);
+  }
+  return {};
 }
 
 // What they would have told is in the summary, which is read again.
 void Follower::TellGap(uint64_t events) {
   next_event_ += events;
-  state_.missed += events;
-  if (options_.live || !options_.line) return;
-  options_.line(GapText(events));
-  spoke_ = Steady::now();
+  teller_.state.missed += events;
+  if (!options_.live) teller_.Note("gap", GapText(events));
 }
 
-void Follower::Show() {
-  state_.elapsed_ms = MsSince(started_);
-  if (options_.live) {
-    block_.Draw(ProgressLines(state_, console_.traits().width, 12, console_.traits().utf8));
-  } else {
-    Heartbeat();
+// --- replay --------------------------------------------------------------------------------------------------------
+
+// Whether `a` is better than `b` by the first objective.
+bool IsBetter(const proto::JobSummary& job, const proto::TrialSummary& a, const proto::TrialSummary& b) {
+  const std::string metric = job.objectives_size() > 0 ? job.objectives(0).metric() : "latency_ms_p50";
+  if (metric == "latency_ms_p50" && a.has_speedup() && b.has_speedup()) return a.speedup().value() > b.speedup().value();
+  const proto::Metric* of_a = FindMetric(a.metrics(), metric);
+  const proto::Metric* of_b = FindMetric(b.metrics(), metric);
+  if (of_a == nullptr || of_b == nullptr) return of_a != nullptr;
+  return job.objectives_size() > 0 && job.objectives(0).maximize() ? of_a->value() > of_b->value() : of_a->value() < of_b->value();
+}
+
+void Count(const proto::Event& event, proto::Counts& counts) {
+  if (event.kind() == "trial.complete") counts.set_complete(counts.complete() + 1);
+  if (event.kind() == "trial.infeasible") counts.set_infeasible(counts.infeasible() + 1);
+  if (event.kind() == "trial.pruned") counts.set_pruned(counts.pruned() + 1);
+  if (event.kind() == "trial.failed") counts.set_failed(counts.failed() + 1);
+}
+
+// The job as it stood after some of its events. What a search knew of a trial is what is stored of it now.
+class Past {
+ public:
+  Past(proto::JobSummary done, const std::vector<proto::TrialSummary>& trials) : done_(std::move(done)), axes_(AxesOf(done_)) {
+    for (const proto::TrialSummary& trial : trials) trials_[{trial.study(), trial.trial()}] = trial;
+  }
+
+  void Begin(ProgressState& state) const {
+    state.job = done_;
+    state.job.set_state(proto::JOB_RUNNING);
+    state.now_ms = static_cast<int64_t>(done_.created_unix_ms());
+    for (proto::StudySummary& study : *state.job.mutable_studies()) {
+      study.clear_counts();
+      study.clear_best();
+      study.clear_pareto();
+      study.set_builds_run(0);
+      study.set_builds_reused(0);
+    }
+  }
+
+  void After(const proto::Event& event, ProgressState& state) const {
+    if (static_cast<int>(event.study()) >= state.job.studies_size()) return;
+    proto::StudySummary& study = *state.job.mutable_studies(static_cast<int>(event.study()));
+    if (event.kind() == "build.done") study.set_builds_run(study.builds_run() + 1);
+    if (event.kind() == "build.reused") study.set_builds_reused(study.builds_reused() + 1);
+    if (!EndsATrial(event)) return;
+    Count(event, *study.mutable_counts());
+    const auto trial = trials_.find({event.study(), event.trial()});
+    if (trial == trials_.end()) return;
+    const bool complete = event.kind() == "trial.complete";
+    const auto kind = complete ? SketchPoint::Kind::feasible : SketchPoint::Kind::infeasible;
+    if (const auto point = PointOf(axes_, trial->second, kind)) state.points.push_back(*point);
+    if (complete && (!study.has_best() || IsBetter(done_, trial->second, study.best()))) *study.mutable_best() = trial->second;
+  }
+
+  const proto::JobSummary& done() const { return done_; }
+
+ private:
+  proto::JobSummary done_;
+  SketchAxes axes_;
+  std::map<std::pair<uint32_t, uint64_t>, proto::TrialSummary> trials_;
+};
+
+Result<std::vector<proto::Event>> AllEvents(Client& client, uint64_t job) {
+  std::vector<proto::Event> events;
+  uint64_t after = 0;
+  while (true) {
+    TRY_ASSIGN(const proto::WatchEventsReply reply, client.Events(job, after, milliseconds(0), Interrupted));
+    events.insert(events.end(), reply.events().begin(), reply.events().end());
+    if (reply.events_size() == 0 || events.back().sequence() >= reply.last()) return events;
+    after = events.back().sequence();
   }
 }
 
-void Follower::Heartbeat() {
-  if (!options_.line) return;
-  std::string best;
-  for (const proto::StudySummary& study : state_.job.studies()) best += BestLine(state_.job, study);
-  const bool changed = lines_told_ >= kEventLines && best != best_told_;
-  if (!changed && MsSince(spoke_) < kHeartbeat.count()) return;
-  best_told_ = best;
-  spoke_ = Steady::now();
-  options_.line(ProgressSentence(state_));
+// Lets the pause between two events pass, at the replay's pace; the view's clock goes on meanwhile.
+Result<> Pause(double ms, double speed, Teller& teller) {
+  const auto end = Steady::now() + std::min<Steady::duration>(kLongestPause, std::chrono::microseconds(static_cast<int64_t>(ms * 1000 / speed)));
+  const int64_t began = teller.state.now_ms;
+  const Steady::time_point start = Steady::now();
+  while (Steady::now() < end) {
+    if (Interrupted()) return FailInterrupted("interrupted");
+    std::this_thread::sleep_for(std::min<Steady::duration>(end - Steady::now(), milliseconds(100)));
+    teller.state.now_ms = began + static_cast<int64_t>(std::min(ms, static_cast<double>(MsSince(start)) * speed));
+    teller.Show();
+  }
+  return {};
 }
 
 }  // namespace
-
-uint64_t ExpectedTrials(const proto::JobSummary& job) {
-  uint64_t total = 0;
-  for (const proto::StudySummary& study : job.studies()) {
-    const uint64_t budget = study.budget();
-    const uint64_t space = study.candidates();
-    const uint64_t expected = budget == 0 || space == 0 ? std::max(budget, space) : std::min(budget, space);
-    if (expected == 0) return 0;
-    total += expected;
-  }
-  return total;
-}
-
-uint32_t FinishedTrials(const proto::JobSummary& job) {
-  uint32_t finished = 0;
-  for (const proto::StudySummary& study : job.studies()) finished += Finished(study.counts());
-  return finished;
-}
-
-int64_t RemainingMs(const ProgressState& state) {
-  const uint64_t total = ExpectedTrials(state.job);
-  const uint32_t finished = FinishedTrials(state.job);
-  const uint32_t here = finished - std::min(finished, state.done_at_start);
-  if (total == 0 || here < kTrialsForPace || finished >= total) return -1;
-  return state.elapsed_ms * static_cast<int64_t>(total - finished) / here;
-}
-
-std::vector<std::string> ProgressLines(const ProgressState& state, size_t width, size_t rows, bool utf8) {
-  const proto::JobSummary& job = state.job;
-  const uint64_t total = ExpectedTrials(job);
-  const uint32_t finished = FinishedTrials(job);
-  const int64_t left = RemainingMs(state);
-  std::vector<std::string> lines;
-  lines.push_back(fmt::format("job {}  {}  {}, {}", job.job(), Printable(job.name(), 200), StateName(job.state()), HumanDuration(state.elapsed_ms)));
-  const std::string count = total > 0 ? fmt::format("{}/{} trials", finished, total) : fmt::format("{} trials", finished);
-  const std::string eta = left >= 0 ? ", about " + HumanDuration(left) + " left" : "";
-  lines.push_back(total > 0 ? Bar(finished, total, std::min<size_t>(30, width / 3), utf8) + "  " + count + eta : count);
-  uint32_t run = 0;
-  uint32_t reused = 0;
-  proto::Counts sum;
-  for (const proto::StudySummary& study : job.studies()) {
-    const std::string target = job.studies_size() > 1 ? fmt::format(" {}", study.study() + 1) : "";
-    lines.push_back(fmt::format("best{}   {}", target, BestLine(job, study)));
-    run += study.builds_run();
-    reused += study.builds_reused();
-    sum.set_complete(sum.complete() + study.counts().complete());
-    sum.set_infeasible(sum.infeasible() + study.counts().infeasible());
-    sum.set_pruned(sum.pruned() + study.counts().pruned());
-    sum.set_failed(sum.failed() + study.counts().failed());
-  }
-  lines.push_back(fmt::format("so far {}; builds {} run, {} reused", HappenedText(sum), run, reused));
-  for (const std::string& work : state.work) lines.push_back("now    " + work);
-  if (state.missed > 0) lines.push_back(GapText(state.missed));
-  if (!state.remark.empty()) lines.push_back(state.remark);
-  if (lines.size() > rows && rows > 0) {
-    const size_t hidden = lines.size() - rows + 1;
-    lines.resize(rows - 1);
-    lines.push_back(fmt::format("       and {} more", hidden));
-  }
-  // One column stays free, so that no terminal wraps.
-  for (std::string& line : lines) line = CutEnd(line, width > 1 ? width - 1 : width);
-  return lines;
-}
-
-std::string ProgressSentence(const ProgressState& state) {
-  if (!state.remark.empty()) return state.remark;
-  const uint64_t total = ExpectedTrials(state.job);
-  const int64_t left = RemainingMs(state);
-  std::string text = fmt::format("job {}: {}{} trials", state.job.job(), FinishedTrials(state.job), total > 0 ? fmt::format("/{}", total) : "");
-  for (const proto::StudySummary& study : state.job.studies()) {
-    text += fmt::format(", best {}", study.has_best() ? SpeedupText(study.best()) : "none yet");
-  }
-  return left >= 0 ? text + ", about " + HumanDuration(left) + " left" : text;
-}
-
-std::string EventLine(const proto::Event& event, bool several_targets) {
-  const auto seconds = static_cast<std::time_t>(event.unix_ms() / 1000);
-  std::tm local{};
-  localtime_r(&seconds, &local);
-  const std::string target = several_targets && event.trial() > 0 ? fmt::format("target {}: ", event.study() + 1) : "";
-  const std::string text = event.text().empty() ? event.kind() : event.text();
-  return fmt::format("{:%H:%M:%S}  {}{}", local, target, Printable(text, 500));
-}
-
-std::string GapText(uint64_t events) {
-  return fmt::format("{} earlier event{} no longer kept by the coordinator; counts and best are as of now", events, events == 1 ? " is" : "s are");
-}
-
-bool IsWorthALine(const proto::Event& event) {
-  for (const std::string_view end : {".started", ".reused", ".leased", ".waiting"}) {
-    const std::string& kind = event.kind();
-    if (kind.size() >= end.size() && kind.compare(kind.size() - end.size(), end.size(), end) == 0) return false;
-  }
-  return true;
-}
 
 Result<proto::JobSummary> FollowJob(Client& client, uint64_t job, Console& console, const FollowOptions& options) {
   return Follower(client, job, console, options).Run();
 }
 
-int JobExitCode(const proto::JobSummary& job) {
-  if (job.state() == proto::JOB_FAILED) return ExitCode(ErrorCode::kFailed);
-  if (job.state() == proto::JOB_CANCELLED) return ExitCode(ErrorCode::kCancelled);
-  if (job.studies_size() == 0) return ExitCode(ErrorCode::kNo);
-  for (const proto::StudySummary& study : job.studies()) {
-    if (!study.has_best()) return ExitCode(ErrorCode::kNo);
+Result<proto::JobSummary> ReplayJob(Client& client, uint64_t number, double speed, Console& console, const FollowOptions& options) {
+  const HoldInterrupts hold;
+  TRY_ASSIGN(proto::JobSummary job, client.Job(number));
+  if (job.state() == proto::JOB_RUNNING) {
+    return Fail(ErrorCode::kConflict, fmt::format("job {} still runs: what is not over cannot be replayed", number), fmt::format("hone watch {}", number));
   }
-  return 0;
+  TRY_ASSIGN(const std::vector<proto::TrialSummary> trials, client.Trials(number, std::nullopt));
+  TRY_ASSIGN(const std::vector<proto::Event> events, AllEvents(client, number));
+  const Past past(std::move(job), trials);
+  Teller teller(console, options);
+  past.Begin(teller.state);
+  for (const proto::Event& event : events) {
+    const auto gap = static_cast<double>(static_cast<int64_t>(event.unix_ms()) - teller.state.now_ms);
+    if (gap > 0) TRY(Pause(gap, speed, teller));
+    teller.Event(event);
+    past.After(event, teller.state);
+    teller.Bests();
+    teller.Show();
+  }
+  return past.done();
+}
+
+bool CanDrawLive(const Console& console) { return console.traits().err_terminal && !console.traits().dumb && !console.quiet; }
+
+milliseconds HeartbeatInterval() {
+  const std::string& text = TheConfiguration().Get("progress_interval").value;
+  const Result<int64_t> ms = ParseDuration(text);
+  return milliseconds(ms ? *ms : 0);
 }
 
 }  // namespace hone

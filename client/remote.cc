@@ -3,32 +3,32 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <cstdlib>
 
+#include "client/configuration.h"
 #include "common/base/strings.h"
 
 namespace hone {
 namespace {
 
-constexpr const char* kDefaultEndpoint = "tcp://127.0.0.1:5710";
 constexpr std::chrono::milliseconds kPingTimeout{3'000};
 
 }  // namespace
 
-std::string CoordinatorEndpoint(const std::string& flag) {
-  if (!flag.empty()) return flag;
-  const char* named = std::getenv("HONE_COORDINATOR");
-  return named != nullptr && *named != '\0' ? named : kDefaultEndpoint;
-}
+std::string CoordinatorEndpoint(const std::string& flag) { return flag.empty() ? TheConfiguration().Get("coordinator").value : flag; }
 
-std::string KeysFolder(const std::string& flag) {
-  if (!flag.empty()) return flag;
-  const char* named = std::getenv("HONE_KEYS");
-  return named != nullptr ? named : "";
-}
+bool IsCoordinatorNamed(const std::string& flag) { return !flag.empty() || !TheConfiguration().Get("coordinator").is_default(); }
+
+std::string KeysFolder(const std::string& flag) { return flag.empty() ? TheConfiguration().Get("keys").value : flag; }
 
 void AddCoordinatorFlag(Flags& flags, CoordinatorFlags& coordinator) {
-  flags.Text("--coordinator", "EP", "tcp://host:port or ipc://path; else $HONE_COORDINATOR, else tcp://127.0.0.1:5710", coordinator.endpoint);
+  flags.Text("--coordinator", "EP", "tcp://host:port or ipc://path; else $HONE_COORDINATOR, the configuration, tcp://127.0.0.1:5710",
+             coordinator.endpoint);
+  flags.Add({"--context", Flags::Kind::value, "CONTEXT", "a named coordinator with its keys (`hone context`)", [](const std::string& name) -> Result<> {
+               Configuration configuration = TheConfiguration();
+               TRY(configuration.UseContext(name));
+               SetTheConfiguration(std::move(configuration));
+               return {};
+             }});
   AddKeysFlag(flags, coordinator);
 }
 
@@ -36,13 +36,17 @@ void AddKeysFlag(Flags& flags, CoordinatorFlags& coordinator) {
   flags.Text("--keys", "DIR", "the folder of this machine's keys (`hone keys`); else $HONE_KEYS, else without keys", coordinator.keys);
 }
 
-Result<Client> ConnectTo(const CoordinatorFlags& coordinator) {
-  const std::string endpoint = CoordinatorEndpoint(coordinator.endpoint);
+Result<Client> DialCoordinator(const CoordinatorFlags& coordinator) {
   DialerOptions options;
   if (const std::string folder = KeysFolder(coordinator.keys); !folder.empty()) {
     TRY_ASSIGN(options.keys, LoadDialerKeys(folder, KeyKind::client));
   }
-  TRY_ASSIGN(Client client, Client::Connect(endpoint, options));
+  return Client::Connect(CoordinatorEndpoint(coordinator.endpoint), options);
+}
+
+Result<Client> ConnectTo(const CoordinatorFlags& coordinator) {
+  const std::string endpoint = CoordinatorEndpoint(coordinator.endpoint);
+  TRY_ASSIGN(Client client, DialCoordinator(coordinator));
   const Result<proto::PingReply> reply = client.Ping(kPingTimeout);
   if (reply) return client;
   Error error = reply.error();

@@ -16,14 +16,18 @@ struct CoordinatorFlags {
   std::string keys;      // A keys folder (common/transport/keys.h).
 };
 
-// --coordinator, else $HONE_COORDINATOR, else tcp://127.0.0.1:5710.
+// --coordinator, else the configuration's (client/configuration.h), else tcp://127.0.0.1:5710.
 std::string CoordinatorEndpoint(const std::string& flag);
-// --keys, else $HONE_KEYS, else "": without keys.
+// Whether somebody named one: by flag, variable, file or context.
+bool IsCoordinatorNamed(const std::string& flag);
+// --keys, else the configuration's, else "": without keys.
 std::string KeysFolder(const std::string& flag);
-// Both flags, or --keys alone.
+// All of --coordinator, --keys and --context, or --keys alone.
 void AddCoordinatorFlag(Flags& flags, CoordinatorFlags& coordinator);
 void AddKeysFlag(Flags& flags, CoordinatorFlags& coordinator);
 
+// Connects, without waiting for a sign of life.
+Result<Client> DialCoordinator(const CoordinatorFlags& coordinator);
 // Connects and asks for a sign of life: kUnreachable within a few seconds, naming the endpoint and how to start a coordinator; kDenied where
 // the coordinator does not let this key in.
 Result<Client> ConnectTo(const CoordinatorFlags& coordinator);

@@ -11,6 +11,7 @@
 #include <nlohmann/json.hpp>
 
 #include "common/base/file.h"
+#include "common/base/service_notify.h"
 #include "coordinator/coordinator.h"
 #include "coordinator/data_folder.h"
 #include "coordinator/http/http_server.h"
@@ -117,10 +118,11 @@ void ServeHttp(Coordinator& coordinator, Listener& listener, HandOver& http, boo
   http.Turned();
 }
 
-Result<> Loop(Coordinator& coordinator, Listener& listener, Feed* feed, HandOver* http) {
+Result<> Loop(Coordinator& coordinator, Listener& listener, Feed* feed, HandOver* http, ServiceNotifier& notifier) {
   uint64_t told = 0;
   if (const auto last = coordinator.store().LastEvent(0)) told = *last > 0 ? *last - 1 : 0;
   while (stop_signal == 0) {
+    notifier.Beat(SystemClock().SteadyMs());
     if (feed != nullptr) feed->Tell(coordinator);
     const milliseconds wait = coordinator.NextRound();
     auto incoming = Gather(listener, http != nullptr ? http->Wait(wait) : wait);
@@ -172,7 +174,10 @@ Result<> Serve(const ServerOptions& options, const Clock& clock) {
   spdlog::info("serving at {}{}, data in {}", (*listener)->endpoint(), options.keys.empty() ? "" : " with keys", options.coordinator.data.string());
   std::unique_ptr<Feed> feed;
   if (options.redis) feed = std::make_unique<Feed>(*options.redis, **coordinator, (*listener)->endpoint());
-  const auto result = Loop(**coordinator, **listener, feed.get(), *http ? &(*http)->hand_over() : nullptr);
+  ServiceNotifier notifier = ServiceNotifier::FromEnvironment();
+  notifier.Ready("serving at " + (*listener)->endpoint());
+  const auto result = Loop(**coordinator, **listener, feed.get(), *http ? &(*http)->hand_over() : nullptr, notifier);
+  notifier.Stopping();
   wake_fd = -1;
   if (!options.ready_file.empty()) {
     std::error_code ignored;

@@ -272,6 +272,7 @@ int ShowCatalogue(bool json) {
 int Main(int argument_count, char** arguments) {
   spdlog::set_default_logger(spdlog::stderr_color_mt("hone-worker"));
   CLI::App app{"Does the work of a coordinator on this machine", "hone-worker"};
+  app.set_version_flag("--version", HONE_VERSION);
   ServiceFlags flags;
   app.add_option("--coordinator", flags.agent.coordinator, "Its endpoint, such as tcp://127.0.0.1:5710");
   app.add_option("--data", flags.agent.data_folder, "This worker's own folder");

@@ -1,21 +1,37 @@
-// hone doctor: what works on this machine, in the order in which things depend on each other.
+// hone doctor: what works on this machine, in the order in which things depend on each other. What stands on something that is broken is
+// skipped, with the name of what it waits for: there is one cause to mend at a time.
 #include <fmt/format.h>
+#include <netdb.h>
+#include <poll.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
+#include <algorithm>
+#include <cerrno>
 #include <chrono>
 #include <cstdlib>
+#include <cstring>
 #include <filesystem>
+#include <map>
 #include <memory>
 
 #include "client/command.h"
+#include "client/configuration.h"
 #include "client/embedded_fleet.h"
+#include "client/help.h"
 #include "client/local_task.h"
+#include "client/machine_checks.h"
 #include "client/remote.h"
 #include "client/sister_program.h"
-#include "client/table.h"
 #include "common/base/clock.h"
 #include "common/base/file.h"
 #include "common/base/machine_lock.h"
+#include "common/base/open_file.h"
 #include "common/base/strings.h"
+#include "common/base/subprocess.h"
+#include "common/transport/endpoint.h"
 
 namespace hone {
 namespace {
@@ -24,22 +40,14 @@ namespace fs = std::filesystem;
 
 // A program that says nothing for so long is broken.
 constexpr std::chrono::seconds kAnswer{60};
-
-enum class Health { ok, warning, fault };
-
-struct Finding {
-  const char* check;
-  Health health;
-  std::string detail;
-  std::string remedy;
-};
+constexpr std::chrono::milliseconds kPing{3'000};
 
 struct Examination {
   CoordinatorFlags coordinator;
   std::string redis;                // Its URL; "": none is asked for.
   std::string redis_password_file;
   proto::Catalogue catalogue;       // After the runtimes were looked at.
-  bool worker_runs = false;
+  std::optional<Client> client;     // After the coordinator answered.
   std::vector<Finding> findings;
 
   void Ok(const char* check, std::string detail) { findings.push_back({check, Health::ok, std::move(detail), ""}); }
@@ -49,41 +57,62 @@ struct Examination {
   void Fault(const char* check, std::string detail, std::string remedy) {
     findings.push_back({check, Health::fault, std::move(detail), std::move(remedy)});
   }
+  void Fault(const char* check, const Error& error) {
+    const std::string place = error.file.empty() ? "" : fmt::format("{}:{}:{}: ", error.file, error.line, error.column);
+    Fault(check, place + error.message, error.remedy);
+  }
 };
 
-void CheckPrograms(Examination& e) {
-  static constexpr std::pair<const char*, const char*> kPrograms[] = {{"hone-worker", "HONE_WORKER"},
-                                                                      {"hone-coordinator", "HONE_COORDINATOR_PROGRAM"}};
-  for (const auto& [name, variable] : kPrograms) {
-    const Result<fs::path> found = FindProgram(name, variable);
-    if (found) {
-      e.Ok("program", found->string());
-    } else {
-      e.Fault("program", found.error().message, found.error().remedy);
-    }
-  }
+void CheckConfiguration(Examination& e) {
+  const auto configuration = Configuration::Load(ConfigurationPlaces::Find());
+  if (!configuration) return e.Fault("configuration", configuration.error());
+  size_t told = 0;
+  for (const SettingInfo& info : SettingCatalogue()) told += configuration->Get(info.key).is_default() ? 0 : 1;
+  e.Ok("configuration", told == 0 ? "defaults" : fmt::format("{} settings told; `hone config show --origin`", told));
 }
+
+void CheckProgram(Examination& e, const char* name, const char* variable) {
+  const Result<fs::path> found = FindProgram(name, variable);
+  if (!found) return e.Fault(name, found.error());
+  ProcessOptions options;
+  options.arguments = {found->string(), "--version"};
+  const auto output = RunCommand(options, kAnswer);
+  constexpr int kUsageStatus = 2;
+  if (output && output->status.code == kUsageStatus) {
+    return e.Warn(name, fmt::format("{} does not tell its version", found->string()), "it is an older one: install all programs from one release");
+  }
+  if (!output || output->status.code != 0) {
+    return e.Fault(name, fmt::format("{} does not start: {}", found->string(), output ? Printable(output->err, 500) : output.error().message),
+                   "a library that it needs is missing: ldd " + found->string());
+  }
+  const std::string version(Trim(output->out));
+  if (version.find(HONE_VERSION) == std::string::npos) {
+    return e.Warn(name, fmt::format("{} is {}, this program {}", found->string(), Printable(version, 100), HONE_VERSION), "install both from one release");
+  }
+  e.Ok(name, found->string());
+}
+
+void CheckWorkerProgram(Examination& e) { CheckProgram(e, "hone-worker", "HONE_WORKER"); }
+void CheckCoordinatorProgram(Examination& e) { CheckProgram(e, "hone-coordinator", "HONE_COORDINATOR_PROGRAM"); }
 
 void CheckRuntimes(Examination& e) {
   Result<proto::Catalogue> catalogue = LocalCatalogue();
-  if (!catalogue) {
-    e.Fault("worker", catalogue.error().message, catalogue.error().remedy);
-    return;
-  }
-  e.worker_runs = true;
+  if (!catalogue) return e.Fault("runtimes", catalogue.error());
   e.catalogue = std::move(*catalogue);
-  e.Ok("worker", fmt::format("runs, with {} passes", e.catalogue.passes_size()));
+  e.Ok("runtimes", fmt::format("load, with {} passes", e.catalogue.passes_size()));
+}
+
+void CheckBackends(Examination& e) {
   bool reference = false;
   for (const proto::BackendInfo& backend : e.catalogue.backends()) {
     reference = reference || backend.reference();
-    e.Ok("backend", fmt::format("{} {} on {}", backend.name(), backend.version(),
-                                Join({backend.devices().begin(), backend.devices().end()}, ", ")));
+    e.Ok("backend", fmt::format("{} {} on {}", backend.name(), backend.version(), Join({backend.devices().begin(), backend.devices().end()}, ", ")));
   }
   if (!reference) e.Fault("backend", "the reference backend, which runs the baseline, is missing", "install ONNX Runtime: ops/setup");
+  if (e.catalogue.backends_size() == 1) e.Warn("backend", "one backend alone: a search cannot choose between engines", "install the other: ops/setup");
 }
 
 void CheckSandbox(Examination& e) {
-  if (!e.worker_runs) return;
   const Result<ProgramAnswer> answer = AskProgram("hone-worker", "HONE_WORKER", {"sandbox", "--json"}, kAnswer);
   if (!answer) {
     e.Fault("sandbox", answer.error().message, answer.error().remedy);
@@ -113,7 +142,6 @@ void CheckRedis(Examination& e) {
 }
 
 void CheckEmbedded(Examination& e) {
-  if (!e.worker_runs) return;   // The cause is named above.
   const Result<ScopedFolder> state = ScopedFolder::Make(fs::temp_directory_path(), "hone-doctor-");
   if (!state) {
     e.Fault("service", state.error().message, "make the temporary folder writable, or set TMPDIR");
@@ -130,48 +158,104 @@ void CheckEmbedded(Examination& e) {
   }
 }
 
+// The folder and the secret in it; who else can read it is told by the one who loads it.
+void CheckKeys(Examination& e) {
+  const std::string folder = KeysFolder(e.coordinator.keys);
+  if (folder.empty()) return e.Ok("keys", "none: only coordinators on this machine's loopback are spoken to without");
+  const auto keys = LoadDialerKeys(folder, KeyKind::client);
+  if (!keys) return e.Fault("keys", keys.error());
+  e.Ok("keys", fmt::format("{}, public key {}...", folder, keys->own.public_key.substr(0, 8)));
+}
+
+// Where a connection fails is the first question: the name, the port, or what answers there.
+void CheckNetwork(Examination& e) {
+  const std::string text = CoordinatorEndpoint(e.coordinator.endpoint);
+  const auto endpoint = ParseEndpoint(text, ErrorCode::kRejected);
+  if (!endpoint) return e.Fault("network", endpoint.error());
+  if (endpoint->kind == Endpoint::Kind::kIpc) {
+    std::error_code failure;
+    if (fs::exists(endpoint->path, failure)) return e.Ok("network", endpoint->path);
+    return e.Fault("network", "there is no socket " + endpoint->path, fmt::format("start the coordinator: hone-coordinator --listen {} --data DIR", text));
+  }
+  addrinfo hints{};
+  hints.ai_socktype = SOCK_STREAM;
+  addrinfo* found = nullptr;
+  const int failure = getaddrinfo(endpoint->host.c_str(), std::to_string(endpoint->port).c_str(), &hints, &found);
+  if (failure != 0) {
+    return e.Fault("network", fmt::format("the name {} does not resolve: {}", endpoint->host, gai_strerror(failure)), "mend the name, or write the address");
+  }
+  const std::unique_ptr<addrinfo, void (*)(addrinfo*)> owned(found, freeaddrinfo);
+  const Descriptor socket(::socket(found->ai_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
+  int error = connect(socket.get(), found->ai_addr, found->ai_addrlen) == 0 ? 0 : errno;
+  if (error == EINPROGRESS) {
+    constexpr int kPatienceMs = 3'000;
+    pollfd waiting{socket.get(), POLLOUT, 0};
+    error = poll(&waiting, 1, kPatienceMs) == 1 ? 0 : ETIMEDOUT;
+    socklen_t size = sizeof error;
+    if (error == 0) getsockopt(socket.get(), SOL_SOCKET, SO_ERROR, &error, &size);
+  }
+  if (error == 0) return e.Ok("network", text + " takes connections");
+  const bool refused = error == ECONNREFUSED;
+  e.Fault("network", fmt::format("{}: {}", text, std::strerror(error)),
+          refused ? fmt::format("nothing listens there: hone-coordinator --listen {} --data DIR", text) : "look at the firewall, the address and the port");
+}
+
 void CheckCoordinator(Examination& e) {
-  const bool named = !e.coordinator.endpoint.empty() || std::getenv("HONE_COORDINATOR") != nullptr;
   const std::string endpoint = CoordinatorEndpoint(e.coordinator.endpoint);
   Result<Client> client = ConnectTo(e.coordinator);
-  if (client) {
-    const Result<std::vector<proto::WorkerSummary>> workers = client->Workers();
-    e.Ok("coordinator", fmt::format("{} answers, {} workers known", endpoint, workers ? workers->size() : 0));
-  } else if (named) {
-    e.Fault("coordinator", client.error().message, client.error().remedy);
-  } else {
-    e.Ok("coordinator", fmt::format("none at {} (`hone optimize` needs none)", endpoint));
+  if (!client) return e.Fault("coordinator", client.error());
+  const auto ping = client->Ping(kPing);
+  if (!ping) return e.Fault("coordinator", ping.error());
+  e.Ok("coordinator", fmt::format("{} answers, {}{}", endpoint, ping->version(), ping->role().empty() ? ", without keys" : ", as " + ping->role()));
+  if (ping->version() != HONE_VERSION) {
+    e.Warn("version", fmt::format("the coordinator is {}, this program {}", ping->version(), HONE_VERSION), "update the older one (docs/operations.md)");
   }
+  const int64_t ahead = static_cast<int64_t>(ping->unix_ms()) - SystemClock().UnixMs();
+  constexpr int64_t kFarMs = 2'000;
+  if (std::abs(ahead) > kFarMs) {
+    e.Warn("clocks", fmt::format("the coordinator is {} {}", HumanDuration(std::abs(ahead)), ahead > 0 ? "ahead" : "behind"),
+           "leases do not mind; times in lists are off: run chrony or systemd-timesyncd");
+  }
+  if (!ping->disk().empty()) e.Fault("store", Printable(ping->disk(), 300), "make room on the coordinator's disk (docs/operations.md)");
+  e.client = std::move(*client);
+}
+
+void CheckWorkers(Examination& e) {
+  const auto workers = e.client->Workers();
+  if (!workers) return e.Fault("workers", workers.error());
+  std::map<std::string, std::vector<std::string>> by_state;
+  for (const proto::WorkerSummary& worker : *workers) by_state[worker.state()].push_back(worker.name());
+  const size_t able = by_state["ready"].size() + by_state["busy"].size();
+  if (able == 0) {
+    return e.Fault("workers", workers->empty() ? "none ever said hello" : "none is ready: jobs wait",
+                   fmt::format("on each machine: hone-worker --coordinator {} --data DIR", CoordinatorEndpoint(e.coordinator.endpoint)));
+  }
+  e.Ok("workers", fmt::format("{} ready or busy", able));
+  if (!by_state["lost"].empty()) e.Warn("workers", "lost: " + Join(by_state["lost"], ", "), "see their machines: systemctl status hone-worker");
+  if (!by_state["draining"].empty()) e.Warn("workers", "draining: " + Join(by_state["draining"], ", "), "take them up again: hone drain NAME --undo");
 }
 
 void CheckMachine(Examination& e) {
-  const proto::Fingerprint& machine = e.catalogue.fingerprint();
-  if (!e.worker_runs) return;
-  e.Ok("processor", fmt::format("{}, {} cores allowed", machine.cpu_model(), machine.cores_allowed()));
-  constexpr uint64_t kLittleMemory = 2ull << 30;
-  const std::string memory = HumanBytes(machine.memory_bytes()) + " allowed";
-  if (machine.memory_bytes() < kLittleMemory) {
-    e.Warn("memory", memory, "large models will fail for want of memory");
-  } else {
-    e.Ok("memory", memory);
-  }
-  if (machine.governor().empty() || machine.governor() == "performance") {
-    e.Ok("governor", machine.governor().empty() ? "the machine shows none" : machine.governor());
-  } else {
-    e.Warn("governor", machine.governor(), "clock changes widen the intervals: sudo cpupower frequency-set -g performance");
-  }
+  for (Finding& finding : CheckMachineFiles("/")) e.findings.push_back(std::move(finding));
 }
 
-void CheckLoad(Examination& e) {
-  double load[1] = {0};
-  if (getloadavg(load, 1) != 1) return;
-  const double cores = std::max<uint32_t>(1, e.catalogue.fingerprint().cores_allowed());
-  const std::string text = fmt::format("{:.1f} busy processes on average over the last minute", load[0]);
-  if (e.worker_runs && load[0] > 0.5 * cores) {
-    e.Warn("other load", text, "other work disturbs measurements: intervals get wide");
-  } else {
-    e.Ok("other load", text);
-  }
+void CheckDescriptors(Examination& e) {
+  rlimit limit{};
+  constexpr rlim_t kFew = 1024;
+  if (getrlimit(RLIMIT_NOFILE, &limit) != 0) return;
+  const std::string text = fmt::format("{} open files allowed", limit.rlim_max);
+  if (limit.rlim_max < kFew) return e.Warn("limits", text, "raise it: ulimit -n 4096, or LimitNOFILE= of the unit");
+  e.Ok("limits", text);
+}
+
+// Runners are started from the temporary folder's files, and write there.
+void CheckTemporary(Examination& e) {
+  std::error_code failure;
+  const fs::path folder = fs::temp_directory_path(failure);
+  if (failure) return e.Fault("temporary folder", failure.message(), "set TMPDIR to a folder that can be written");
+  const auto made = ScopedFolder::Make(folder, "hone-doctor-");
+  if (!made) return e.Fault("temporary folder", made.error().message, "make it writable, or set TMPDIR");
+  e.Ok("temporary folder", folder.string());
 }
 
 void CheckSpace(Examination& e) {
@@ -199,38 +283,90 @@ void CheckLock(Examination& e) {
   }
 }
 
-constexpr void (*kChecks[])(Examination&) = {CheckPrograms,    CheckRuntimes, CheckSandbox, CheckEmbedded, CheckCoordinator,
-                                             CheckRedis,       CheckMachine,  CheckLoad,    CheckSpace,    CheckLock};
+bool Always(const Examination&) { return true; }
+bool WithCoordinator(const Examination& e) { return IsCoordinatorNamed(e.coordinator.endpoint); }
+bool WithRedis(const Examination& e) { return !e.redis.empty(); }
 
-std::string HealthName(Health health) {
-  switch (health) {
-    case Health::ok: return "ok";
-    case Health::warning: return "warning";
-    case Health::fault: return "fault";
+// A check runs where nothing that it needs was at fault.
+struct CheckRow {
+  const char* name;
+  void (*run)(Examination&);
+  const char* needs = "";          // Names of findings, with spaces between.
+  bool (*wanted)(const Examination&) = Always;
+};
+constexpr CheckRow kChecks[] = {
+    {"configuration", CheckConfiguration},
+    {"temporary folder", CheckTemporary},
+    {"disk", CheckSpace},
+    {"limits", CheckDescriptors},
+    {"hone-worker", CheckWorkerProgram},
+    {"hone-coordinator", CheckCoordinatorProgram},
+    {"runtimes", CheckRuntimes, "hone-worker"},
+    {"backend", CheckBackends, "hone-worker runtimes"},
+    {"sandbox", CheckSandbox, "hone-worker runtimes"},
+    {"timing lock", CheckLock},
+    {"service", CheckEmbedded, "hone-worker runtimes hone-coordinator temporary-folder"},
+    {"keys", CheckKeys, "configuration"},
+    {"network", CheckNetwork, "configuration", WithCoordinator},
+    {"coordinator", CheckCoordinator, "configuration keys network", WithCoordinator},
+    {"workers", CheckWorkers, "configuration keys network coordinator", WithCoordinator},
+    {"redis", CheckRedis, "hone-coordinator", WithRedis},
+    {"machine", CheckMachine},
+};
+
+// The first of the names that is at fault, or was skipped for something that is; "".
+std::string BrokenOf(const std::string& needs, const std::vector<Finding>& findings) {
+  for (const std::string& word : Split(needs, ' ')) {
+    for (const Finding& finding : findings) {
+      std::string name = finding.check;
+      std::replace(name.begin(), name.end(), ' ', '-');
+      if (name == word && finding.health == Health::fault) return finding.check;
+    }
   }
-  return "fault";
+  return "";
 }
 
-Result<int> Doctor(Examination examination, Console& console) {
-  for (const auto check : kChecks) check(examination);
+void Examine(Examination& e) {
+  for (const CheckRow& row : kChecks) {
+    if (!row.wanted(e)) continue;
+    const std::string broken = BrokenOf(row.needs, e.findings);
+    if (broken.empty()) {
+      row.run(e);
+    } else {
+      e.findings.push_back({row.name, Health::skipped, fmt::format("mend `{}` first", broken), ""});
+    }
+  }
+}
+
+Result<int> Doctor(Examination& examination, Console& console) {
+  Examine(examination);
 
   int faults = 0;
   int warnings = 0;
   Json checks = Json::array();
-  Table table({{"", Align::left, false}, {"", Align::left, false}, {"", Align::left, false}});
+  std::string text;
+  constexpr size_t kIndent = 27;
+  const size_t width = console.table_width() == 0 ? 100'000 : std::max<size_t>(console.table_width(), 20);
+  // In a narrow window what is told of a check stands below its name.
+  const bool beside = width >= 2 * kIndent;
   for (const Finding& finding : examination.findings) {
     faults += finding.health == Health::fault ? 1 : 0;
     warnings += finding.health == Health::warning ? 1 : 0;
     const Json remedy = finding.remedy.empty() ? Json(nullptr) : Json(finding.remedy);
     checks.push_back({{"check", finding.check}, {"state", HealthName(finding.health)}, {"detail", finding.detail}, {"remedy", remedy}});
-    table.Row({finding.check, HealthName(finding.health), Printable(finding.detail)});
+    const size_t indent = beside ? kIndent : 4;
+    const std::string head = fmt::format("{:<17} {:<8} ", finding.check, HealthName(finding.health));
+    const std::string detail = Printable(finding.detail);
+    text += beside ? Wrapped(head + detail, width, indent) + "\n" : head + "\n" + Wrapped("    " + detail, width, indent) + "\n";
     if (finding.remedy.empty()) continue;
-    for (const std::string& line : Split(finding.remedy, '\n')) table.Row({"", "", "  " + Printable(line)});
+    for (const std::string& line : Split(finding.remedy, '\n')) {
+      text += Wrapped(std::string(indent, ' ') + "-> " + Printable(line), width, indent + 3) + "\n";
+    }
   }
   if (console.json) {
     TRY(console.PrintJson({{"schema", "hone.doctor/1"}, {"version", HONE_VERSION}, {"checks", checks}, {"faults", faults}, {"warnings", warnings}}));
   } else {
-    TRY(console.Print(table.Text() + fmt::format("warnings: {}, faults: {}\n", warnings, faults)));
+    TRY(console.Print(text + fmt::format("warnings: {}, faults: {}\n", warnings, faults)));
   }
   return faults == 0 ? 0 : ExitCode(ErrorCode::kNo);
 }

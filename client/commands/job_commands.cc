@@ -9,6 +9,8 @@
 #include "client/job_progress.h"
 #include "client/remote.h"
 #include "client/text_output.h"
+#include "common/base/clock.h"
+#include "common/base/strings.h"
 
 namespace hone {
 namespace {
@@ -20,7 +22,12 @@ struct JobCommandOptions {
   std::optional<uint64_t> limit;
   std::optional<uint64_t> target;
   std::optional<int64_t> timeout_ms;
+  std::optional<uint64_t> since;
+  std::string replay;
+  std::string events;
   bool why = false;
+  bool plain = false;
+  bool compact = false;
 };
 
 std::shared_ptr<JobCommandOptions> WithJob(Flags& flags) {
@@ -69,37 +76,61 @@ int BestCode(const proto::JobSummary& job) {
   return ExitCode(job.state() == proto::JOB_RUNNING ? ErrorCode::kUnsure : ErrorCode::kNo);
 }
 
-std::string Verdict(const proto::JobSummary& job) {
-  std::string text = fmt::format("job {} {}", job.job(), StateName(job.state()));
-  if (!job.error().empty()) text += ": " + job.error();
-  for (const proto::StudySummary& study : job.studies()) {
-    text += study.has_best() ? fmt::format("; best trial {}, {}", study.best().trial(), SpeedupText(study.best())) : "; no feasible candidate";
+enum class Voice { events, silent };
+
+// How the watch ended, for scripts: the one last line.
+int EndOf(const Result<proto::JobSummary>& job) { return job ? JobExitCode(*job) : ExitCode(job.error().code); }
+
+FollowOptions FollowOptionsOf(const JobCommandOptions& options, Voice voice, Console& console) {
+  FollowOptions follow;
+  follow.timeout = std::chrono::milliseconds(options.timeout_ms.value_or(0));
+  if (voice == Voice::silent || console.quiet) return follow;
+  follow.heartbeat = HeartbeatInterval();
+  follow.after = options.since.value_or(0);
+  follow.compact = options.compact;
+  follow.live = CanDrawLive(console) && !options.plain && !options.compact && options.events.empty();
+  // The lines are the answer, unless a JSON document is.
+  follow.line = [&console](const std::string& line) {
+    if (console.json) return console.Note(line);
+    (void)console.Print(line + "\n");
+  };
+  if (!options.events.empty()) {
+    follow.event = [&console](const proto::Event& event) { (void)console.Print(EventJson(event).dump(-1, ' ', false, Json::error_handler_t::replace) + "\n"); };
   }
-  const bool any = BestCode(job) == 0;
-  return text + (any ? fmt::format("\nhone get {} -o out\n", job.job()) : "\n");
+  return follow;
 }
 
-enum class Voice { events, silent };
+Result<double> ParseSpeed(const std::string& text) {
+  const std::string number = !text.empty() && text.back() == 'x' ? text.substr(0, text.size() - 1) : text;
+  const Result<double> speed = ParseReal(number);
+  if (speed && *speed > 0 && *speed <= 1e9) return *speed;
+  return Fail(ErrorCode::kUsage, fmt::format("--replay {}: must be how many times as fast, such as 60x", Printable(text, 40)));
+}
 
 Result<int> Follow(const JobCommandOptions& options, Voice voice, Console& console) {
   TRY_ASSIGN(const uint64_t number, ParseJob(options.job));
-  TRY_ASSIGN(Client client, ConnectTo(options.coordinator));
-  FollowOptions follow;
-  follow.timeout = std::chrono::milliseconds(options.timeout_ms.value_or(0));
-  if (voice == Voice::events && !console.quiet) {
-    follow.live = console.traits().err_terminal && !console.traits().dumb;
-    // The events are the answer, unless a JSON document is.
-    follow.line = [&console](const std::string& line) {
-      if (console.json) return console.Note(line);
-      (void)console.Print(line + "\n");
-    };
+  std::optional<double> speed;
+  if (!options.replay.empty()) {
+    TRY_ASSIGN(speed, ParseSpeed(options.replay));
   }
-  const Result<proto::JobSummary> job = FollowJob(client, number, console, follow);
+  TRY_ASSIGN(Client client, ConnectTo(options.coordinator));
+  const FollowOptions follow = FollowOptionsOf(options, voice, console);
+  const Result<proto::JobSummary> job = speed ? ReplayJob(client, number, *speed, console, follow) : FollowJob(client, number, console, follow);
+  const bool lines = voice == Voice::events && !console.json && !console.quiet && !follow.live && options.events.empty();
+  const int64_t now = SystemClock().UnixMs();
+  const bool is_over_for_us = !job && job.error().code != ErrorCode::kNotFound && job.error().code != ErrorCode::kConflict;
+  if (lines && is_over_for_us) TRY(console.Print(GoesOnLine(now, number, EndOf(job)) + "\n"));
   if (!job && job.error().code == ErrorCode::kInterrupted) {
     return Fail(ErrorCode::kInterrupted, "interrupted", fmt::format("job {} goes on: hone watch {}", number, number));
   }
   if (!job) return Fail(job.error());
-  TRY(console.json ? console.PrintJson(JobJson(*job)) : console.Print(Verdict(*job)));
+  if (console.json) {
+    TRY(console.PrintJson(JobJson(*job)));
+  } else if (lines) {
+    TRY(console.Print(EndLine(speed ? static_cast<int64_t>(job->finished_unix_ms()) : now, *job, EndOf(job)) + "\n"));
+  } else if (options.events.empty()) {
+    TRY(console.Print(VerdictText(*job)));
+  }
   return JobExitCode(*job);
 }
 
@@ -162,7 +193,13 @@ Run DefinePareto(Flags& flags) {
 
 Run DefineWatch(Flags& flags) {
   const auto options = WithJob(flags);
-  flags.Duration("--timeout", "stop watching after this long (exit 10)", options->timeout_ms);
+  flags.Toggle("--plain", "lines on a terminal, too", options->plain);
+  flags.Toggle("--compact", "lines of what matters alone: bests, lost workers, failures, the end", options->compact);
+  flags.Text("--events", "FORMAT", "the events as they are, one JSON object a line: jsonl", options->events);
+  flags.Choose({"jsonl"});
+  flags.Count("--since", "SEQ", "go on after this event's number", options->since, 0, INT64_MAX);
+  flags.Text("--replay", "SPEED", "show a job that is over as it happened, so many times as fast: 60x", options->replay);
+  flags.Duration("--timeout", "stop watching after this long (exit 10); the job goes on", options->timeout_ms);
   return [options](Console& console) { return Follow(*options, Voice::events, console); };
 }
 

@@ -133,7 +133,8 @@ Result<proto::JobSummary> Optimize::Search(EmbeddedFleet& fleet) {
     console_.Note(fmt::format("resuming job {}, {} trials done", submitted.job, FinishedTrials(before)));
     follow.after = before.last_event();
   }
-  follow.live = console_.traits().err_terminal && !console_.traits().dumb && !console_.quiet;
+  follow.live = CanDrawLive(console_);
+  follow.heartbeat = HeartbeatInterval();
   if (!console_.quiet) follow.line = [this](const std::string& line) { console_.Note(line); };
   follow.tend = [&fleet] { return fleet.Tend(); };
   return FollowJob(client, submitted.job, console_, follow);

@@ -3,22 +3,20 @@
 
 #include <charconv>
 #include <chrono>
-#include <cstdlib>
+#include <cmath>
 #include <memory>
 
 #include "client/command.h"
-#include "client/embedded_fleet.h"
 #include "client/interrupt.h"
 #include "client/job_progress.h"
 #include "client/job_request.h"
+#include "client/recipe_check.h"
 #include "client/remote.h"
 #include "client/text_output.h"
 #include "common/base/strings.h"
 
 namespace hone {
 namespace {
-
-namespace fs = std::filesystem;
 
 struct SubmitOptions {
   JobOptions job;
@@ -70,7 +68,7 @@ Result<> ParsePriority(const std::string& text, int32_t& priority) {
   const char* const end = text.data() + text.size();
   const auto parsed = std::from_chars(text.data(), end, priority);
   if (parsed.ec == std::errc() && parsed.ptr == end && std::abs(priority) <= kHighestPriority) return {};
-  return Fail(ErrorCode::kUsage, fmt::format("--priority: '{}' is no whole number from -{} to {}", Printable(text), kHighestPriority, kHighestPriority));
+  return Fail(ErrorCode::kUsage, fmt::format("must be a whole number from -{} to {}", kHighestPriority, kHighestPriority));
 }
 
 Result<int> Submit(const SubmitOptions& options, Console& console) {
@@ -89,7 +87,8 @@ Result<int> Submit(const SubmitOptions& options, Console& console) {
   if (options.wait) {
     console.Note(fmt::format("job {} submitted", job));
     FollowOptions follow;
-    follow.live = console.traits().err_terminal && !console.traits().dumb && !console.quiet;
+    follow.live = CanDrawLive(console);
+    follow.heartbeat = HeartbeatInterval();
     if (!console.quiet) follow.line = [&console](const std::string& line) { console.Note(line); };
     TRY_ASSIGN(const proto::JobSummary done, FollowJob(*client, reply.job(), console, follow));
     TRY(console.json ? console.PrintJson(JobJson(done)) : console.Print(JobText(done, console.table_width())));
@@ -114,42 +113,18 @@ struct CheckOptions {
   CoordinatorFlags coordinator;
 };
 
-// The format by a file's name; what the file holds does not matter to a recipe.
-std::string FormatOf(const std::string& model) {
-  static constexpr std::pair<const char*, const char*> kFormats[] = {
-      {".xml", "openvino_ir"}, {".tflite", "tflite"}, {".pdmodel", "paddle"}, {".pb", "tensorflow"}};
-  const std::string extension = fs::path(model).extension().string();
-  for (const auto& [ending, format] : kFormats) {
-    if (extension == ending) return format;
-  }
-  return "onnx";
-}
-
-Result<proto::CheckRecipeReply> AskHere(const proto::CheckRecipe& request) {
-  TRY_ASSIGN(const ScopedFolder state, ScopedFolder::Make(fs::temp_directory_path(), "hone-check-"));
-  FleetOptions options;
-  options.state = state.path();
-  TRY_ASSIGN(const std::unique_ptr<EmbeddedFleet> fleet, EmbeddedFleet::Start(options));
-  return fleet->client().Check(request);
-}
-
 Result<int> Check(const CheckOptions& options, Console& console) {
   TRY_ASSIGN(const proto::Recipe recipe, ReadRecipe(options.recipe));
   proto::CheckRecipe request;
   *request.mutable_recipe() = recipe;
-  request.set_model_format(FormatOf(options.model.empty() ? recipe.model() : options.model));
+  request.set_model_format(FormatOfName(options.model.empty() ? recipe.model() : options.model));
   // One data set is enough for both: it is parted.
   const bool data = !options.data.empty() || !recipe.calibration().path().empty() || !recipe.evaluation().path().empty();
   request.set_has_calibration(data);
   request.set_has_evaluation(data);
 
-  const bool fleet_named = !options.coordinator.endpoint.empty() || std::getenv("HONE_COORDINATOR") != nullptr;
-  const auto ask = [&]() -> Result<proto::CheckRecipeReply> {
-    if (!fleet_named) return AskHere(request);
-    TRY_ASSIGN(Client client, ConnectTo(options.coordinator));
-    return client.Check(request);
-  };
-  TRY_ASSIGN(const proto::CheckRecipeReply reply, ask());
+  const bool fleet_named = IsCoordinatorNamed(options.coordinator.endpoint);
+  TRY_ASSIGN(const proto::CheckRecipeReply reply, CheckAgainstWorkers(options.coordinator, request));
   if (console.json) {
     TRY(console.PrintJson(CheckJson(options.recipe, reply)));
     return 0;

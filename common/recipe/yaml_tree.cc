@@ -42,6 +42,24 @@ class Places {
     return {static_cast<uint32_t>(line) + 1, Characters(starts_[line], byte) + 1};
   }
 
+  // Whether the quoted text that begins there is closed: yaml-cpp takes the end of the file for a quote.
+  bool IsClosed(const YAML::Mark& mark) const {
+    if (mark.line < 0 || mark.column < 0 || static_cast<size_t>(mark.line) >= starts_.size()) return true;
+    const size_t begin = starts_[static_cast<size_t>(mark.line)] + static_cast<size_t>(mark.column);
+    const char quote = begin < text_.size() ? text_[begin] : ' ';
+    if (quote != '"' && quote != '\'') return true;
+    for (size_t i = begin + 1; i < text_.size(); ++i) {
+      if (quote == '"' && text_[i] == '\\') {
+        ++i;
+      } else if (text_[i] == quote) {
+        const bool is_doubled = quote == '\'' && i + 1 < text_.size() && text_[i + 1] == quote;
+        if (!is_doubled) return true;
+        ++i;
+      }
+    }
+    return false;
+  }
+
   bool IsIndentedWithTab(uint32_t line) const {
     const std::string_view rest = text_.substr(starts_[line - 1]);
     return rest.substr(0, rest.find_first_not_of(" \t")).find('\t') != std::string_view::npos;
@@ -85,6 +103,7 @@ class TreeBuilder : public YAML::EventHandler {
     YamlNode node = NodeAt(mark, YamlNode::Kind::kScalar);
     node.text = value;
     node.plain = tag != "!";
+    if (!node.plain && !places_.IsClosed(mark)) Stop(node.place, "a quote begins here and is never closed", "Close it, or leave it out");
     Add(std::move(node));
   }
 

@@ -20,7 +20,7 @@
 namespace hone::test {
 namespace {
 
-void Write(const fs::path& file, const std::string& text) {
+void WriteText(const fs::path& file, const std::string& text) {
   fs::create_directories(file.parent_path());
   std::ofstream(file) << text;
 }
@@ -47,10 +47,10 @@ class SettingsTest : public ::testing::Test {
 TEST_F(SettingsTest, NearerPlacesWinAndEachSettingTellsItsOrigin) {
   EXPECT_EQ(ValueOf("coordinator"), "tcp://127.0.0.1:5710 from default");
   const std::string user = (folder_ / "home/.config/hone/config.yaml").string();
-  Write(user, "# mine\ncoordinator: tcp://user:1\ncolor: never\n");
+  WriteText(user, "# mine\ncoordinator: tcp://user:1\ncolor: never\n");
   EXPECT_EQ(ValueOf("coordinator"), "tcp://user:1 from " + user + ":2");
   const std::string project = (folder_ / "repo/.hone.yaml").string();
-  Write(project, "coordinator: tcp://project:1\n");
+  WriteText(project, "coordinator: tcp://project:1\n");
   EXPECT_EQ(ValueOf("coordinator"), "tcp://project:1 from " + project + ":1");
   EXPECT_EQ(ValueOf("color"), "never from " + user + ":3");
   EXPECT_EQ(ValueOf("coordinator", {{"HONE_COORDINATOR", "tcp://variable:1"}}), "tcp://variable:1 from HONE_COORDINATOR");
@@ -61,12 +61,12 @@ TEST_F(SettingsTest, NearerPlacesWinAndEachSettingTellsItsOrigin) {
 }
 
 TEST_F(SettingsTest, AFileAboveTheRepositoryIsNotTaken) {
-  Write(folder_ / ".hone.yaml", "coordinator: tcp://above:1\n");
+  WriteText(folder_ / ".hone.yaml", "coordinator: tcp://above:1\n");
   EXPECT_EQ(ValueOf("coordinator"), "tcp://127.0.0.1:5710 from default");
 }
 
 TEST_F(SettingsTest, MistakesAreToldWithPlaceAndNearestKey) {
-  Write(folder_ / "home/.config/hone/config.yaml", "colour: never\n");
+  WriteText(folder_ / "home/.config/hone/config.yaml", "colour: never\n");
   const Ran typo = Run({"jobs"});
   EXPECT_EQ(typo.code, 9);
   EXPECT_NE(typo.err.find("config.yaml:1:1"), std::string::npos) << typo.err;
@@ -74,13 +74,13 @@ TEST_F(SettingsTest, MistakesAreToldWithPlaceAndNearestKey) {
   EXPECT_EQ(Run({"jobs", "--help"}).code, 0);
   const Ran doctor = Run({"doctor", "--json"});
   EXPECT_EQ(doctor.json().at("checks").at(0).at("state"), "fault");
-  Write(folder_ / "home/.config/hone/config.yaml", "color: green\n");
+  WriteText(folder_ / "home/.config/hone/config.yaml", "color: green\n");
   EXPECT_NE(Run({"jobs"}).err.find("color must be auto, always or never"), std::string::npos);
 }
 
 TEST_F(SettingsTest, AProjectMayNotNameProgramsOrKeys) {
   for (const char* text : {"pager: rm -rf /\n", "keys: /tmp/theirs\n"}) {
-    Write(folder_ / "repo/.hone.yaml", text);
+    WriteText(folder_ / "repo/.hone.yaml", text);
     const Ran ran = Run({"jobs"});
     EXPECT_EQ(ran.code, 9);
     EXPECT_NE(ran.err.find("is not taken from a project's file"), std::string::npos) << ran.err;
@@ -203,14 +203,14 @@ TEST(DoctorTest, EachDisturbanceOfAMachineIsFoundWithItsRemedy) {
     return rows;
   };
   EXPECT_EQ(found().size(), 1U);   // The governor, which says that it is not there.
-  Write(root / "proc/cpuinfo", "processor\t: 0\nmodel name\t: Old\nflags\t\t: fpu sse2\nprocessor\t: 1\n");
-  Write(root / "sys/fs/cgroup/cpu.max", "150000 100000\n");
-  Write(root / "sys/devices/system/cpu/cpu0/cpufreq/scaling_governor", "powersave\n");
-  Write(root / "sys/devices/system/cpu/cpu0/thermal_throttle/core_throttle_count", "17\n");
-  Write(root / "proc/stat", "cpu  100 0 100 700 0 0 0 100 0 0\n");
-  Write(root / "proc/meminfo", "MemTotal: 4000000 kB\nMemAvailable: 1000000 kB\nSwapTotal: 1000 kB\nSwapFree: 100 kB\n");
-  Write(root / "proc/loadavg", "3.50 1.0 1.0 1/100 1\n");
-  Write(root / "sys/devices/system/clocksource/clocksource0/current_clocksource", "hpet\n");
+  WriteText(root / "proc/cpuinfo", "processor\t: 0\nmodel name\t: Old\nflags\t\t: fpu sse2\nprocessor\t: 1\n");
+  WriteText(root / "sys/fs/cgroup/cpu.max", "150000 100000\n");
+  WriteText(root / "sys/devices/system/cpu/cpu0/cpufreq/scaling_governor", "powersave\n");
+  WriteText(root / "sys/devices/system/cpu/cpu0/thermal_throttle/core_throttle_count", "17\n");
+  WriteText(root / "proc/stat", "cpu  100 0 100 700 0 0 0 100 0 0\n");
+  WriteText(root / "proc/meminfo", "MemTotal: 4000000 kB\nMemAvailable: 1000000 kB\nSwapTotal: 1000 kB\nSwapFree: 100 kB\n");
+  WriteText(root / "proc/loadavg", "3.50 1.0 1.0 1/100 1\n");
+  WriteText(root / "sys/devices/system/clocksource/clocksource0/current_clocksource", "hpet\n");
   fs::create_directories(root / "sys/devices/system/node/node0");
   fs::create_directories(root / "sys/devices/system/node/node1");
   const auto rows = found();
@@ -224,7 +224,7 @@ TEST(DoctorTest, EachDisturbanceOfAMachineIsFoundWithItsRemedy) {
 
 TEST(DoctorTest, BlamesTheFirstCauseAlone) {
   TempFolder folder;
-  Write(folder / "broken", "#!/bin/sh\necho 'libonnxruntime.so.1: cannot open shared object file' >&2\nexit 127\n");
+  WriteText(folder / "broken", "#!/bin/sh\necho 'libonnxruntime.so.1: cannot open shared object file' >&2\nexit 127\n");
   ::chmod((folder / "broken").c_str(), 0755);
   fs::copy_file(Program("hone"), folder / "hone");   // Alone in its folder: it finds its sisters by their variables.
   ProcessOptions options;

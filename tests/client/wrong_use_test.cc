@@ -15,7 +15,7 @@ struct WrongUse {
 };
 
 // "@" stands for the test's folder, "EP" for the endpoint of a coordinator with one job, 3, whose trials are 0 and 7.
-const std::vector<WrongUse>& Table() {
+const std::vector<WrongUse>& WrongUses() {
   static const std::vector<WrongUse> rows = {
       // Words that nobody knows.
       {{}, 2, {"no command was given", "hone optimize"}},
@@ -79,7 +79,7 @@ const std::vector<WrongUse>& Table() {
   return rows;
 }
 
-void OneJob(const proto::Frame& request, proto::Frame& reply) {
+void JobThree(const proto::Frame& request, proto::Frame& reply) {
   if (request.has_ping()) reply.mutable_ping_reply();
   if (request.has_list_trials()) {
     *reply.mutable_list_trials_reply()->add_trials() = Trial(0, proto::TRIAL_COMPLETE);
@@ -102,12 +102,12 @@ std::string Replaced(std::string text, const std::string& what, const std::strin
 
 TEST(WrongUseTest, FiftyWrongUsesAreEachAnsweredSufficiently) {
   TempFolder folder;
-  FakeService service(OneJob);
+  FakeService service(JobThree);
   std::ofstream(folder / "typo.yaml") << "search:\n  trails: 3\n";
   std::ofstream(folder / "twice.yaml") << "search:\n  trials: 3\n  trials: 4\n";
   std::ofstream(folder / "text.onnx") << "this is no model";
-  EXPECT_GE(Table().size(), 50U);
-  for (const WrongUse& row : Table()) {
+  EXPECT_GE(WrongUses().size(), 50U);
+  for (const WrongUse& row : WrongUses()) {
     std::vector<std::string> words;
     for (const std::string& word : row.words) {
       words.push_back(word == "EP" ? service.endpoint() : Replaced(word, "@", folder.path().string()));

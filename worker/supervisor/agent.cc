@@ -19,6 +19,7 @@
 
 #include "common/base/clock.h"
 #include "common/base/machine_lock.h"
+#include "common/base/service_notify.h"
 #include "common/base/strings.h"
 #include "common/recipe/sandbox_level.h"
 #include "common/transport/transport.h"
@@ -285,12 +286,23 @@ class AgentImplementation : public Agent {
 
   Result<> Converse() {
     for (;;) {
+      TellServiceManager();
       if (stop_requests_.load() > 0 && Farewell()) return {};
       TRY(Speak());
       TRY(TakeFrames());
       Wait();
       TRY(Listen());
     }
+  }
+
+  // Ready is who the coordinator knows; alive is who comes by here.
+  void TellServiceManager() {
+    if (registered_ && !told_ready_) {
+      notifier_.Ready("takes work of " + options_.coordinator);
+      told_ready_ = true;
+    }
+    if (stop_requests_.load() > 0 && stopping_since_ms_ == 0) notifier_.Stopping();
+    notifier_.Beat(Now());
   }
 
   // Whether everything is said and done. Steps towards it each time.
@@ -477,6 +489,8 @@ class AgentImplementation : public Agent {
   int64_t next_word_ms_ = 0;
   int64_t last_word_ms_ = 0;
   int64_t unanswered_since_ms_ = 0;    // 0: everything was answered.
+  ServiceNotifier notifier_ = ServiceNotifier::FromEnvironment();
+  bool told_ready_ = false;
   int64_t stopping_since_ms_ = 0;
   int64_t farewell_since_ms_ = 0;      // The last work ended and only words are left.
   uint64_t farewell_request_ = 0;      // The first synchronization that held nothing; 0: not sent yet on this dialer.
