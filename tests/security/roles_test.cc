@@ -50,7 +50,7 @@ TEST_F(RolesTest, EveryRequestIsForTheRolesThatTheDocumentNames) {
   };
   const std::set<std::string> of_clients = {"submit_job", "check_recipe", "get_job",    "list_jobs",     "list_trials", "watch_events", "cancel_job",
                                             "retry_job",  "list_workers", "get_log",    "get_catalogue", "get_samples", "drain_worker",
-                                            "get_origin"};
+                                            "get_origin", "list_attempts"};
   const std::vector<Row> rows = {{Role::worker, of_clients},
                                  {Role::client, {"worker_hello", "synchronize", "drain_worker"}},
                                  {Role::admin, {"worker_hello", "synchronize"}},
@@ -68,7 +68,7 @@ TEST_F(RolesTest, EveryRequestIsForTheRolesThatTheDocumentNames) {
       ++asked;
     }
   }
-  EXPECT_EQ(asked, rows.size() * 20);
+  EXPECT_EQ(asked, rows.size() * 21);
 }
 
 TEST_F(RolesTest, RefusalNamesKeyRoleAndWhoMay) {
