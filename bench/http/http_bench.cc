@@ -80,7 +80,7 @@ class Bench {
     fmt::print("{} streams are open: {:+.1f} MB in the coordinator\n", count,
                ResidentMegabytes(coordinator_.process().pid()) - before);
     Health("healthz, streams open and quiet");
-    FakeWorker worker(ask(), "w0");
+    FakeWorker worker = WideWorker("w0");
     const double told = Milliseconds([&] {
       (void)worker.Hello();
       for (auto& stream : streams) (void)stream->Until("worker.joined");
@@ -110,8 +110,9 @@ class Bench {
     return reply ? reply->submit_job_reply().job() : 0;
   }
 
-  void Trials(size_t count) {
-    FakeWorker worker(ask(), "w1");
+  // Its backends have the setting that makes the space wide.
+  FakeWorker WideWorker(const std::string& name) {
+    FakeWorker worker(ask(), name);
     for (auto& backend : *worker.catalogue.mutable_backends()) {
       auto& setting = *backend.add_settings();
       setting.set_name("intra_op_threads");
@@ -119,6 +120,11 @@ class Bench {
       setting.mutable_minimum()->set_integer(1);
       setting.mutable_maximum()->set_integer(1'000'000);
     }
+    return worker;
+  }
+
+  void Trials(size_t count) {
+    FakeWorker worker = WideWorker("w1");
     worker.slots = 64;
     (void)worker.Hello();
     const uint64_t job = Submit(count);
