@@ -28,7 +28,7 @@ constexpr const char* kIndex = "model.safetensors.index.json";
 constexpr const char* kSingle = "model.safetensors";
 
 Result<RegularFile> OpenIn(const std::string& folder, const std::string& path) {
-  const Descriptor root(::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  const Descriptor root(::open(folder.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
   if (!root) return Fail(ErrnoError("open", folder, errno));
   return OpenRegularBeneath(root.get(), path, HardLinks::allow, folder);
 }
