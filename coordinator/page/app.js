@@ -155,7 +155,7 @@ function contextOf(query) {
         take: (message) => {
           const event = message.event === 'bye' || message.event === 'gap' ? undefined : JSON.parse(message.data);
           if (event && take) take(event);
-          if (event && known !== undefined && event.sequence <= known) return;
+          if (event && known !== undefined && event.seq <= known) return;
           wanted = true;
           run();
         },
