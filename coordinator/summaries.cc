@@ -60,8 +60,12 @@ Result<proto::StudySummary> SummarizeStudy(Store& store, const Scheduler& schedu
   summary.set_ended_by(study.ended_by);
   TRY_ASSIGN(auto baseline, SummaryOf(store, scheduler, {study.job, study.study, 0}, detail));
   if (baseline) *summary.mutable_baseline() = std::move(*baseline);
-  TRY_ASSIGN(const Standing standing, StandingOf(store, study.job, study.study));
+  // A study that ended knows its best: a list of jobs does not read the trials again.
   const bool done = study.phase == StudyPhase::kDone;
+  Standing standing;
+  if (!done || detail == Detail::full) {
+    TRY_ASSIGN(standing, StandingOf(store, study.job, study.study));
+  }
   const auto best = done ? study.best : Best(objectives, standing.contenders, standing.baseline_or_null());
   if (best) {
     TRY_ASSIGN(auto trial, SummaryOf(store, scheduler, {study.job, study.study, *best}, detail));
