@@ -49,11 +49,11 @@ class ZmqDialer final : public Dialer {
 
   Result<proto::Frame> Call(proto::Frame request, milliseconds timeout) override {
     const SteadyTime deadline = DeadlineAfter(timeout);
-    TRY_ASSIGN(const uint64_t number, Send(std::move(request), deadline));
+    const auto sent = Send(std::move(request), deadline);
+    if (!sent) return GivenUp(sent.error());
+    const uint64_t number = *sent;
     while (true) {
-      auto next = Next(deadline);
-      if (!next) return GivenUp(next.error());
-      std::optional<proto::Frame>& reply = *next;
+      TRY_ASSIGN(std::optional<proto::Frame> reply, Next(deadline));
       if (!reply) return NoReply(timeout);
       // An error without a number: the other side could not read what we sent.
       const bool unreadable = reply->request() == 0 && reply->has_error();
@@ -137,16 +137,21 @@ class ZmqDialer final : public Dialer {
     }
   }
 
-  // What became of the connections that were tried. One that was broken off may have been chance; it is told at a time-out.
+  // What became of the connections that were tried. One that was broken off may have been chance; it is told at a time-out. libzmq never
+  // tries again where one was refused, and takes no message any more: whoever is let in later needs another socket.
   Result<> NoteHandshakes() {
     while (const auto ended = socket_.NextHandshake()) {
       const bool first_break = *ended == Socket::Handshake::broken_off && !broken_off_;
       broken_off_ = *ended == Socket::Handshake::broken_off;
       if (*ended == Socket::Handshake::refused) {
+        Renew();
         return Fail(ErrorCode::kDenied, fmt::format("{} does not let the key of {} in", endpoint_.Text(), options_.keys ? options_.keys->own.name : ""),
                     "Its administrator allows a key with `hone keys allow`; `hone keys show` prints yours");
       }
-      if (*ended == Socket::Handshake::other_mechanism || (first_break && SpeaksOtherMechanism())) return OtherMechanism();
+      if (*ended == Socket::Handshake::other_mechanism || (first_break && SpeaksOtherMechanism())) {
+        Renew();
+        return OtherMechanism();
+      }
     }
     return {};
   }
@@ -178,20 +183,23 @@ class ZmqDialer final : public Dialer {
 
   tl::unexpected<Error> NoReply(milliseconds timeout) {
     if (options_.keys && broken_off_) {
-      return GivenUp({ErrorCode::kDenied, fmt::format("{} ends every handshake: it does not have the key that coordinator.public names", endpoint_.Text()),
+      Renew();
+      return Fail({ErrorCode::kDenied, fmt::format("{} ends every handshake: it does not have the key that coordinator.public names", endpoint_.Text()),
                       "Compare `hone keys show coordinator` on both machines; `hone keys trust` replaces it"});
     }
     return GivenUp({ErrorCode::kUnreachable, fmt::format("ask {}: no reply within {}", endpoint_.Text(), HumanDuration(timeout.count())), Remedy()});
   }
 
   tl::unexpected<Error> GivenUp(Error error) {
-    if (posted_.empty()) {
-      // Should even that fail, the old socket serves on.
-      if (auto fresh = Open(endpoint_, options_)) socket_ = std::move(*fresh);
-      speaks_ = kOldestProtocol;
-      broken_off_ = false;
-    }
+    if (posted_.empty() && error.code != ErrorCode::kDenied) Renew();
     return Fail(std::move(error));
+  }
+
+  // Should even that fail, the old socket serves on.
+  void Renew() {
+    if (auto fresh = Open(endpoint_, options_)) socket_ = std::move(*fresh);
+    speaks_ = kOldestProtocol;
+    broken_off_ = false;
   }
 
   std::string Remedy() const { return fmt::format("Check that hone-coordinator runs and listens on {}", endpoint_.Text()); }
