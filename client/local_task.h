@@ -26,8 +26,8 @@ Result<std::vector<std::string>> ExternalFilesOf(const std::filesystem::path& on
 // What this machine's worker can do, asked from a runner.
 Result<proto::Catalogue> LocalCatalogue();
 
-// The path of a program of hone's (hone-worker, hone-coordinator): beside the running executable, else the variable's value. kNotFound
-// with the places looked at.
+// The path of a program of hone's (hone-worker, hone-coordinator): beside the running executable, else the variable's value, else on PATH (a
+// program that links libhone lives anywhere). kNotFound with the places looked at.
 Result<std::filesystem::path> FindProgram(const std::string& name, const char* variable);
 
 // The last lines of a log or output file, made safe for a terminal; "" where there is none.

@@ -9,6 +9,10 @@ import sys
 REJECTED = 9
 
 
+# Olive copies files with their times, which the sandbox lets nobody set.
+shutil.copystat = lambda *paths, **options: None
+
+
 def main():
     request = json.loads(pathlib.Path(sys.argv[1]).read_text())
     try:

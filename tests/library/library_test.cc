@@ -10,7 +10,7 @@ namespace {
 CommandOutput Shell(const std::string& line) {
   ProcessOptions options;
   options.arguments = {"/bin/sh", "-ec", line};
-  options.environment = {{"HONE_PROGRAM", Program("hone").string()}, {"HONE_KEYS", ""}};
+  options.environment = {{"HONE_KEYS", ""}, {"PATH", Program("hone").parent_path().string() + ":" + std::getenv("PATH")}};
   auto output = RunCommand(options, Deadline(120));
   EXPECT_TRUE(output) << line;
   if (!output) return {};
