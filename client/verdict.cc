@@ -12,8 +12,9 @@ namespace {
 constexpr std::pair<const char*, Expectation> kExpectations[] = {
     {"faster", Expectation::faster}, {"not-slower", Expectation::not_slower}, {"equal", Expectation::equal}};
 
+// One pair gives an interval without width: it tells nothing of chance.
 bool HasInterval(const proto::Metric& speedup) {
-  return speedup.has_low() && speedup.has_high() && std::isfinite(speedup.low()) && std::isfinite(speedup.high());
+  return speedup.has_low() && speedup.has_high() && std::isfinite(speedup.low()) && std::isfinite(speedup.high()) && speedup.low() < speedup.high();
 }
 
 Answer Above(const proto::Metric& speedup, double bound) {
