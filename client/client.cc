@@ -47,6 +47,14 @@ proto::Data ToWire(const proto::LocalData& local) {
   return data;
 }
 
+// Of a question about one trial.
+template <class Message>
+void NameTrial(uint64_t job, uint32_t study, uint64_t trial, Message& question) {
+  question.set_job(job);
+  question.set_study(study);
+  question.set_trial(trial);
+}
+
 }  // namespace
 
 #define HONE_CALL(frame, timeout, kind) \
@@ -219,28 +227,19 @@ Result<proto::CheckRecipeReply> Client::Check(const proto::CheckRecipe& request)
 
 Result<proto::GetSamplesReply> Client::Samples(uint64_t job, uint32_t study, uint64_t trial) {
   proto::Frame frame;
-  proto::GetSamples& get = *frame.mutable_get_samples();
-  get.set_job(job);
-  get.set_study(study);
-  get.set_trial(trial);
+  NameTrial(job, study, trial, *frame.mutable_get_samples());
   return HONE_CALL(frame, kCallTimeout, get_samples_reply);
 }
 
 Result<proto::GetLogReply> Client::Log(uint64_t job, uint32_t study, uint64_t trial) {
   proto::Frame frame;
-  proto::GetLog& get = *frame.mutable_get_log();
-  get.set_job(job);
-  get.set_study(study);
-  get.set_trial(trial);
+  NameTrial(job, study, trial, *frame.mutable_get_log());
   return HONE_CALL(frame, kCallTimeout, get_log_reply);
 }
 
 Result<proto::GetOriginReply> Client::Origin(uint64_t job, uint32_t study, uint64_t trial) {
   proto::Frame frame;
-  proto::GetOrigin& get = *frame.mutable_get_origin();
-  get.set_job(job);
-  get.set_study(study);
-  get.set_trial(trial);
+  NameTrial(job, study, trial, *frame.mutable_get_origin());
   return HONE_CALL(frame, kCallTimeout, get_origin_reply);
 }
 
