@@ -23,10 +23,12 @@ constexpr milliseconds kLook{100};
 
 // The reply's message of one kind, or a kBug error when the coordinator answered something else.
 template <class Message>
-Result<Message> Expect(Result<proto::Frame> reply, bool (proto::Frame::*has)() const, const Message& (proto::Frame::*get)() const) {
+Result<Message> Expect(Result<proto::Frame> reply, bool (proto::Frame::*has)() const,
+                       const Message& (proto::Frame::*get)() const) {
   if (!reply) return Fail(std::move(reply.error()));
   if (!((*reply).*has)()) {
-    return Fail(ErrorCode::kBug, fmt::format("the coordinator answered with message kind {}", static_cast<int>(reply->body_case())));
+    return Fail(ErrorCode::kBug,
+                fmt::format("the coordinator answered with message kind {}", static_cast<int>(reply->body_case())));
   }
   return ((*reply).*get)();
 }
@@ -71,7 +73,8 @@ Result<proto::PingReply> Client::Ping(milliseconds timeout) {
   return HONE_CALL(frame, timeout, ping_reply);
 }
 
-Result<proto::SubmitJobReply> Client::Submit(const Submission& submission, const std::function<bool(uint64_t, uint64_t)>& progress) {
+Result<proto::SubmitJobReply> Client::Submit(const Submission& submission,
+                                             const std::function<bool(uint64_t, uint64_t)>& progress) {
   TransferOptions transfer;
   transfer.progress = progress;
   std::vector<const proto::LocalBundle*> bundles = {&submission.model};
@@ -170,7 +173,8 @@ Result<proto::GetJobReply> Client::JobInputs(uint64_t job) {
   return HONE_CALL(frame, kCallTimeout, get_job_reply);
 }
 
-Result<proto::WatchEventsReply> Client::Events(uint64_t job, uint64_t after, milliseconds wait, const std::function<bool()>& give_up) {
+Result<proto::WatchEventsReply> Client::Events(uint64_t job, uint64_t after, milliseconds wait,
+                                               const std::function<bool()>& give_up) {
   proto::Frame frame;
   proto::WatchEvents& watch = *frame.mutable_watch_events();
   watch.set_job(job);
@@ -184,7 +188,8 @@ Result<proto::WatchEventsReply> Client::Events(uint64_t job, uint64_t after, mil
     TRY_ASSIGN(std::optional<proto::Frame> reply, dialer_->Receive(kLook));
     if (!reply || reply->request() != request) continue;
     if (reply->has_error()) return Fail(FromProto(reply->error()));
-    if (!reply->has_watch_events_reply()) return Fail(ErrorCode::kBug, "the coordinator answered events with another message");
+    if (!reply->has_watch_events_reply())
+      return Fail(ErrorCode::kBug, "the coordinator answered events with another message");
     return std::move(*reply->mutable_watch_events_reply());
   }
   return Fail(ErrorCode::kUnreachable, "the coordinator did not answer");

@@ -39,17 +39,19 @@ class Client {
     std::string request;      // Idempotency key; "" = a fresh one.
   };
   // Uploads what the store lacks and submits.
-  Result<proto::SubmitJobReply> Submit(const Submission& submission, const std::function<bool(uint64_t, uint64_t)>& progress = {});
+  Result<proto::SubmitJobReply> Submit(const Submission& submission,
+                                       const std::function<bool(uint64_t, uint64_t)>& progress = {});
 
   Result<proto::JobSummary> Job(uint64_t job);
   Result<std::vector<proto::JobSummary>> Jobs(uint32_t limit);
   Result<std::vector<proto::TrialSummary>> Trials(uint64_t job, std::optional<uint32_t> study);
-  // Of all studies, from place `from` on, without what runtimes executed: at most `limit`, and no more than the coordinator gives at once.
+  // Of all studies, from place `from` on, without what runtimes executed: at most `limit`, and no more than the
+  // coordinator gives at once.
   Result<std::vector<proto::TrialSummary>> TrialsFrom(uint64_t job, uint64_t from, uint32_t limit);
   // What the job was submitted with.
   Result<proto::GetJobReply> JobInputs(uint64_t job);
-  // Events after number `after`; the coordinator holds the reply back for at most `wait` while there are none. give_up is asked every
-  // 100 ms and ends the call with kInterrupted.
+  // Events after number `after`; the coordinator holds the reply back for at most `wait` while there are none. give_up
+  // is asked every 100 ms and ends the call with kInterrupted.
   Result<proto::WatchEventsReply> Events(uint64_t job, uint64_t after, std::chrono::milliseconds wait,
                                          const std::function<bool()>& give_up = {});
   Result<proto::CancelJobReply> Cancel(uint64_t job, const std::string& reason);

@@ -21,7 +21,7 @@ struct Command {
   const char* summary;
   const char* details;    // Below the options in `hone NAME --help`; may be "".
   Run (*define)(Flags& flags);   // Declares the arguments; what they bind to lives in the returned function.
-  const char* examples = "";     // Lines to type; a tab parts each from what it is for. Shown first in `hone NAME --help`.
+  const char* examples = "";  // Lines to type; a tab parts each from what it is for. Shown first in `hone NAME --help`.
 };
 
 const std::vector<Command>& Commands();

@@ -29,7 +29,8 @@ std::string RelativeText(const proto::Metric* before, const proto::Metric* after
 using Metrics = google::protobuf::RepeatedPtrField<proto::Metric>;
 
 // In a narrow window: a metric, then a line for each of the two.
-std::string StackedFigures(const std::string& name_a, const Metrics& a, const std::string& name_b, const Metrics& b, const std::set<std::string>& names) {
+std::string StackedFigures(const std::string& name_a, const Metrics& a, const std::string& name_b, const Metrics& b,
+                           const std::set<std::string>& names) {
   const size_t widest = std::max(name_a.size(), name_b.size());
   std::string text;
   for (const std::string& name : names) {
@@ -43,19 +44,24 @@ std::string StackedFigures(const std::string& name_a, const Metrics& a, const st
 }
 
 // Figures of both with their intervals.
-std::string FiguresTable(const std::string& name_a, const Metrics& a, const std::string& name_b, const Metrics& b, size_t width) {
+std::string FiguresTable(const std::string& name_a, const Metrics& a, const std::string& name_b, const Metrics& b,
+                         size_t width) {
   std::set<std::string> names;
   for (const auto& metric : a) names.insert(metric.name());
   for (const auto& metric : b) names.insert(metric.name());
   constexpr size_t kTable = 90;
   if (width > 0 && width < kTable) return StackedFigures(name_a, a, name_b, b, names);
-  Table table({{"", Align::left, false}, {name_a, Align::right, false}, {"99 %", Align::left, false}, {name_b, Align::right, false},
-               {"99 %", Align::left, false}, {"change", Align::right, false}});
+  Table table({{"", Align::left, false},
+               {name_a, Align::right, false},
+               {"99 %", Align::left, false},
+               {name_b, Align::right, false},
+               {"99 %", Align::left, false},
+               {"change", Align::right, false}});
   for (const std::string& name : names) {
     const proto::Metric* before = FindMetric(a, name);
     const proto::Metric* after = FindMetric(b, name);
-    table.Row({name, MetricText(name, before), IntervalText(name, before), MetricText(name, after), IntervalText(name, after),
-               RelativeText(before, after)});
+    table.Row({name, MetricText(name, before), IntervalText(name, before), MetricText(name, after),
+               IntervalText(name, after), RelativeText(before, after)});
   }
   return table.Text();
 }
@@ -67,9 +73,11 @@ Comparison ComparisonOf(const NamedTrial& a, const NamedTrial& b, const FreshCom
 std::string VerdictLine(const NamedTrial& a, const NamedTrial& b, const Comparison& comparison) {
   const std::string_view verdict = comparison.verdict;
   const char sign = verdict == "faster" ? '+' : verdict == "slower" ? '-' : '?';
-  std::string text = fmt::format("{} {} is {}", sign, b.name,
-                                 verdict == "undecided" ? "not told apart from " + a.name : fmt::format("{} than {}", verdict, a.name));
-  if (comparison.low) text += fmt::format(": {:.2f}x [{:.2f}, {:.2f}]", *comparison.speedup, *comparison.low, *comparison.high);
+  std::string text = fmt::format(
+      "{} {} is {}", sign, b.name,
+      verdict == "undecided" ? "not told apart from " + a.name : fmt::format("{} than {}", verdict, a.name));
+  if (comparison.low)
+    text += fmt::format(": {:.2f}x [{:.2f}, {:.2f}]", *comparison.speedup, *comparison.low, *comparison.high);
   return text + "\n";
 }
 
@@ -93,7 +101,9 @@ Json SideBySideJson(const NamedTrial& a, const NamedTrial& b, const FreshCompari
   if (fresh == nullptr) return document;
   const Comparison comparison = CompareFresh(*fresh);
   const auto or_null = [](const std::optional<double>& value) { return value ? Json(*value) : Json(nullptr); };
-  document["b_over_a"] = {{"speedup", or_null(comparison.speedup)}, {"low", or_null(comparison.low)}, {"high", or_null(comparison.high)},
+  document["b_over_a"] = {{"speedup", or_null(comparison.speedup)},
+                          {"low", or_null(comparison.low)},
+                          {"high", or_null(comparison.high)},
                           {"verdict", comparison.verdict}};
   document["fresh"] = {{"a", MetricsJson(fresh->a)},
                        {"b", MetricsJson(fresh->b)},
@@ -108,16 +118,21 @@ Json SideBySideJson(const NamedTrial& a, const NamedTrial& b, const FreshCompari
 std::string SideBySideText(const NamedTrial& a, const NamedTrial& b, const FreshComparison* fresh, size_t width) {
   std::string text;
   for (const NamedTrial* side : {&a, &b}) {
-    const std::string line = fmt::format("{:<12} {}  {}", side->name, StateName(side->trial.state()), CandidateText(side->trial.candidate()));
+    const std::string line = fmt::format("{:<12} {}  {}", side->name, StateName(side->trial.state()),
+                                         CandidateText(side->trial.candidate()));
     text += (width > 0 ? CutEnd(line, width) : line) + "\n";
     if (side->trial.has_speedup()) text += fmt::format("{:<12} {} over its baseline\n", "", SpeedupText(side->trial));
   }
   text += "\n" + (fresh != nullptr ? FiguresTable(a.name, fresh->a, b.name, fresh->b, width)
                                    : FiguresTable(a.name, a.trial.metrics(), b.name, b.trial.metrics(), width));
   text += "\n" + VerdictLine(a, b, ComparisonOf(a, b, fresh));
-  if (fresh != nullptr) return text + fmt::format("  {} interleaved pairs on {}, {:.0f} s\n", fresh->speedup.samples(), fresh->machine, fresh->wall_s);
-  if (a.trial.fingerprint() != b.trial.fingerprint()) text += "  measured on machines that differ; the speed-ups are each against their own baseline\n";
-  return text + fmt::format("  by speed-ups over the baselines; against each other: hone compare {} {} --fresh\n", a.name, b.name);
+  if (fresh != nullptr)
+    return text + fmt::format("  {} interleaved pairs on {}, {:.0f} s\n", fresh->speedup.samples(), fresh->machine,
+                              fresh->wall_s);
+  if (a.trial.fingerprint() != b.trial.fingerprint())
+    text += "  measured on machines that differ; the speed-ups are each against their own baseline\n";
+  return text + fmt::format("  by speed-ups over the baselines; against each other: hone compare {} {} --fresh\n",
+                            a.name, b.name);
 }
 
 }  // namespace hone

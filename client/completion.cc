@@ -18,9 +18,11 @@ struct MetaRow {
   const char* what;       // Of Lookup; "files" is told to the shell.
 };
 constexpr MetaRow kMetas[] = {
-    {"FILE", "files"}, {"DIR", "files"},     {"OUT", "files"},          {"D", "files"},          {"M", "files"},
-    {"R", "files"},    {"REF", "files"},     {"RECIPE", "files"},       {"MODEL", "files"},      {"MODEL2", "files"},
-    {"SUITE", "files"}, {"JOB", "jobs"},     {"A", "jobs"},             {"B", "jobs"},           {"BACKEND", "backends"},
+    {"FILE", "files"},       {"DIR", "files"},      {"OUT", "files"},
+    {"D", "files"},          {"M", "files"},        {"R", "files"},
+    {"REF", "files"},        {"RECIPE", "files"},   {"MODEL", "files"},
+    {"MODEL2", "files"},     {"SUITE", "files"},    {"JOB", "jobs"},
+    {"A", "jobs"},           {"B", "jobs"},         {"BACKEND", "backends"},
     {"CONTEXT", "contexts"}, {"WORKER", "workers"}, {"NAME[:key=value,...]", "passes"},
 };
 
@@ -30,13 +32,15 @@ void AddMatching(const std::vector<Word>& from, const std::string& start, Comple
   }
 }
 
-void AddValues(const Flags::Row& row, const std::string& meta, const std::string& start, const Lookup& lookup, Completions& completions) {
+void AddValues(const Flags::Row& row, const std::string& meta, const std::string& start, const Lookup& lookup,
+               Completions& completions) {
   if (!row.choices.empty()) {
     std::vector<Word> words;
     for (const std::string& choice : row.choices) words.push_back({choice, ""});
     return AddMatching(words, start, completions);
   }
-  const auto known = std::find_if(std::begin(kMetas), std::end(kMetas), [&](const MetaRow& one) { return meta == one.meta; });
+  const auto known =
+      std::find_if(std::begin(kMetas), std::end(kMetas), [&](const MetaRow& one) { return meta == one.meta; });
   if (known == std::end(kMetas)) return;
   if (std::string_view(known->what) == "files") {
     completions.files = true;
@@ -181,15 +185,19 @@ Completions Complete(const std::vector<std::string>& words, const Lookup& lookup
     AddMatching(names, words.back(), completions);
     return completions;
   }
-  const auto command = std::find_if(Commands().begin(), Commands().end(), [&](const Command& one) { return words.front() == one.name; });
-  return command == Commands().end() ? completions : CompleteCommand(*command, {words.begin() + 1, words.end()}, lookup);
+  const auto command =
+      std::find_if(Commands().begin(), Commands().end(), [&](const Command& one) { return words.front() == one.name; });
+  return command == Commands().end() ? completions
+                                     : CompleteCommand(*command, {words.begin() + 1, words.end()}, lookup);
 }
 
 Result<std::string> CompletionScript(const std::string& shell) {
   if (shell == "bash") return std::string(kBash);
   if (shell == "zsh") return std::string(kZsh);
   if (shell == "fish") return std::string(kFish);
-  return Fail(ErrorCode::kUsage, fmt::format("no completion for the shell '{}'{}", Printable(shell, 40), DidYouMean(shell, {"bash", "zsh", "fish"})),
+  return Fail(ErrorCode::kUsage,
+              fmt::format("no completion for the shell '{}'{}", Printable(shell, 40),
+                          DidYouMean(shell, {"bash", "zsh", "fish"})),
               "shells: bash, zsh, fish");
 }
 

@@ -1,4 +1,5 @@
-// What can stand next on a command line of `hone`: from the rows of commands and flags, and from a coordinator that answers soon.
+// What can stand next on a command line of `hone`: from the rows of commands and flags, and from a coordinator that
+// answers soon.
 #pragma once
 
 #include <functional>

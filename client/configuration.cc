@@ -54,7 +54,8 @@ std::vector<std::string> Keys() {
 
 size_t IndexOf(std::string_view key) {
   const auto& rows = SettingCatalogue();
-  return static_cast<size_t>(std::find_if(rows.begin(), rows.end(), [&](const SettingInfo& info) { return key == info.key; }) - rows.begin());
+  return static_cast<size_t>(
+      std::find_if(rows.begin(), rows.end(), [&](const SettingInfo& info) { return key == info.key; }) - rows.begin());
 }
 
 struct FileSetting {
@@ -79,16 +80,20 @@ Result<std::vector<FileSetting>> ReadSettings(const fs::path& file, bool of_proj
   TRY_ASSIGN(const YamlNode root, ParseYamlTree(*text, file.string(), "configuration"));
   const yaml::Context context{file.string()};
   if (root.kind == YamlNode::Kind::kNull) return found;
-  if (root.kind != YamlNode::Kind::kMap) return yaml::WrongKind(context, root, "the configuration", "a map of settings");
+  if (root.kind != YamlNode::Kind::kMap)
+    return yaml::WrongKind(context, root, "the configuration", "a map of settings");
   for (const YamlEntry& entry : root.entries) {
     const size_t index = IndexOf(entry.key);
     if (index == SettingCatalogue().size()) {
-      return yaml::FailAt(context, entry.place, fmt::format("unknown setting {}{}", yaml::Quoted(entry.key), DidYouMean(entry.key, Keys())),
+      return yaml::FailAt(context, entry.place,
+                          fmt::format("unknown setting {}{}", yaml::Quoted(entry.key), DidYouMean(entry.key, Keys())),
                           "Known here are " + Join(Keys(), ", "));
     }
     if (of_project && !SettingCatalogue()[index].of_project) {
-      return yaml::FailAt(context, entry.place, fmt::format("'{}' is not taken from a project's file, which may be somebody else's", entry.key),
-                          "Set it in your own configuration: " + (ConfigurationPlaces::Find().user / "config.yaml").string());
+      return yaml::FailAt(
+          context, entry.place,
+          fmt::format("'{}' is not taken from a project's file, which may be somebody else's", entry.key),
+          "Set it in your own configuration: " + (ConfigurationPlaces::Find().user / "config.yaml").string());
     }
     TRY_ASSIGN(std::string value, yaml::ReadText(context, entry.value, fmt::format("'{}'", entry.key)));
     if (entry.key == "keys") value = ResolvePath(file, value);
@@ -107,26 +112,32 @@ Result<ContextInfo> ReadContext(const fs::path& file) {
     if (key == "keys") context.keys = one.setting.value;
   }
   if (!context.coordinator.empty()) return context;
-  return Fail(Error{ErrorCode::kRejected, "a context names its coordinator", "write `coordinator: tcp://host:port`", file.string(), 1, 1});
+  return Fail(Error{ErrorCode::kRejected, "a context names its coordinator", "write `coordinator: tcp://host:port`",
+                    file.string(), 1, 1});
 }
 
-fs::path ContextFile(const ConfigurationPlaces& places, const std::string& name) { return places.contexts() / (name + ".yaml"); }
+fs::path ContextFile(const ConfigurationPlaces& places, const std::string& name) {
+  return places.contexts() / (name + ".yaml");
+}
 
 Result<> RequireFolder(const fs::path& folder) {
   if (!folder.empty()) return {};
-  return Fail(ErrorCode::kRejected, "there is no place for settings: neither HOME nor the XDG variables are set", "set HOME");
+  return Fail(ErrorCode::kRejected, "there is no place for settings: neither HOME nor the XDG variables are set",
+              "set HOME");
 }
 
 Result<> CheckSettings(const Configuration& configuration) {
   const Setting& color = configuration.Get("color");
   const std::vector<std::string> colors = {"auto", "always", "never"};
   if (std::find(colors.begin(), colors.end(), color.value) == colors.end()) {
-    return Fail(ErrorCode::kRejected, fmt::format("{}: color must be auto, always or never, is '{}'", color.origin, Printable(color.value, 40)));
+    return Fail(ErrorCode::kRejected, fmt::format("{}: color must be auto, always or never, is '{}'", color.origin,
+                                                  Printable(color.value, 40)));
   }
   const Setting& interval = configuration.Get("progress_interval");
   if (interval.value == "0" || ParseDuration(interval.value)) return {};
-  return Fail(ErrorCode::kRejected, fmt::format("{}: progress_interval must be a time such as 30s, or 0 for none, is '{}'", interval.origin,
-                                                Printable(interval.value, 40)));
+  return Fail(ErrorCode::kRejected,
+              fmt::format("{}: progress_interval must be a time such as 30s, or 0 for none, is '{}'", interval.origin,
+                          Printable(interval.value, 40)));
 }
 
 std::optional<Configuration>& Current() {
@@ -143,7 +154,8 @@ const std::vector<SettingInfo>& SettingCatalogue() {
       {"context", "HONE_CONTEXT", "", "the context in use: a named coordinator with its keys"},
       {"color", "HONE_COLOR", "auto", "auto, always or never"},
       {"pager", "HONE_PAGER", "", "shows long answers on a terminal (default: $PAGER, else less); `cat`: none", false},
-      {"progress_interval", "HONE_PROGRESS_INTERVAL", "30s", "how often watch gives a sign of life where it writes lines; 0: never"},
+      {"progress_interval", "HONE_PROGRESS_INTERVAL", "30s",
+       "how often watch gives a sign of life where it writes lines; 0: never"},
   };
   return rows;
 }
@@ -181,7 +193,8 @@ Result<Configuration> Configuration::Load(const ConfigurationPlaces& places) {
   TRY(apply(system));
   // The context that `hone context use` chose is the user's, below what the user's file says outright.
   const fs::path selected = places.state.empty() ? fs::path() : places.state / "context";
-  if (const auto name = selected.empty() ? Result<std::string>("") : ReadFile(selected, 1024); name && !Trim(*name).empty()) {
+  if (const auto name = selected.empty() ? Result<std::string>("") : ReadFile(selected, 1024);
+      name && !Trim(*name).empty()) {
     const std::string chosen(Trim(*name));
     TRY(apply({{IndexOf("context"), {chosen, selected.string()}}}));
   }
@@ -246,18 +259,23 @@ Result<std::vector<ContextInfo>> ListContexts(const ConfigurationPlaces& places)
 Result<ContextInfo> FindContext(const ConfigurationPlaces& places, const std::string& name) {
   TRY(CheckContextName(name));
   std::error_code failure;
-  if (!places.user.empty() && fs::is_regular_file(ContextFile(places, name), failure)) return ReadContext(ContextFile(places, name));
+  if (!places.user.empty() && fs::is_regular_file(ContextFile(places, name), failure))
+    return ReadContext(ContextFile(places, name));
   TRY_ASSIGN(const std::vector<ContextInfo> contexts, ListContexts(places));
   std::vector<std::string> names;
   for (const ContextInfo& context : contexts) names.push_back(context.name);
   return Fail(ErrorCode::kNotFound, fmt::format("there is no context '{}'{}", name, DidYouMean(name, names)),
-              names.empty() ? "make one: hone context add NAME --coordinator tcp://host:5710" : "known are " + Join(names, ", "));
+              names.empty() ? "make one: hone context add NAME --coordinator tcp://host:5710"
+                            : "known are " + Join(names, ", "));
 }
 
 Result<> CheckContextName(const std::string& name) {
-  const auto fits = [](char c) { return std::isalnum(static_cast<unsigned char>(c)) != 0 || c == '-' || c == '_' || c == '.'; };
+  const auto fits = [](char c) {
+    return std::isalnum(static_cast<unsigned char>(c)) != 0 || c == '-' || c == '_' || c == '.';
+  };
   if (!name.empty() && name.size() <= 64 && name[0] != '.' && std::all_of(name.begin(), name.end(), fits)) return {};
-  return Fail(ErrorCode::kUsage, fmt::format("'{}' is no name of a context", Printable(name, 100)), "use letters, digits, '-', '_' and '.'");
+  return Fail(ErrorCode::kUsage, fmt::format("'{}' is no name of a context", Printable(name, 100)),
+              "use letters, digits, '-', '_' and '.'");
 }
 
 Result<> SaveContext(const ConfigurationPlaces& places, const ContextInfo& context) {
@@ -290,7 +308,9 @@ Result<> SelectContext(const ConfigurationPlaces& places, const std::string& nam
   if (!name.empty()) return WriteFile(places.state / "context", name + "\n");
   std::error_code failure;
   fs::remove(places.state / "context", failure);
-  return failure ? Result<>(Fail(ErrorCode::kFailed, fmt::format("remove {}: {}", (places.state / "context").string(), failure.message()))) : Result<>();
+  return failure ? Result<>(Fail(ErrorCode::kFailed,
+                                 fmt::format("remove {}: {}", (places.state / "context").string(), failure.message())))
+                 : Result<>();
 }
 
 }  // namespace hone

@@ -1,8 +1,8 @@
 // The client's settings: flag, then HONE_* variable, then ./.hone.yaml (looked for up to the repository's root), then
 // $XDG_CONFIG_HOME/hone/config.yaml, then /etc/hone/client.yaml, then the default. docs/cli.md tells the keys.
 //
-// A context is a named coordinator with its keys, one file each in $XDG_CONFIG_HOME/hone/contexts; which one is in use stands in
-// $XDG_STATE_HOME/hone/context.
+// A context is a named coordinator with its keys, one file each in $XDG_CONFIG_HOME/hone/contexts; which one is in use
+// stands in $XDG_STATE_HOME/hone/context.
 #pragma once
 
 #include <filesystem>

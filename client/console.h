@@ -24,7 +24,8 @@ struct TerminalTraits {
   static TerminalTraits Detect();
 };
 
-// Whether a stream gets colour: the flag, then NO_COLOR, TERM=dumb, CLICOLOR_FORCE or FORCE_COLOR, then whether it is a terminal.
+// Whether a stream gets colour: the flag, then NO_COLOR, TERM=dumb, CLICOLOR_FORCE or FORCE_COLOR, then whether it is a
+// terminal.
 bool UseColor(ColorChoice choice, bool terminal);
 
 // One thread at a time.
@@ -44,7 +45,8 @@ class Console {
   // Width for tables on stdout; 0 (never cut) where it is no terminal.
   size_t table_width() const { return traits_.out_terminal ? traits_.width : 0; }
 
-  // The answer; on a terminal with less room than lines, through the pager. A reader that went away (EPIPE) is no error; a full disk is kExhausted.
+  // The answer; on a terminal with less room than lines, through the pager. A reader that went away (EPIPE) is no
+  // error; a full disk is kExhausted.
   Result<> Print(std::string_view text);
   Result<> PrintJson(const Json& document);
   // A line of conversation on stderr.

@@ -38,7 +38,8 @@ constexpr const char* kReserve = "8MiB";
 fs::path SocketParent() {
   for (const char* name : {"XDG_RUNTIME_DIR", "TMPDIR"}) {
     const char* value = std::getenv(name);
-    if (value != nullptr && *value == '/' && std::string_view(value).size() < kLongestSocketFolder - 20 && access(value, W_OK | X_OK) == 0) {
+    if (value != nullptr && *value == '/' && std::string_view(value).size() < kLongestSocketFolder - 20 &&
+        access(value, W_OK | X_OK) == 0) {
       return value;
     }
   }
@@ -53,7 +54,8 @@ Result<cpu_set_t> FirstCores(uint64_t count, const cpu_set_t& allowed) {
     if (CPU_ISSET(core, &allowed)) CPU_SET(core, &chosen);
   }
   if (static_cast<uint64_t>(CPU_COUNT(&chosen)) < count) {
-    return Fail(ErrorCode::kRejected, fmt::format("--threads {}: this machine allows {} cores", count, CPU_COUNT(&allowed)));
+    return Fail(ErrorCode::kRejected,
+                fmt::format("--threads {}: this machine allows {} cores", count, CPU_COUNT(&allowed)));
   }
   return chosen;
 }
@@ -108,7 +110,9 @@ Result<> EmbeddedFleet::StartWorker() {
   TRY(MakeFolder(options_.state / "worker"));
   const fs::path log = options_.state / "worker.log";
   worker_.name = "hone-worker";
-  worker_.options.arguments = {program.string(), "--coordinator", endpoint_, "--data", (options_.state / "worker").string(), "--name", kWorkerName};
+  worker_.options.arguments = {
+      program.string(), "--coordinator", endpoint_, "--data", (options_.state / "worker").string(),
+      "--name",         kWorkerName};
   worker_.options.environment["HONE_KEYS"] = "";
   worker_.options.stdout_file = log;
   worker_.options.stderr_file = log;
@@ -122,13 +126,16 @@ Result<> EmbeddedFleet::Launch(Daemon& daemon) {
   return {};
 }
 
-// The worker inherits this thread's cores. With fewer cores everything that it runs, the baseline included, has the same ones.
+// The worker inherits this thread's cores. With fewer cores everything that it runs, the baseline included, has the
+// same ones.
 Result<> EmbeddedFleet::LaunchWorker() {
   if (!options_.threads) return Launch(worker_);
   cpu_set_t allowed;
-  if (sched_getaffinity(0, sizeof allowed, &allowed) != 0) return Fail(ErrorCode::kFailed, "the cores of this process could not be read");
+  if (sched_getaffinity(0, sizeof allowed, &allowed) != 0)
+    return Fail(ErrorCode::kFailed, "the cores of this process could not be read");
   TRY_ASSIGN(const cpu_set_t chosen, FirstCores(*options_.threads, allowed));
-  if (sched_setaffinity(0, sizeof chosen, &chosen) != 0) return Fail(ErrorCode::kFailed, "the worker could not be bound to its cores");
+  if (sched_setaffinity(0, sizeof chosen, &chosen) != 0)
+    return Fail(ErrorCode::kFailed, "the worker could not be bound to its cores");
   const Result<> launched = Launch(worker_);
   sched_setaffinity(0, sizeof allowed, &allowed);
   return launched;
@@ -163,9 +170,10 @@ Result<> EmbeddedFleet::AwaitWorker() {
               "its log: " + worker_.options.stderr_file.string());
 }
 
-// Daemons of a run that was killed may still be on their way out, with their folders locked; nobody else can be in them, because this
-// process holds the lock above them.
-Result<> EmbeddedFleet::RetryIfInUse(Daemon& daemon, const ExitStatus& status, int64_t since_ms, Result<> (EmbeddedFleet::*launch)()) {
+// Daemons of a run that was killed may still be on their way out, with their folders locked; nobody else can be in
+// them, because this process holds the lock above them.
+Result<> EmbeddedFleet::RetryIfInUse(Daemon& daemon, const ExitStatus& status, int64_t since_ms,
+                                     Result<> (EmbeddedFleet::*launch)()) {
   const bool in_use = status.signal == 0 && status.code == ExitCode(ErrorCode::kConflict);
   if (!in_use || SystemClock().SteadyMs() - since_ms > kHandoverMs) return Fail(EarlyEnd(daemon, status));
   std::this_thread::sleep_for(kBetweenTries);
@@ -173,10 +181,12 @@ Result<> EmbeddedFleet::RetryIfInUse(Daemon& daemon, const ExitStatus& status, i
 }
 
 Error EmbeddedFleet::EarlyEnd(const Daemon& daemon, const ExitStatus& status) const {
-  const std::string how = status.signal != 0 ? fmt::format("signal {}", status.signal) : fmt::format("status {}", status.code);
+  const std::string how =
+      status.signal != 0 ? fmt::format("signal {}", status.signal) : fmt::format("status {}", status.code);
   const std::string tail = TailOf(daemon.options.stderr_file);
-  return Error{ErrorCode::kFailed, fmt::format("{} ended with {}", daemon.name, how),
-               tail.empty() ? "its log is empty; `hone doctor` checks the installation" : "the end of its log:\n" + tail};
+  return Error{
+      ErrorCode::kFailed, fmt::format("{} ended with {}", daemon.name, how),
+      tail.empty() ? "its log is empty; `hone doctor` checks the installation" : "the end of its log:\n" + tail};
 }
 
 Result<> EmbeddedFleet::Revive(Daemon& daemon, Result<> (EmbeddedFleet::*launch)()) {
@@ -194,7 +204,8 @@ Result<> EmbeddedFleet::Tend() {
 
 void EmbeddedFleet::Stop() {
   if (worker_.process) {
-    // The first signal lets the work in hand end, which may take seconds; the second returns it at once. They must not arrive as one.
+    // The first signal lets the work in hand end, which may take seconds; the second returns it at once. They must not
+    // arrive as one.
     worker_.process->Signal(SIGTERM);
     const Result<std::optional<ExitStatus>> ended = worker_.process->Wait(milliseconds(100));
     if (!ended || !*ended) worker_.process->Stop(kGrace);

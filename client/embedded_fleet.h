@@ -1,5 +1,5 @@
-// One coordinator and one worker as children of this process: what `hone optimize` searches with. Their state lies in one folder and
-// outlives them, so that a second run finds earlier builds and an interrupted job.
+// One coordinator and one worker as children of this process: what `hone optimize` searches with. Their state lies in
+// one folder and outlives them, so that a second run finds earlier builds and an interrupted job.
 #pragma once
 
 #include <sys/types.h>
@@ -25,8 +25,8 @@ struct FleetOptions {
 // Not thread-safe. The destructor stops what runs.
 class EmbeddedFleet {
  public:
-  // Both are up and know each other when it returns. kConflict where another process holds the state folder, kFailed with the end of
-  // the log for a daemon that ends early, kInterrupted on Ctrl-C.
+  // Both are up and know each other when it returns. kConflict where another process holds the state folder, kFailed
+  // with the end of the log for a daemon that ends early, kInterrupted on Ctrl-C.
   static Result<std::unique_ptr<EmbeddedFleet>> Start(const FleetOptions& options);
   ~EmbeddedFleet();
 
@@ -53,7 +53,8 @@ class EmbeddedFleet {
   Result<> LaunchCoordinator() { return Launch(coordinator_); }
   Result<> AwaitReady();
   Result<> AwaitWorker();
-  Result<> RetryIfInUse(Daemon& daemon, const ExitStatus& status, int64_t since_ms, Result<> (EmbeddedFleet::*launch)());
+  Result<> RetryIfInUse(Daemon& daemon, const ExitStatus& status, int64_t since_ms,
+                        Result<> (EmbeddedFleet::*launch)());
   Error EarlyEnd(const Daemon& daemon, const ExitStatus& status) const;
 
   FleetOptions options_;

@@ -73,33 +73,43 @@ std::string ExplanationText(const proto::StudySummary& study, const Explanation&
   } else {
     text += "best         nothing feasible was found\n";
   }
-  if (explanation.rival) text += fmt::format("rival        trial {} is not measurably worse: the intervals overlap\n", *explanation.rival);
+  if (explanation.rival)
+    text += fmt::format("rival        trial {} is not measurably worse: the intervals overlap\n", *explanation.rival);
   for (const auto& one : explanation.contributions) {
     std::string bought = "no trial differs in it alone";
     if (one.ratio) {
       bought = fmt::format("{}{} ({} pair{} of trials)", ChangeText(*one.ratio),
-                           one.size_ratio ? fmt::format(", size {}", ChangeText(*one.size_ratio)) : "", one.trials, one.trials == 1 ? "" : "s");
+                           one.size_ratio ? fmt::format(", size {}", ChangeText(*one.size_ratio)) : "", one.trials,
+                           one.trials == 1 ? "" : "s");
     }
     text += fmt::format("bought       {}: {}\n", one.step, bought);
   }
   for (const auto& one : explanation.importance) {
-    text += fmt::format("mattered     {}: {:.0f} % of the differences among {} trials\n", one.parameter, one.share * 100, one.trials);
+    text += fmt::format("mattered     {}: {:.0f} % of the differences among {} trials\n", one.parameter,
+                        one.share * 100, one.trials);
   }
   for (const auto& one : explanation.kept_out) {
-    text += fmt::format("kept out     {} trial{} by {}: {}\n", one.trials, one.trials == 1 ? "" : "s", one.metric, one.reason);
+    text += fmt::format("kept out     {} trial{} by {}: {}\n", one.trials, one.trials == 1 ? "" : "s", one.metric,
+                        one.reason);
   }
   return text;
 }
 
-std::string ComparisonText(const std::string& name_a, const proto::TrialSummary& a, const std::string& name_b, const proto::TrialSummary& b) {
-  Table table({{"", Align::left, false}, {name_a, Align::right, false}, {name_b, Align::right, false}, {"", Align::left, false}});
+std::string ComparisonText(const std::string& name_a, const proto::TrialSummary& a, const std::string& name_b,
+                           const proto::TrialSummary& b) {
+  Table table({{"", Align::left, false},
+               {name_a, Align::right, false},
+               {name_b, Align::right, false},
+               {"", Align::left, false}});
   table.Row({"pipeline", PipelineText(a.candidate()), PipelineText(b.candidate()), ""});
   table.Row({"backend", a.candidate().backend(), b.candidate().backend(), ""});
   table.Row({"settings", SettingsText(a.candidate().settings()), SettingsText(b.candidate().settings()), ""});
   table.Row({"state", StateName(a.state()), StateName(b.state()), ""});
   const Comparison comparison = Compare(a, b);
   std::string remark = comparison.verdict;
-  if (comparison.low) remark = fmt::format("{}: {:.2f}x [{:.2f}, {:.2f}]", comparison.verdict, *comparison.speedup, *comparison.low, *comparison.high);
+  if (comparison.low)
+    remark = fmt::format("{}: {:.2f}x [{:.2f}, {:.2f}]", comparison.verdict, *comparison.speedup, *comparison.low,
+                         *comparison.high);
   table.Row({"speed-up", SpeedupText(a), SpeedupText(b), remark});
   std::set<std::string> names;
   for (const auto& metric : a.metrics()) names.insert(metric.name());
@@ -108,10 +118,12 @@ std::string ComparisonText(const std::string& name_a, const proto::TrialSummary&
     const proto::Metric* before = FindMetric(a.metrics(), name);
     const proto::Metric* after = FindMetric(b.metrics(), name);
     const bool both = before != nullptr && after != nullptr && before->value() > 0 && after->value() > 0;
-    table.Row({name, MetricText(name, before), MetricText(name, after), both ? ChangeText(after->value() / before->value()) : ""});
+    table.Row({name, MetricText(name, before), MetricText(name, after),
+               both ? ChangeText(after->value() / before->value()) : ""});
   }
   std::string text = table.Text();
-  if (a.fingerprint() != b.fingerprint()) text += "note         measured on machines that differ; the speed-ups are each against their own baseline\n";
+  if (a.fingerprint() != b.fingerprint())
+    text += "note         measured on machines that differ; the speed-ups are each against their own baseline\n";
   return text;
 }
 

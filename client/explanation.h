@@ -18,6 +18,7 @@ Result<std::vector<Explanation>> ExplainStudies(Client& client, const proto::Job
 Result<int> PrintExplanations(const std::string& job, const CoordinatorFlags& coordinator, Console& console);
 
 std::string ExplanationText(const proto::StudySummary& study, const Explanation& explanation);
-std::string ComparisonText(const std::string& name_a, const proto::TrialSummary& a, const std::string& name_b, const proto::TrialSummary& b);
+std::string ComparisonText(const std::string& name_a, const proto::TrialSummary& a, const std::string& name_b,
+                           const proto::TrialSummary& b);
 
 }  // namespace hone

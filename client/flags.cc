@@ -52,7 +52,8 @@ std::vector<std::string> Spread(const std::vector<Flags::Row>& rows, const std::
     if (value_due) {
       value_due = false;
     } else if (!word.empty() && word[0] == '-') {
-      const auto row = std::find_if(rows.begin(), rows.end(), [&](const Flags::Row& r) { return r.goes_on && Names(r, word); });
+      const auto row =
+          std::find_if(rows.begin(), rows.end(), [&](const Flags::Row& r) { return r.goes_on && Names(r, word); });
       open = row == rows.end() ? nullptr : &*row;
       value_due = open != nullptr;
     } else if (open != nullptr && open->goes_on(word)) {
@@ -65,13 +66,16 @@ std::vector<std::string> Spread(const std::vector<Flags::Row>& rows, const std::
   return spread;
 }
 
-// CLI11's words for a parse error, made ours. Unknown flags come first: they are the likely cause of whatever else is wrong.
-Error Explain(const std::string& command, const std::vector<Flags::Row>& rows, const CLI::App& app, const CLI::ParseError& error) {
+// CLI11's words for a parse error, made ours. Unknown flags come first: they are the likely cause of whatever else is
+// wrong.
+Error Explain(const std::string& command, const std::vector<Flags::Row>& rows, const CLI::App& app,
+              const CLI::ParseError& error) {
   const std::vector<std::string> surplus = app.remaining();
   for (const std::string& word : surplus) {
     if (word.size() < 2 || word[0] != '-') continue;
     const std::string name = Split(word, '=').front();
-    return UsageError(command, fmt::format("hone {} has no option '{}'{}", command, name, DidYouMean(name, FlagNames(rows))));
+    return UsageError(command,
+                      fmt::format("hone {} has no option '{}'{}", command, name, DidYouMean(name, FlagNames(rows))));
   }
   if (dynamic_cast<const CLI::RequiredError*>(&error) != nullptr) {
     for (const Flags::Row& row : rows) {
@@ -113,15 +117,24 @@ void Declare(CLI::App& app, Bound& bound) {
 }  // namespace
 
 void Flags::Argument(std::string name, std::string help, std::string& target) {
-  Add({std::move(name), Kind::required_positional, "", std::move(help), [&target](const std::string& v) -> Result<> { target = v; return {}; }});
+  Add({std::move(name), Kind::required_positional, "", std::move(help), [&target](const std::string& v) -> Result<> {
+         target = v;
+         return {};
+       }});
 }
 
 void Flags::OptionalArgument(std::string name, std::string help, std::string& target) {
-  Add({std::move(name), Kind::positional, "", std::move(help), [&target](const std::string& v) -> Result<> { target = v; return {}; }});
+  Add({std::move(name), Kind::positional, "", std::move(help), [&target](const std::string& v) -> Result<> {
+         target = v;
+         return {};
+       }});
 }
 
 void Flags::Text(std::string names, std::string meta, std::string help, std::string& target) {
-  Add({std::move(names), Kind::value, std::move(meta), std::move(help), [&target](const std::string& v) -> Result<> { target = v; return {}; }});
+  Add({std::move(names), Kind::value, std::move(meta), std::move(help), [&target](const std::string& v) -> Result<> {
+         target = v;
+         return {};
+       }});
 }
 
 void Flags::RequiredText(std::string names, std::string meta, std::string help, std::string& target) {
@@ -130,7 +143,10 @@ void Flags::RequiredText(std::string names, std::string meta, std::string help, 
 }
 
 void Flags::OptionalText(std::string names, std::string meta, std::string help, std::optional<std::string>& target) {
-  Add({std::move(names), Kind::value, std::move(meta), std::move(help), [&target](const std::string& v) -> Result<> { target = v; return {}; }});
+  Add({std::move(names), Kind::value, std::move(meta), std::move(help), [&target](const std::string& v) -> Result<> {
+         target = v;
+         return {};
+       }});
 }
 
 void Flags::List(std::string names, std::string meta, std::string help, std::vector<std::string>& target,
@@ -156,13 +172,19 @@ void Flags::CommaList(std::string names, std::string meta, std::string help, std
 }
 
 void Flags::Toggle(std::string names, std::string help, bool& target) {
-  Add({std::move(names), Kind::toggle, "", std::move(help), [&target](const std::string&) -> Result<> { target = true; return {}; }});
+  Add({std::move(names), Kind::toggle, "", std::move(help), [&target](const std::string&) -> Result<> {
+         target = true;
+         return {};
+       }});
 }
 
-void Flags::Count(std::string names, std::string meta, std::string help, std::optional<uint64_t>& target, uint64_t least, uint64_t most) {
-  Add({std::move(names), Kind::value, std::move(meta), std::move(help), [&target, least, most](const std::string& v) -> Result<> {
+void Flags::Count(std::string names, std::string meta, std::string help, std::optional<uint64_t>& target,
+                  uint64_t least, uint64_t most) {
+  Add({std::move(names), Kind::value, std::move(meta), std::move(help),
+       [&target, least, most](const std::string& v) -> Result<> {
          const Result<int64_t> number = ParseInteger(v);
-         if (!number || *number < 0 || static_cast<uint64_t>(*number) < least || static_cast<uint64_t>(*number) > most) {
+         if (!number || *number < 0 || static_cast<uint64_t>(*number) < least ||
+             static_cast<uint64_t>(*number) > most) {
            return Fail(ErrorCode::kUsage, fmt::format("must be a whole number from {} to {}", least, most));
          }
          target = static_cast<uint64_t>(*number);
@@ -202,16 +224,20 @@ Result<Flags::Outcome> Flags::Parse(const std::string& command, const std::vecto
       continue;
     }
     if (bound.values.size() > 1 && !IsList(bound.row->kind)) {
-      return Fail(UsageError(command, fmt::format("{} is given {} times", Split(bound.row->names, ',').back(), bound.values.size())));
+      return Fail(UsageError(
+          command, fmt::format("{} is given {} times", Split(bound.row->names, ',').back(), bound.values.size())));
     }
     for (const std::string& value : bound.values) {
       const std::vector<std::string>& choices = bound.row->choices;
       if (!choices.empty() && std::find(choices.begin(), choices.end(), value) == choices.end()) {
-        return Fail(UsageError(command, fmt::format("{} '{}' is not one of {}{}", Split(bound.row->names, ',').back(), Printable(value, 100),
-                                                    Join(choices, ", "), DidYouMean(value, choices))));
+        return Fail(
+            UsageError(command, fmt::format("{} '{}' is not one of {}{}", Split(bound.row->names, ',').back(),
+                                            Printable(value, 100), Join(choices, ", "), DidYouMean(value, choices))));
       }
       const Result<> set = bound.row->set(value);
-      if (!set) return Fail(UsageError(command, fmt::format("{} {}: {}", Split(bound.row->names, ',').back(), value, set.error().message)));
+      if (!set)
+        return Fail(UsageError(
+            command, fmt::format("{} {}: {}", Split(bound.row->names, ',').back(), value, set.error().message)));
     }
   }
   return Outcome::run;

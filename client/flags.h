@@ -1,4 +1,5 @@
-// A command's arguments, declared as rows. CLI11 splits the words (flags.cc alone includes it); the rows name, convert and explain them.
+// A command's arguments, declared as rows. CLI11 splits the words (flags.cc alone includes it); the rows name, convert
+// and explain them.
 #pragma once
 
 #include <cstdint>
@@ -37,7 +38,8 @@ class Flags {
   // "a,b" adds both.
   void CommaList(std::string names, std::string meta, std::string help, std::vector<std::string>& target);
   void Toggle(std::string names, std::string help, bool& target);
-  void Count(std::string names, std::string meta, std::string help, std::optional<uint64_t>& target, uint64_t least, uint64_t most);
+  void Count(std::string names, std::string meta, std::string help, std::optional<uint64_t>& target, uint64_t least,
+             uint64_t most);
   void Duration(std::string names, std::string help, std::optional<int64_t>& target_ms);
   // The last row takes these words alone.
   void Choose(std::vector<std::string> choices) { rows_.back().choices = std::move(choices); }

@@ -39,7 +39,8 @@ std::optional<double> NoiseOfPairs(const std::vector<proto::TrialSummary>& trial
     const proto::Metric& speedup = trial.speedup();
     if (!speedup.has_low() || !speedup.has_high() || !(speedup.low() > 0) || speedup.samples() < kFewestPairs) continue;
     const double half = (std::log(speedup.high()) - std::log(speedup.low())) / 2;
-    if (std::isfinite(half) && half >= 0) noises.push_back(half / kTwoSided99 * std::sqrt(static_cast<double>(speedup.samples())));
+    if (std::isfinite(half) && half >= 0)
+      noises.push_back(half / kTwoSided99 * std::sqrt(static_cast<double>(speedup.samples())));
   }
   if (noises.empty()) return std::nullopt;
   std::sort(noises.begin(), noises.end());

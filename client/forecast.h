@@ -18,8 +18,8 @@ struct Estimate {
 // Seconds of one worker that a trial took, build and measurement; nullopt without finished trials.
 std::optional<Estimate> SecondsPerTrial(const std::vector<proto::TrialSummary>& trials);
 
-// The standard deviation of the logarithm of one pair's ratio, from the 99 % intervals of speed-ups and their pairs: the median over the
-// trials. nullopt where none has an interval over at least 3 pairs.
+// The standard deviation of the logarithm of one pair's ratio, from the 99 % intervals of speed-ups and their pairs:
+// the median over the trials. nullopt where none has an interval over at least 3 pairs.
 std::optional<double> NoiseOfPairs(const std::vector<proto::TrialSummary>& trials);
 
 // The smallest relative difference that so many pairs find in 9 of 10 cases while crying wolf in 1 of 100.

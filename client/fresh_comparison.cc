@@ -16,22 +16,26 @@ namespace {
 
 namespace fs = std::filesystem;
 
-Result<MeasuredSide> FetchSide(Client& client, const NamedTrial& named, const fs::path& folder, const proto::Catalogue& catalogue) {
+Result<MeasuredSide> FetchSide(Client& client, const NamedTrial& named, const fs::path& folder,
+                               const proto::Catalogue& catalogue) {
   const proto::Bundle& bundle = named.trial.model();
   if (bundle.files_size() == 0) {
-    return Fail(ErrorCode::kUnsure, fmt::format("{} has no model: it was never built", named.name), fmt::format("see `hone logs {}`", named.name));
+    return Fail(ErrorCode::kUnsure, fmt::format("{} has no model: it was never built", named.name),
+                fmt::format("see `hone logs {}`", named.name));
   }
   TRY(MakeFolder(folder));
   TRY(client.Fetch(bundle, folder));
   TRY_ASSIGN(const ModelFile model, OpenModel((folder / bundle.main()).string()));
   std::vector<std::string> settings;
-  for (const proto::Parameter& setting : named.trial.candidate().settings()) settings.push_back(setting.name() + "=" + ToText(setting.value()));
+  for (const proto::Parameter& setting : named.trial.candidate().settings())
+    settings.push_back(setting.name() + "=" + ToText(setting.value()));
   return PrepareSide(model, named.trial.candidate().backend(), settings, std::nullopt, catalogue);
 }
 
 }  // namespace
 
-Result<FreshComparison> MeasureAgain(Client& client, const NamedTrial& a, const NamedTrial& b, uint32_t pairs, const Console& console) {
+Result<FreshComparison> MeasureAgain(Client& client, const NamedTrial& a, const NamedTrial& b, uint32_t pairs,
+                                     const Console& console) {
   TRY_ASSIGN(const ScopedFolder folder, ScopedFolder::Make(fs::temp_directory_path(), "hone-compare-"));
   TRY_ASSIGN(const proto::Catalogue catalogue, LocalCatalogue());
   TRY_ASSIGN(const proto::GetJobReply inputs, client.JobInputs(a.job));
@@ -49,7 +53,8 @@ Result<FreshComparison> MeasureAgain(Client& client, const NamedTrial& a, const 
   console.Note(fmt::format("measuring {} and {}, interleaved ...", a.name, b.name));
   TRY_ASSIGN(MeasuredTask measured, RunMeasuredTask(whole));
   proto::BenchmarkResult& result = *measured.result.mutable_benchmark();
-  if (result.runs_size() != 2) return Fail(ErrorCode::kBug, fmt::format("the runner measured {} of 2 models", result.runs_size()));
+  if (result.runs_size() != 2)
+    return Fail(ErrorCode::kBug, fmt::format("the runner measured {} of 2 models", result.runs_size()));
   FreshComparison fresh;
   fresh.speedup = result.runs(1).speedup();
   fresh.a = std::move(*result.mutable_runs(0)->mutable_metrics());

@@ -24,8 +24,9 @@ struct FreshComparison {
   double wall_s = 0;
 };
 
-// Downloads both models and times `pairs` interleaved pairs, as the trials ran them. kUnsure for a trial that has no model, kRejected where this
-// machine cannot run one.
-Result<FreshComparison> MeasureAgain(Client& client, const NamedTrial& a, const NamedTrial& b, uint32_t pairs, const Console& console);
+// Downloads both models and times `pairs` interleaved pairs, as the trials ran them. kUnsure for a trial that has no
+// model, kRejected where this machine cannot run one.
+Result<FreshComparison> MeasureAgain(Client& client, const NamedTrial& a, const NamedTrial& b, uint32_t pairs,
+                                     const Console& console);
 
 }  // namespace hone

@@ -32,15 +32,19 @@ std::string Roff(std::string_view text) {
 }
 
 std::string RoffHead(const std::string& name, int section, const std::string& summary) {
-  return fmt::format(".TH {} {} \"\" \"hone {}\" \"hone\"\n.SH NAME\n{} \\- {}\n", Roff(name), section, HONE_VERSION, Roff(name), Roff(summary));
+  return fmt::format(".TH {} {} \"\" \"hone {}\" \"hone\"\n.SH NAME\n{} \\- {}\n", Roff(name), section, HONE_VERSION,
+                     Roff(name), Roff(summary));
 }
 
-std::string RoffItem(const std::string& term, const std::string& text) { return fmt::format(".TP\n.B {}\n{}\n", Roff(term), Roff(text)); }
+std::string RoffItem(const std::string& term, const std::string& text) {
+  return fmt::format(".TP\n.B {}\n{}\n", Roff(term), Roff(text));
+}
 
 std::string RoffExamples(const std::vector<Example>& examples) {
   if (examples.empty()) return "";
   std::string text = ".SH EXAMPLES\n";
-  for (const Example& example : examples) text += RoffItem(example.line, example.purpose.empty() ? "as above" : example.purpose);
+  for (const Example& example : examples)
+    text += RoffItem(example.line, example.purpose.empty() ? "as above" : example.purpose);
   return text;
 }
 
@@ -127,13 +131,19 @@ std::string CommandHelp(const Command& command, const Flags& flags, size_t width
 std::string ManPage() {
   std::string text = RoffHead("hone", 1, "find the best deployable form of a model for the hardware you own");
   text += ".SH SYNOPSIS\n.B hone\n.I command\n.RI [ arguments ]\n.SH DESCRIPTION\n";
-  text += Roff("hone takes a trained model and a recipe, and finds the best deployable form of that model for each kind of hardware.\n"
-               "The answer goes to stdout, the conversation to stderr; with --json stdout holds one JSON document.\n");
+  text += Roff(
+      "hone takes a trained model and a recipe, and finds the best deployable form of that model for each kind of "
+      "hardware.\n"
+      "The answer goes to stdout, the conversation to stderr; with --json stdout holds one JSON document.\n");
   text += ".SH COMMANDS\n";
   for (const Command& command : Commands()) text += RoffItem(command.name, std::string(command.summary) + ".");
   text += ".SH ENVIRONMENT\n.TP\n.B NO_COLOR, CLICOLOR_FORCE, TERM\nWhether there is colour.\n";
-  text += ".TP\n.B HONE_COORDINATOR, HONE_KEYS, HONE_CONTEXT, HONE_COLOR, HONE_PAGER, HONE_PROGRESS_INTERVAL\nSettings; see\n.BR hone\\-config (1).\n";
-  text += ".SH FILES\n.TP\n.I ./.hone.yaml, $XDG_CONFIG_HOME/hone/config.yaml, /etc/hone/client.yaml\nSettings, the first that tells one counts.\n";
+  text +=
+      ".TP\n.B HONE_COORDINATOR, HONE_KEYS, HONE_CONTEXT, HONE_COLOR, HONE_PAGER, HONE_PROGRESS_INTERVAL\nSettings; "
+      "see\n.BR hone\\-config (1).\n";
+  text +=
+      ".SH FILES\n.TP\n.I ./.hone.yaml, $XDG_CONFIG_HOME/hone/config.yaml, /etc/hone/client.yaml\nSettings, the first "
+      "that tells one counts.\n";
   return text + SeeAlso();
 }
 
@@ -154,7 +164,8 @@ std::string ManPage(const Command& command) {
 std::string ExitCodesManPage() {
   std::string text = RoffHead("hone-exit-codes", 7, "what the status of a hone command means");
   text += ".SH DESCRIPTION\nOne table for every command. A verdict that measured nothing is never 0.\n";
-  for (const ExitCodeRow& row : ExitCodes()) text += RoffItem(std::to_string(row.code), fmt::format("{}: {}.", row.name, row.meaning));
+  for (const ExitCodeRow& row : ExitCodes())
+    text += RoffItem(std::to_string(row.code), fmt::format("{}: {}.", row.name, row.meaning));
   return text + ".SH SEE ALSO\n.BR hone (1)\n";
 }
 

@@ -1,5 +1,5 @@
-// Ctrl-C. By default it ends the program at once with 130 (children die with their parent); code that has something to tidy up or to
-// say holds the signal and looks at Interrupted().
+// Ctrl-C. By default it ends the program at once with 130 (children die with their parent); code that has something to
+// tidy up or to say holds the signal and looks at Interrupted().
 #pragma once
 
 #include "common/base/result.h"

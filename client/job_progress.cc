@@ -33,7 +33,9 @@ constexpr uint32_t kTrialsOfPicture = 500;
 // Pauses of a replay are no longer than this: nobody wants to watch an idle night.
 constexpr milliseconds kLongestPause{3'000};
 
-int64_t MsSince(Steady::time_point start) { return std::chrono::duration_cast<milliseconds>(Steady::now() - start).count(); }
+int64_t MsSince(Steady::time_point start) {
+  return std::chrono::duration_cast<milliseconds>(Steady::now() - start).count();
+}
 
 // Redraws a block of lines in place on stderr.
 class LiveBlock {
@@ -77,7 +79,8 @@ class Teller {
     int& told = of_trials ? trial_lines_ : other_lines_;
     if (told > (of_trials ? kTrialLines : kOtherLines)) return;
     if (++told > (of_trials ? kTrialLines : kOtherLines)) {
-      return Line(LogLine(state.now_ms, state.job.job(), "note", {{"text", "from here on bests, signs of life and the end alone are told"}}));
+      return Line(LogLine(state.now_ms, state.job.job(), "note",
+                          {{"text", "from here on bests, signs of life and the end alone are told"}}));
     }
     Line(EventLine(event, state.job.studies_size() > 1));
   }
@@ -86,7 +89,9 @@ class Teller {
   void Bests() {
     if (options_.live || options_.event) return;
     for (const proto::StudySummary& study : state.job.studies()) {
-      if (!study.has_best() || !told_bests_.insert({study.study(), study.best().trial()}).second || ++best_lines_ > kBestLines) continue;
+      if (!study.has_best() || !told_bests_.insert({study.study(), study.best().trial()}).second ||
+          ++best_lines_ > kBestLines)
+        continue;
       Line(BestLine(state.now_ms, state.job, study));
     }
   }
@@ -161,7 +166,8 @@ Result<proto::JobSummary> Follower::Run() {
     if (Interrupted()) return FailInterrupted("interrupted");
     if (options_.tend) TRY(options_.tend());
     if (options_.timeout.count() > 0 && MsSince(started_) >= options_.timeout.count()) {
-      return Fail(ErrorCode::kTimeout, fmt::format("job {} still runs after {}", job_, HumanDuration(options_.timeout.count())),
+      return Fail(ErrorCode::kTimeout,
+                  fmt::format("job {} still runs after {}", job_, HumanDuration(options_.timeout.count())),
                   fmt::format("it goes on: hone watch {}", job_));
     }
     TRY_ASSIGN(const bool over, Look());
@@ -175,7 +181,8 @@ Result<bool> Follower::Lost(const Error& error) {
   if (error.code == ErrorCode::kInterrupted) return false;   // The loop says it.
   if (error.code != ErrorCode::kUnreachable) return Fail(error);
   if (MsSince(heard_) > options_.lost_for.count()) {
-    return Fail(ErrorCode::kUnreachable, fmt::format("the coordinator has not answered for {}", HumanDuration(MsSince(heard_))),
+    return Fail(ErrorCode::kUnreachable,
+                fmt::format("the coordinator has not answered for {}", HumanDuration(MsSince(heard_))),
                 fmt::format("the job is kept; when the coordinator is back: hone watch {}", job_));
   }
   if (!lost_) teller_.Note("reconnecting", "no answer from the coordinator, still trying (the job is kept)");
@@ -191,7 +198,9 @@ Result<bool> Follower::Look() {
   }
   const Result<proto::WatchEventsReply> reply = client_.Events(job_, next_event_, wait, Interrupted);
   if (!reply) return Lost(reply.error());
-  if (lost_) teller_.Note("reconnected", fmt::format("the coordinator is back after {}; nothing was missed", HumanDuration(MsSince(heard_))));
+  if (lost_)
+    teller_.Note("reconnected",
+                 fmt::format("the coordinator is back after {}; nothing was missed", HumanDuration(MsSince(heard_))));
   lost_ = false;
   heard_ = Steady::now();
   teller_.state.remark.clear();
@@ -226,8 +235,10 @@ Result<> Follower::ReadWorkers() {
   for (const proto::WorkerSummary& worker : workers) {
     // A worker was seen just now: its stamp is the coordinator's clock.
     const int64_t seen = static_cast<int64_t>(worker.last_seen_unix_ms());
-    if (worker.state() != "lost" && seen > 0) clock_ahead_ms_ = std::max(clock_ahead_ms_, seen - SystemClock().UnixMs());
-    if (!worker.work().empty()) teller_.state.work.push_back(fmt::format("{}: {}", Printable(worker.name(), 100), Printable(worker.work(), 200)));
+    if (worker.state() != "lost" && seen > 0)
+      clock_ahead_ms_ = std::max(clock_ahead_ms_, seen - SystemClock().UnixMs());
+    if (!worker.work().empty())
+      teller_.state.work.push_back(fmt::format("{}: {}", Printable(worker.name(), 100), Printable(worker.work(), 200)));
   }
   return {};
 }
@@ -246,7 +257,8 @@ Result<> Follower::ReadPoints() {
     all_final = all_final && ended;
     if (all_final) ++*next_trial_;
     if (!all_final || trial.trial() == 0) continue;
-    const auto kind = trial.state() == proto::TRIAL_COMPLETE ? SketchPoint::Kind::feasible : SketchPoint::Kind::infeasible;
+    const auto kind =
+        trial.state() == proto::TRIAL_COMPLETE ? SketchPoint::Kind::feasible : SketchPoint::Kind::infeasible;
     if (const auto point = PointOf(axes, trial, kind)) teller_.state.points.push_back(*point);
   }
   return {};
@@ -264,11 +276,13 @@ void Follower::TellGap(uint64_t events) {
 // Whether `a` is better than `b` by the first objective.
 bool IsBetter(const proto::JobSummary& job, const proto::TrialSummary& a, const proto::TrialSummary& b) {
   const std::string metric = job.objectives_size() > 0 ? job.objectives(0).metric() : "latency_ms_p50";
-  if (metric == "latency_ms_p50" && a.has_speedup() && b.has_speedup()) return a.speedup().value() > b.speedup().value();
+  if (metric == "latency_ms_p50" && a.has_speedup() && b.has_speedup())
+    return a.speedup().value() > b.speedup().value();
   const proto::Metric* of_a = FindMetric(a.metrics(), metric);
   const proto::Metric* of_b = FindMetric(b.metrics(), metric);
   if (of_a == nullptr || of_b == nullptr) return of_a != nullptr;
-  return job.objectives_size() > 0 && job.objectives(0).maximize() ? of_a->value() > of_b->value() : of_a->value() < of_b->value();
+  return job.objectives_size() > 0 && job.objectives(0).maximize() ? of_a->value() > of_b->value()
+                                                                   : of_a->value() < of_b->value();
 }
 
 void Count(const proto::Event& event, proto::Counts& counts) {
@@ -281,7 +295,8 @@ void Count(const proto::Event& event, proto::Counts& counts) {
 // The job as it stood after some of its events. What a search knew of a trial is what is stored of it now.
 class Past {
  public:
-  Past(proto::JobSummary done, const std::vector<proto::TrialSummary>& trials) : done_(std::move(done)), axes_(AxesOf(done_)) {
+  Past(proto::JobSummary done, const std::vector<proto::TrialSummary>& trials)
+      : done_(std::move(done)), axes_(AxesOf(done_)) {
     for (const proto::TrialSummary& trial : trials) trials_[{trial.study(), trial.trial()}] = trial;
   }
 
@@ -310,7 +325,8 @@ class Past {
     const bool complete = event.kind() == "trial.complete";
     const auto kind = complete ? SketchPoint::Kind::feasible : SketchPoint::Kind::infeasible;
     if (const auto point = PointOf(axes_, trial->second, kind)) state.points.push_back(*point);
-    if (complete && (!study.has_best() || IsBetter(done_, trial->second, study.best()))) *study.mutable_best() = trial->second;
+    if (complete && (!study.has_best() || IsBetter(done_, trial->second, study.best())))
+      *study.mutable_best() = trial->second;
   }
 
   const proto::JobSummary& done() const { return done_; }
@@ -334,7 +350,9 @@ Result<std::vector<proto::Event>> AllEvents(Client& client, uint64_t job) {
 
 // Lets the pause between two events pass, at the replay's pace; the view's clock goes on meanwhile.
 Result<> Pause(double ms, double speed, Teller& teller) {
-  const auto end = Steady::now() + std::min<Steady::duration>(kLongestPause, std::chrono::microseconds(static_cast<int64_t>(ms * 1000 / speed)));
+  const auto end =
+      Steady::now() +
+      std::min<Steady::duration>(kLongestPause, std::chrono::microseconds(static_cast<int64_t>(ms * 1000 / speed)));
   const int64_t began = teller.state.now_ms;
   const Steady::time_point start = Steady::now();
   while (Steady::now() < end) {
@@ -352,11 +370,13 @@ Result<proto::JobSummary> FollowJob(Client& client, uint64_t job, Console& conso
   return Follower(client, job, console, options).Run();
 }
 
-Result<proto::JobSummary> ReplayJob(Client& client, uint64_t number, double speed, Console& console, const FollowOptions& options) {
+Result<proto::JobSummary> ReplayJob(Client& client, uint64_t number, double speed, Console& console,
+                                    const FollowOptions& options) {
   const HoldInterrupts hold;
   TRY_ASSIGN(proto::JobSummary job, client.Job(number));
   if (job.state() == proto::JOB_RUNNING) {
-    return Fail(ErrorCode::kConflict, fmt::format("job {} still runs: what is not over cannot be replayed", number), fmt::format("hone watch {}", number));
+    return Fail(ErrorCode::kConflict, fmt::format("job {} still runs: what is not over cannot be replayed", number),
+                fmt::format("hone watch {}", number));
   }
   TRY_ASSIGN(const std::vector<proto::TrialSummary> trials, client.Trials(number, std::nullopt));
   TRY_ASSIGN(const std::vector<proto::Event> events, AllEvents(client, number));
@@ -374,7 +394,9 @@ Result<proto::JobSummary> ReplayJob(Client& client, uint64_t number, double spee
   return past.done();
 }
 
-bool CanDrawLive(const Console& console) { return console.traits().err_terminal && !console.traits().dumb && !console.quiet; }
+bool CanDrawLive(const Console& console) {
+  return console.traits().err_terminal && !console.traits().dumb && !console.quiet;
+}
 
 milliseconds HeartbeatInterval() {
   const std::string& text = TheConfiguration().Get("progress_interval").value;

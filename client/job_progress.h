@@ -1,4 +1,5 @@
-// Following a job: a live view on a terminal, a line a change elsewhere; the same from the events of a job that is over.
+// Following a job: a live view on a terminal, a line a change elsewhere; the same from the events of a job that is
+// over.
 #pragma once
 
 #include <chrono>
@@ -26,8 +27,10 @@ struct FollowOptions {
 // Until the job is over; its last summary. kInterrupted on Ctrl-C.
 Result<proto::JobSummary> FollowJob(Client& client, uint64_t job, Console& console, const FollowOptions& options);
 
-// Shows a job that is over as it happened, `speed` times as fast, from its events; its summary. kInterrupted on Ctrl-C, kConflict while it runs.
-Result<proto::JobSummary> ReplayJob(Client& client, uint64_t job, double speed, Console& console, const FollowOptions& options);
+// Shows a job that is over as it happened, `speed` times as fast, from its events; its summary. kInterrupted on Ctrl-C,
+// kConflict while it runs.
+Result<proto::JobSummary> ReplayJob(Client& client, uint64_t job, double speed, Console& console,
+                                    const FollowOptions& options);
 
 // Whether this terminal can take the live view.
 bool CanDrawLive(const Console& console);

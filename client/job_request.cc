@@ -25,7 +25,8 @@ fs::path BesideRecipe(const std::string& recipe, const std::string& path) {
   return fs::path(recipe).parent_path() / path;
 }
 
-// A flag names another data set than the recipe. The recipe's range and preprocessing stay: they say how a data set is used.
+// A flag names another data set than the recipe. The recipe's range and preprocessing stay: they say how a data set is
+// used.
 void Override(const std::string& path, const proto::DataRange& other, proto::DataRange& range) {
   range.set_path(path);
   if (!range.has_preprocess() && other.has_preprocess()) *range.mutable_preprocess() = other.preprocess();
@@ -111,23 +112,28 @@ Result<> Preparation::Read() {
   if (one_set && options_.calibration.empty()) options_.calibration = options_.data;
   if (one_set && options_.data.empty()) options_.data = options_.calibration;
   if (!options_.data.empty()) Override(options_.data, recipe_.calibration(), *recipe_.mutable_evaluation());
-  if (!options_.calibration.empty()) Override(options_.calibration, recipe_.evaluation(), *recipe_.mutable_calibration());
+  if (!options_.calibration.empty())
+    Override(options_.calibration, recipe_.evaluation(), *recipe_.mutable_calibration());
   return {};
 }
 
 Result<> Preparation::OpenFiles() {
-  const fs::path model = options_.model.empty() ? BesideRecipe(options_.recipe, recipe_.model()) : fs::path(options_.model);
+  const fs::path model =
+      options_.model.empty() ? BesideRecipe(options_.recipe, recipe_.model()) : fs::path(options_.model);
   if (model.empty()) {
-    return Fail(ErrorCode::kUsage, "no model was named", "give one: hone optimize MODEL -o DIR, or `model:` in the recipe");
+    return Fail(ErrorCode::kUsage, "no model was named",
+                "give one: hone optimize MODEL -o DIR, or `model:` in the recipe");
   }
   TRY_ASSIGN(request_.model, OpenModel(model));
   if (HasData(recipe_, true)) {
     const proto::DataRange& range = recipe_.calibration();
-    TRY_ASSIGN(calibration_, OpenRange(range, options_.calibration.empty() ? BesideRecipe(options_.recipe, range.path()) : fs::path(range.path())));
+    TRY_ASSIGN(calibration_, OpenRange(range, options_.calibration.empty() ? BesideRecipe(options_.recipe, range.path())
+                                                                           : fs::path(range.path())));
   }
   if (HasData(recipe_, false)) {
     const proto::DataRange& range = recipe_.evaluation();
-    TRY_ASSIGN(evaluation_, OpenRange(range, options_.data.empty() ? BesideRecipe(options_.recipe, range.path()) : fs::path(range.path())));
+    TRY_ASSIGN(evaluation_, OpenRange(range, options_.data.empty() ? BesideRecipe(options_.recipe, range.path())
+                                                                   : fs::path(range.path())));
   }
   return {};
 }
@@ -171,17 +177,20 @@ void Preparation::Split(uint64_t samples) {
   evaluation_ = whole;
   evaluation_->set_from(whole.from() + first);
   evaluation_->set_samples(samples - first);
-  request_.notes.push_back(fmt::format("the first {} samples calibrate, the other {} evaluate", first, samples - first));
+  request_.notes.push_back(
+      fmt::format("the first {} samples calibrate, the other {} evaluate", first, samples - first));
 }
 
 void Preparation::Finish() {
-  const auto write_range = [](const std::optional<proto::LocalData>& data, const std::string& other_path, proto::DataRange& range) {
+  const auto write_range = [](const std::optional<proto::LocalData>& data, const std::string& other_path,
+                              proto::DataRange& range) {
     if (range.path().empty()) range.set_path(other_path);
     range.set_from(data->from());
     range.set_samples(data->samples());
     if (data->has_preprocess()) *range.mutable_preprocess() = data->preprocess();
   };
-  const std::string any_path = recipe_.evaluation().path().empty() ? recipe_.calibration().path() : recipe_.evaluation().path();
+  const std::string any_path =
+      recipe_.evaluation().path().empty() ? recipe_.calibration().path() : recipe_.evaluation().path();
   if (calibration_) write_range(calibration_, any_path, *recipe_.mutable_calibration());
   if (evaluation_) write_range(evaluation_, any_path, *recipe_.mutable_evaluation());
 
@@ -196,7 +205,8 @@ void Preparation::Finish() {
   hasher.Update("\nmodel " + BundleId(request_.model.local.bundle()));
   for (const std::optional<proto::LocalData>* data : {&calibration_, &evaluation_}) {
     if (!*data) continue;
-    hasher.Update(fmt::format("\ndata {} {} {}", BundleId((*data)->data().bundle()), (*data)->from(), (*data)->samples()));
+    hasher.Update(
+        fmt::format("\ndata {} {} {}", BundleId((*data)->data().bundle()), (*data)->from(), (*data)->samples()));
   }
   if (options_.threads) hasher.Update(fmt::format("\nthreads {}", *options_.threads));
   request_.key = hasher.Finish();
@@ -214,16 +224,20 @@ void Preparation::Finish() {
 uint64_t CalibrationShare(uint64_t samples) { return std::min(kCalibrationSamples, samples / 2); }
 
 void AddJobFlags(Flags& flags, JobOptions& options) {
-  flags.OptionalArgument("MODEL", "the model: .onnx, .xml (OpenVINO), .tflite, .pdmodel; may stand in the recipe", options.model);
+  flags.OptionalArgument("MODEL", "the model: .onnx, .xml (OpenVINO), .tflite, .pdmodel; may stand in the recipe",
+                         options.model);
   flags.Text("-r,--recipe", "FILE", "recipe (YAML); without one the built-in recipe `auto`", options.recipe);
   flags.Text("--data", "D", "evaluation data: .npz, a folder of test_data_set_N, or a folder of images", options.data);
-  flags.Text("--calibration", "D", "calibration data; with one of the two alone, its first part (up to 128, at most half) calibrates",
+  flags.Text("--calibration", "D",
+             "calibration data; with one of the two alone, its first part (up to 128, at most half) calibrates",
              options.calibration);
   flags.List("--input", "NAME=1,64", "pin the free dimensions of an input", options.inputs, LooksLikeAssignment);
   flags.CommaList("--backend", "B,...", "only these backends", options.backends);
-  flags.CommaList("--precision", "P,...", "only these precisions: auto, fp32, fp16, bf16, int8, int4", options.precisions);
+  flags.CommaList("--precision", "P,...", "only these precisions: auto, fp32, fp16, bf16, int8, int4",
+                  options.precisions);
   flags.Text("--max-accuracy-drop", "X", "largest loss of accuracy allowed: 0.01 or 1%", options.max_accuracy_drop);
-  flags.CommaList("--minimize", "METRIC,...", "objectives: latency_ms_p50, size_bytes, memory_bytes ...", options.minimize);
+  flags.CommaList("--minimize", "METRIC,...", "objectives: latency_ms_p50, size_bytes, memory_bytes ...",
+                  options.minimize);
   flags.CommaList("--maximize", "METRIC,...", "objectives to make large: throughput_per_s ...", options.maximize);
   flags.Count("--trials", "N", "at most this many candidates", options.trials, 1, 1'000'000);
   flags.Duration("--time", "at most this long: 90s, 10m, 1h30m", options.time_ms);

@@ -15,7 +15,8 @@ namespace hone {
 struct JobOptions {
   std::string model;              // "" = the recipe's.
   std::string recipe;             // "" = the built-in recipe `auto`.
-  std::optional<proto::Recipe> ready;  // A recipe that is there already, in the file's place; its paths are beside `recipe`.
+  std::optional<proto::Recipe>
+      ready;                      // A recipe that is there already, in the file's place; its paths are beside `recipe`.
   std::string data;               // Overrides data.evaluation of the recipe.
   std::string calibration;        // Overrides data.calibration.
   std::string name;
@@ -36,15 +37,15 @@ void AddJobFlags(Flags& flags, JobOptions& options);
 struct JobRequest {
   ModelFile model;
   Client::Submission submission;      // request is empty.
-  std::string key;                    // The same for the same recipe, model and data; paths and names are not part of it.
+  std::string key;  // The same for the same recipe, model and data; paths and names are not part of it.
   std::vector<std::string> notes;     // Things that the person should know.
 };
 
-// Reads recipe, model and data, applies the flags against the catalogue of whoever will do the work (asked for once, after the files
-// proved readable), and settles calibration and evaluation data:
+// Reads recipe, model and data, applies the flags against the catalogue of whoever will do the work (asked for once,
+// after the files proved readable), and settles calibration and evaluation data:
 //
-// Where only one data set was given and a pass of the recipe needs calibration, its first samples (at most 128, at most half) calibrate
-// and the rest evaluates. Without any data every input shape must be known.
+// Where only one data set was given and a pass of the recipe needs calibration, its first samples (at most 128, at most
+// half) calibrate and the rest evaluates. Without any data every input shape must be known.
 Result<JobRequest> PrepareJob(const JobOptions& options, const std::function<Result<proto::Catalogue>()>& catalogue);
 
 // Reads a recipe file; kRejected when it is not there or not valid. "" reads the built-in recipe.

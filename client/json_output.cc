@@ -96,7 +96,11 @@ Json CheckJson(const std::string& path, const proto::CheckRecipeReply& reply) {
                        {"infinite", study.infinite()},
                        {"workers", TextsJson(study.workers())}});
   }
-  return {{"schema", "hone.check/1"}, {"recipe", path}, {"valid", true}, {"notes", TextsJson(reply.notes())}, {"studies", studies}};
+  return {{"schema", "hone.check/1"},
+          {"recipe", path},
+          {"valid", true},
+          {"notes", TextsJson(reply.notes())},
+          {"studies", studies}};
 }
 
 }  // namespace hone

@@ -1,4 +1,5 @@
-// The JSON documents that the command alone writes: what it did with a model or a recipe. The others are in common/results/messages.h.
+// The JSON documents that the command alone writes: what it did with a model or a recipe. The others are in
+// common/results/messages.h.
 #pragma once
 
 #include <optional>

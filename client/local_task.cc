@@ -70,7 +70,8 @@ Result<fs::path> FindProgram(const std::string& name, const char* variable) {
   }
   // A program that links libhone lives anywhere.
   if (const auto found = OnPath(name)) return *found;
-  return Fail(ErrorCode::kNotFound, fmt::format("{} was found neither in {} nor on PATH", name, ExecutableFolder().string()),
+  return Fail(ErrorCode::kNotFound,
+              fmt::format("{} was found neither in {} nor on PATH", name, ExecutableFolder().string()),
               fmt::format("install {} beside hone, or set {} to its path", name, variable));
 }
 

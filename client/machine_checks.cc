@@ -32,7 +32,9 @@ std::optional<double> KernelNumber(std::string_view text) {
 }
 
 Finding Ok(const char* check, std::string detail) { return {check, Health::ok, std::move(detail), ""}; }
-Finding Warning(const char* check, std::string detail, std::string remedy) { return {check, Health::warning, std::move(detail), std::move(remedy)}; }
+Finding Warning(const char* check, std::string detail, std::string remedy) {
+  return {check, Health::warning, std::move(detail), std::move(remedy)};
+}
 
 // The values of "key: value" lines, the first of each key.
 std::map<std::string, std::string> KernelRows(const std::string& text) {
@@ -58,10 +60,15 @@ std::vector<Finding> CheckProcessor(const fs::path& root) {
   if (flags == rows.end()) return {};
   const std::vector<std::string> words = Split(flags->second, ' ');
   const auto has = [&](const char* flag) { return std::find(words.begin(), words.end(), flag) != words.end(); };
-  const std::string name = fmt::format("{}, {} processors", model == rows.end() ? "unknown" : model->second, ProcessorsOf(text));
-  if (!has("avx2")) return {Warning("processor", name + ", without AVX2", "kernels run in their slow forms; the figures hold for machines like this one alone")};
+  const std::string name =
+      fmt::format("{}, {} processors", model == rows.end() ? "unknown" : model->second, ProcessorsOf(text));
+  if (!has("avx2"))
+    return {Warning("processor", name + ", without AVX2",
+                    "kernels run in their slow forms; the figures hold for machines like this one alone")};
   if (!has("avx512_vnni") && !has("avx_vnni")) {
-    return {Warning("processor", name + ", without VNNI", "int8 brings less here, and 8-bit sums can saturate: let a search decide, on machines like the target")};
+    return {Warning(
+        "processor", name + ", without VNNI",
+        "int8 brings less here, and 8-bit sums can saturate: let a search decide, on machines like the target")};
   }
   return {Ok("processor", name + ", with VNNI")};
 }
@@ -72,14 +79,16 @@ std::vector<Finding> CheckQuota(const fs::path& root) {
   const auto quota = KernelNumber(words[0]), period = KernelNumber(words[1]);
   if (!quota || !period || *period <= 0) return {};
   return {Warning("processor quota", fmt::format("this container gets {:.1f} processors' time", *quota / *period),
-                  "a quota stops processes in the middle of a measurement: bind whole processors instead (cpuset), and drop the quota")};
+                  "a quota stops processes in the middle of a measurement: bind whole processors instead (cpuset), and "
+                  "drop the quota")};
 }
 
 std::vector<Finding> CheckGovernor(const fs::path& root) {
   const std::string governor = KernelText(root / "sys/devices/system/cpu/cpu0/cpufreq/scaling_governor");
   if (governor.empty()) return {Ok("governor", "the machine shows none")};
   if (governor == "performance") return {Ok("governor", governor)};
-  return {Warning("governor", governor, "clock changes widen the intervals: sudo cpupower frequency-set -g performance")};
+  return {
+      Warning("governor", governor, "clock changes widen the intervals: sudo cpupower frequency-set -g performance")};
 }
 
 std::vector<Finding> CheckBoost(const fs::path& root) {
@@ -93,12 +102,14 @@ std::vector<Finding> CheckBoost(const fs::path& root) {
 std::vector<Finding> CheckHeat(const fs::path& root) {
   uint64_t throttled = 0;
   std::error_code failure;
-  for (fs::directory_iterator cpu(root / "sys/devices/system/cpu", failure), end; !failure && cpu != end; cpu.increment(failure)) {
+  for (fs::directory_iterator cpu(root / "sys/devices/system/cpu", failure), end; !failure && cpu != end;
+       cpu.increment(failure)) {
     const auto count = KernelNumber(KernelText(cpu->path() / "thermal_throttle/core_throttle_count"));
     if (count) throttled += static_cast<uint64_t>(*count);
   }
   if (throttled == 0) return {};
-  return {Warning("heat", fmt::format("processors were slowed down by heat {} times since the start", throttled), "cool the machine, or lower its power limit")};
+  return {Warning("heat", fmt::format("processors were slowed down by heat {} times since the start", throttled),
+                  "cool the machine, or lower its power limit")};
 }
 
 std::vector<Finding> CheckSteal(const fs::path& root) {
@@ -115,7 +126,8 @@ std::vector<Finding> CheckSteal(const fs::path& root) {
     ++column;
   }
   if (sum <= 0 || steal / sum < kMuchSteal) return {};
-  return {Warning("stolen time", fmt::format("{:.1f} % of the time went to other machines on this host", 100 * steal / sum),
+  return {Warning("stolen time",
+                  fmt::format("{:.1f} % of the time went to other machines on this host", 100 * steal / sum),
                   "measure on a machine of its own, or pin the virtual processors")};
 }
 
@@ -132,13 +144,18 @@ std::vector<Finding> CheckMemory(const fs::path& root) {
     double bytes = *available * 1024;
     if (limit) bytes = std::min(bytes, *limit);
     const std::string text = HumanBytes(static_cast<uint64_t>(bytes)) + " free to use";
-    findings.push_back(bytes < kLittleMemory ? Warning("memory", text, "large models will fail for want of memory: close other programs, or raise the container's limit")
-                                             : Ok("memory", text));
+    findings.push_back(
+        bytes < kLittleMemory
+            ? Warning("memory", text,
+                      "large models will fail for want of memory: close other programs, or raise the container's limit")
+            : Ok("memory", text));
   }
   const auto total = kilobytes("SwapTotal"), free = kilobytes("SwapFree");
   if (total && free && *total > 0 && (*total - *free) / *total > kMuchSwap) {
-    findings.push_back(Warning("swap", fmt::format("{} swapped out", HumanBytes(static_cast<uint64_t>((*total - *free) * 1024))),
-                               "a swapped page in the middle of a run is a false slow run: free memory, then sudo swapoff -a && sudo swapon -a"));
+    findings.push_back(
+        Warning("swap", fmt::format("{} swapped out", HumanBytes(static_cast<uint64_t>((*total - *free) * 1024))),
+                "a swapped page in the middle of a run is a false slow run: free memory, then sudo swapoff -a && sudo "
+                "swapon -a"));
   }
   return findings;
 }
@@ -149,7 +166,8 @@ std::vector<Finding> CheckLoad(const fs::path& root) {
   const double processors = static_cast<double>(ProcessorsOf(KernelText(root / "proc/cpuinfo")));
   const std::string text = fmt::format("{:.1f} busy processes on average over the last minute", *load);
   if (*load <= kMuchLoad * processors) return {Ok("other load", text)};
-  return {Warning("other load", text, "other work disturbs measurements and widens intervals: look with top, and stop it")};
+  return {
+      Warning("other load", text, "other work disturbs measurements and widens intervals: look with top, and stop it")};
 }
 
 std::vector<Finding> CheckClock(const fs::path& root) {
@@ -157,18 +175,25 @@ std::vector<Finding> CheckClock(const fs::path& root) {
   if (clock.empty()) return {};
   constexpr std::string_view kFast[] = {"tsc", "kvm-clock", "arch_sys_counter", "hyperv_clocksource_tsc_page"};
   if (std::find(std::begin(kFast), std::end(kFast), clock) != std::end(kFast)) return {Ok("clock", clock)};
-  return {Warning("clock", clock, "reading this clock is slow: short runs seem longer; boot with clocksource=tsc where the processor allows it")};
+  return {Warning(
+      "clock", clock,
+      "reading this clock is slow: short runs seem longer; boot with clocksource=tsc where the processor allows it")};
 }
 
 std::vector<Finding> CheckNodes(const fs::path& root) {
   size_t nodes = 0;
   std::error_code failure;
-  for (fs::directory_iterator node(root / "sys/devices/system/node", failure), end; !failure && node != end; node.increment(failure)) {
+  for (fs::directory_iterator node(root / "sys/devices/system/node", failure), end; !failure && node != end;
+       node.increment(failure)) {
     const std::string name = node->path().filename().string();
-    nodes += name.compare(0, 4, "node") == 0 && name.size() > 4 && std::isdigit(static_cast<unsigned char>(name[4])) != 0 ? 1 : 0;
+    nodes +=
+        name.compare(0, 4, "node") == 0 && name.size() > 4 && std::isdigit(static_cast<unsigned char>(name[4])) != 0
+            ? 1
+            : 0;
   }
   if (nodes < 2) return {};
-  return {Warning("memory nodes", fmt::format("{} nodes", nodes), "memory of another node is slower: bind each worker to one (numactl --cpunodebind=0 --membind=0)")};
+  return {Warning("memory nodes", fmt::format("{} nodes", nodes),
+                  "memory of another node is slower: bind each worker to one (numactl --cpunodebind=0 --membind=0)")};
 }
 
 }  // namespace
@@ -184,8 +209,9 @@ const char* HealthName(Health health) {
 }
 
 std::vector<Finding> CheckMachineFiles(const fs::path& root) {
-  constexpr std::vector<Finding> (*kChecks[])(const fs::path&) = {CheckProcessor, CheckQuota, CheckGovernor, CheckBoost, CheckHeat, CheckSteal,
-                                                                  CheckMemory,    CheckLoad,  CheckClock,    CheckNodes};
+  constexpr std::vector<Finding> (*kChecks[])(const fs::path&) = {CheckProcessor, CheckQuota, CheckGovernor, CheckBoost,
+                                                                  CheckHeat,      CheckSteal, CheckMemory,   CheckLoad,
+                                                                  CheckClock,     CheckNodes};
   std::vector<Finding> findings;
   for (const auto check : kChecks) {
     for (Finding& finding : check(root)) findings.push_back(std::move(finding));

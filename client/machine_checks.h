@@ -17,8 +17,8 @@ struct Finding {
   std::string remedy;      // "" where there is nothing to do.
 };
 
-// From the files beneath `root` ("/" on a real machine): processor, quota, governor, boost, heat, steal, memory, swap, load, clock, nodes. A file that
-// is not there says nothing.
+// From the files beneath `root` ("/" on a real machine): processor, quota, governor, boost, heat, steal, memory, swap,
+// load, clock, nodes. A file that is not there says nothing.
 std::vector<Finding> CheckMachineFiles(const std::filesystem::path& root);
 
 }  // namespace hone

@@ -71,18 +71,20 @@ Result<> CheckPin(const proto::InspectResult& info, const proto::InputShape& pin
   if (input == nullptr) {
     std::vector<std::string> names;
     for (const proto::TensorInfo& known : info.inputs()) names.push_back(known.name());
-    return Fail(ErrorCode::kRejected, fmt::format("the model has no input '{}'{}", pin.name(), DidYouMean(pin.name(), names)),
+    return Fail(ErrorCode::kRejected,
+                fmt::format("the model has no input '{}'{}", pin.name(), DidYouMean(pin.name(), names)),
                 "its inputs: " + Join(names, ", "));
   }
   if (input->dims_size() != pin.dims_size()) {
-    return Fail(ErrorCode::kRejected, fmt::format("input '{}' has {} dimensions {}, the pin {}", pin.name(), input->dims_size(),
-                                                  ShapeText(*input), pin.dims_size()));
+    return Fail(ErrorCode::kRejected, fmt::format("input '{}' has {} dimensions {}, the pin {}", pin.name(),
+                                                  input->dims_size(), ShapeText(*input), pin.dims_size()));
   }
   for (int d = 0; d < pin.dims_size(); ++d) {
     const std::optional<int64_t> fixed = FixedDim(input->dims(d));
     if (fixed && pin.dims(d) >= 0 && pin.dims(d) != *fixed) {
-      return Fail(ErrorCode::kRejected, fmt::format("dimension {} of input '{}' is fixed at {}; it cannot be pinned to {}", d, pin.name(),
-                                                    *fixed, pin.dims(d)));
+      return Fail(ErrorCode::kRejected,
+                  fmt::format("dimension {} of input '{}' is fixed at {}; it cannot be pinned to {}", d, pin.name(),
+                              *fixed, pin.dims(d)));
     }
   }
   return {};
@@ -123,7 +125,8 @@ Result<std::vector<proto::InputShape>> ParsePins(const std::vector<std::string>&
     // The last '=': names may hold one, dimensions cannot.
     const size_t equals = word.rfind('=');
     const auto malformed = [&](std::string_view why) {
-      return Fail(ErrorCode::kUsage, fmt::format("--input {}: {}", word, why), "write NAME=1,3,224,224 with '?' for what stays free");
+      return Fail(ErrorCode::kUsage, fmt::format("--input {}: {}", word, why),
+                  "write NAME=1,3,224,224 with '?' for what stays free");
     };
     if (equals == std::string::npos || equals == 0) return malformed("no name and shape");
     proto::InputShape pin;
@@ -134,7 +137,8 @@ Result<std::vector<proto::InputShape>> ParsePins(const std::vector<std::string>&
         continue;
       }
       const Result<int64_t> value = ParseInteger(dim);
-      if (!value || *value < 1 || *value > (int64_t{1} << 32)) return malformed(fmt::format("'{}' is no dimension", dim));
+      if (!value || *value < 1 || *value > (int64_t{1} << 32))
+        return malformed(fmt::format("'{}' is no dimension", dim));
       pin.add_dims(*value);
     }
     for (const proto::InputShape& other : pins) {
@@ -159,10 +163,11 @@ Result<> RequireKnownShapes(const proto::InspectResult& info, const Pins& pins) 
         pinned = pinned || (pin.name() == input.name() && d < pin.dims_size() && pin.dims(d) >= 0);
       }
       if (pinned) continue;
-      return Fail(ErrorCode::kRejected,
-                  fmt::format("input '{}' {} has a free dimension: number {} ('{}'), and there is no data to tell its size", input.name(),
-                              ShapeText(input), d, input.dims(d)),
-                  fmt::format("pin it, for example --input {}, or give --data", PinExample(input)));
+      return Fail(
+          ErrorCode::kRejected,
+          fmt::format("input '{}' {} has a free dimension: number {} ('{}'), and there is no data to tell its size",
+                      input.name(), ShapeText(input), d, input.dims(d)),
+          fmt::format("pin it, for example --input {}, or give --data", PinExample(input)));
     }
   }
   return {};
@@ -189,7 +194,8 @@ std::vector<std::string> OutputNames(const proto::Bundle& bundle, const std::str
   for (const proto::File& file : bundle.files()) {
     const fs::path path = file.path();
     const bool folder_format = bundle.format() == "tensorflow" && bundle.files_size() > 1;
-    const bool follows = bundle.format() != "onnx" && path.parent_path() == main.parent_path() && path.stem() == main.stem();
+    const bool follows =
+        bundle.format() != "onnx" && path.parent_path() == main.parent_path() && path.stem() == main.stem();
     const bool renamed = !folder_format && (file.path() == bundle.main() || follows);
     names.push_back(renamed ? (path.parent_path() / (stem + path.extension().string())).string() : file.path());
   }

@@ -27,14 +27,17 @@ Result<std::vector<proto::InputShape>> ParsePins(const std::vector<std::string>&
 // Whether pins name inputs of the model, have their rank and contradict no fixed dimension. kRejected.
 Result<> CheckPins(const proto::InspectResult& info, const google::protobuf::RepeatedPtrField<proto::InputShape>& pins);
 // kRejected, naming input, dimension and flag, where a dimension is neither fixed nor pinned.
-Result<> RequireKnownShapes(const proto::InspectResult& info, const google::protobuf::RepeatedPtrField<proto::InputShape>& pins);
+Result<> RequireKnownShapes(const proto::InspectResult& info,
+                            const google::protobuf::RepeatedPtrField<proto::InputShape>& pins);
 
-// Opens a data set for the model in a runner; the number of samples in its range. kRejected where the data do not fit the model.
+// Opens a data set for the model in a runner; the number of samples in its range. kRejected where the data do not fit
+// the model.
 Result<uint64_t> CountSamples(const ModelFile& model, const google::protobuf::RepeatedPtrField<proto::InputShape>& pins,
                               const proto::LocalData& data);
 
-// Where the files of a model go in an output folder: the opened file becomes "model" with its extension, files that share its stem
-// follow (model.bin beside model.xml); others keep their path, because the model names them. Same order as bundle.files().
+// Where the files of a model go in an output folder: the opened file becomes "model" with its extension, files that
+// share its stem follow (model.bin beside model.xml); others keep their path, because the model names them. Same order
+// as bundle.files().
 std::vector<std::string> OutputNames(const proto::Bundle& bundle, const std::string& stem = "model");
 
 }  // namespace hone

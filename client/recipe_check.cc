@@ -29,7 +29,8 @@ std::string FormatOfName(const std::string& model) {
   return "onnx";
 }
 
-Result<proto::CheckRecipeReply> CheckAgainstWorkers(const CoordinatorFlags& coordinator, const proto::CheckRecipe& request) {
+Result<proto::CheckRecipeReply> CheckAgainstWorkers(const CoordinatorFlags& coordinator,
+                                                    const proto::CheckRecipe& request) {
   if (!IsCoordinatorNamed(coordinator.endpoint)) return CheckHere(request);
   TRY_ASSIGN(Client client, ConnectTo(coordinator));
   return client.Check(request);

@@ -13,6 +13,7 @@ namespace hone {
 std::string FormatOfName(const std::string& model);
 
 // Asks the coordinator that somebody named, else one that is started here for the question.
-Result<proto::CheckRecipeReply> CheckAgainstWorkers(const CoordinatorFlags& coordinator, const proto::CheckRecipe& request);
+Result<proto::CheckRecipeReply> CheckAgainstWorkers(const CoordinatorFlags& coordinator,
+                                                    const proto::CheckRecipe& request);
 
 }  // namespace hone

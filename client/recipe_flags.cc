@@ -61,7 +61,8 @@ Result<> KeepBackends(const std::vector<std::string>& names, const proto::Catalo
   google::protobuf::RepeatedPtrField<proto::BackendChoice> chosen;
   for (const std::string& name : names) {
     TRY(RequireBackend(catalogue, name));
-    const bool repeated = std::any_of(chosen.begin(), chosen.end(), [&](const proto::BackendChoice& c) { return c.backend() == name; });
+    const bool repeated =
+        std::any_of(chosen.begin(), chosen.end(), [&](const proto::BackendChoice& c) { return c.backend() == name; });
     if (repeated) continue;
     const auto written = std::find_if(recipe.backends().begin(), recipe.backends().end(),
                                       [&](const proto::BackendChoice& choice) { return choice.backend() == name; });
@@ -74,17 +75,20 @@ Result<> KeepBackends(const std::vector<std::string>& names, const proto::Catalo
 }
 
 bool GivesOneOf(const proto::PassInfo& pass, const std::vector<std::string>& precisions) {
-  return std::any_of(pass.precisions().begin(), pass.precisions().end(), [&](const std::string& p) { return Holds(precisions, p); });
+  return std::any_of(pass.precisions().begin(), pass.precisions().end(),
+                     [&](const std::string& p) { return Holds(precisions, p); });
 }
 
 enum class Fit { structural, wished, unwished };
-Fit FitOf(const proto::PassChoice& option, const proto::Catalogue& catalogue, const std::vector<std::string>& precisions) {
+Fit FitOf(const proto::PassChoice& option, const proto::Catalogue& catalogue,
+          const std::vector<std::string>& precisions) {
   const proto::PassInfo* pass = FindPassInfo(catalogue, option.pass());
   if (pass == nullptr || pass->precisions_size() == 0) return Fit::structural;
   return GivesOneOf(*pass, precisions) ? Fit::wished : Fit::unwished;
 }
 
-// What `inference_precision` may be for the precisions wished. f16 is tried only where the recipe lists it: on most CPUs it is emulated.
+// What `inference_precision` may be for the precisions wished. f16 is tried only where the recipe lists it: on most
+// CPUs it is emulated.
 std::vector<std::string> InferencePrecisions(const std::vector<std::string>& precisions, const proto::Domain* written) {
   std::vector<std::string> allowed;
   for (const char* name : {"fp32", "fp16", "int8", "int4"}) {
@@ -97,7 +101,8 @@ std::vector<std::string> InferencePrecisions(const std::vector<std::string>& pre
   return allowed;
 }
 
-void NarrowInferencePrecision(const std::vector<std::string>& precisions, const proto::BackendInfo& backend, proto::BackendChoice& choice) {
+void NarrowInferencePrecision(const std::vector<std::string>& precisions, const proto::BackendInfo& backend,
+                              proto::BackendChoice& choice) {
   const proto::ParameterInfo* setting = FindSetting(backend, kInferencePrecision);
   if (setting == nullptr) return;
   const std::vector<std::string> allowed = InferencePrecisions(precisions, FindDomain(choice, kInferencePrecision));
@@ -117,14 +122,16 @@ void NarrowInferencePrecision(const std::vector<std::string>& precisions, const 
   // The runtime offers none of them: it decides.
   auto& settings = *choice.mutable_settings();
   settings.erase(std::remove_if(settings.begin(), settings.end(),
-                                [](const proto::Domain& d) { return d.name() == kInferencePrecision; }), settings.end());
+                                [](const proto::Domain& d) { return d.name() == kInferencePrecision; }),
+                 settings.end());
 }
 
-Result<> KeepPrecisions(const std::vector<std::string>& precisions, const proto::Catalogue& catalogue, proto::Recipe& recipe,
-                        std::vector<std::string>& notes) {
+Result<> KeepPrecisions(const std::vector<std::string>& precisions, const proto::Catalogue& catalogue,
+                        proto::Recipe& recipe, std::vector<std::string>& notes) {
   for (const std::string& precision : precisions) {
     if (!Holds(kPrecisions, precision)) {
-      return Fail(ErrorCode::kUsage, fmt::format("unknown precision '{}'{}", precision, DidYouMean(precision, kPrecisions)),
+      return Fail(ErrorCode::kUsage,
+                  fmt::format("unknown precision '{}'{}", precision, DidYouMean(precision, kPrecisions)),
                   "there are " + Join(kPrecisions, ", "));
     }
   }
@@ -139,10 +146,11 @@ Result<> KeepPrecisions(const std::vector<std::string>& precisions, const proto:
       wished = wished || fit == Fit::wished;
       if (fit == Fit::unwished && !Holds(left_out, option.pass())) left_out.push_back(option.pass());
       if (fit == Fit::unwished && stage.options_size() == 1) {
-        return Fail(Error{ErrorCode::kRejected, fmt::format("the recipe always applies {}, which --precision {} leaves out", option.pass(),
-                                                            Join(precisions, ",")),
-                          "put it under `choose` in the recipe, or widen --precision", option.position().file(), option.position().line(),
-                          option.position().column()});
+        return Fail(Error{ErrorCode::kRejected,
+                          fmt::format("the recipe always applies {}, which --precision {} leaves out", option.pass(),
+                                      Join(precisions, ",")),
+                          "put it under `choose` in the recipe, or widen --precision", option.position().file(),
+                          option.position().line(), option.position().column()});
       }
     }
     wished_stages += wished ? 1 : 0;
@@ -163,12 +171,12 @@ Result<> KeepPrecisions(const std::vector<std::string>& precisions, const proto:
   for (const proto::Stage& stage : recipe.passes()) {
     proto::Stage kept;
     *kept.mutable_position() = stage.position();
-    const bool any_wished = std::any_of(stage.options().begin(), stage.options().end(), [&](const proto::PassChoice& option) {
-      return FitOf(option, catalogue, precisions) == Fit::wished;
-    });
-    const bool any_unwished = std::any_of(stage.options().begin(), stage.options().end(), [&](const proto::PassChoice& option) {
-      return FitOf(option, catalogue, precisions) == Fit::unwished;
-    });
+    const bool any_wished = std::any_of(
+        stage.options().begin(), stage.options().end(),
+        [&](const proto::PassChoice& option) { return FitOf(option, catalogue, precisions) == Fit::wished; });
+    const bool any_unwished = std::any_of(
+        stage.options().begin(), stage.options().end(),
+        [&](const proto::PassChoice& option) { return FitOf(option, catalogue, precisions) == Fit::unwished; });
     for (const proto::PassChoice& option : stage.options()) {
       const Fit fit = FitOf(option, catalogue, precisions);
       const bool drop_none = option.pass().empty() && any_wished && !keep_none;
@@ -191,7 +199,8 @@ Result<> KeepPrecisions(const std::vector<std::string>& precisions, const proto:
     const proto::BackendInfo* info = FindBackendInfo(catalogue, choice.backend());
     if (info != nullptr) NarrowInferencePrecision(precisions, *info, choice);
   }
-  if (!left_out.empty()) notes.push_back(fmt::format("--precision {} leaves out {}", Join(precisions, ","), Join(left_out, ", ")));
+  if (!left_out.empty())
+    notes.push_back(fmt::format("--precision {} leaves out {}", Join(precisions, ","), Join(left_out, ", ")));
   return {};
 }
 
@@ -225,7 +234,8 @@ void LimitThreads(uint64_t threads, const proto::Catalogue& catalogue, proto::Re
     if (domain == nullptr) continue;
     std::vector<proto::Value> values;
     for (const proto::Value& value : domain->choices()) {
-      if (value.kind_case() != proto::Value::kInteger || value.integer() <= static_cast<int64_t>(threads)) values.push_back(value);
+      if (value.kind_case() != proto::Value::kInteger || value.integer() <= static_cast<int64_t>(threads))
+        values.push_back(value);
     }
     if (values.empty()) values.push_back(IntValue(static_cast<int64_t>(threads)));
     domain->clear_choices();
@@ -249,7 +259,8 @@ void MergePins(const std::vector<proto::InputShape>& pins, proto::Recipe& recipe
 
 }  // namespace
 
-Result<> ApplyFlags(const RecipeFlags& flags, const proto::Catalogue& catalogue, proto::Recipe& recipe, std::vector<std::string>& notes) {
+Result<> ApplyFlags(const RecipeFlags& flags, const proto::Catalogue& catalogue, proto::Recipe& recipe,
+                    std::vector<std::string>& notes) {
   MergePins(flags.inputs, recipe);
   if (!flags.backends.empty()) TRY(KeepBackends(flags.backends, catalogue, recipe));
   TRY(KeepPrecisions(flags.precisions, catalogue, recipe, notes));
@@ -275,7 +286,8 @@ bool NeedsCalibration(const proto::Catalogue& catalogue, const proto::Recipe& re
 Result<double> ParseShare(const std::string& text) {
   const bool percent = !text.empty() && text.back() == '%';
   const Result<double> value = ParseReal(percent ? text.substr(0, text.size() - 1) : text);
-  if (!value || !(*value >= 0) || *value > 1e6) return Fail(ErrorCode::kUsage, "must be a number of at least 0, such as 0.01 or 1%");
+  if (!value || !(*value >= 0) || *value > 1e6)
+    return Fail(ErrorCode::kUsage, "must be a number of at least 0, such as 0.01 or 1%");
   return percent ? *value / 100 : *value;
 }
 
@@ -305,7 +317,8 @@ Result<const proto::BackendInfo*> RequireBackend(const proto::Catalogue& catalog
   if (backend != nullptr) return backend;
   std::vector<std::string> names;
   for (const proto::BackendInfo& known : catalogue.backends()) names.push_back(known.name());
-  return Fail(ErrorCode::kRejected, fmt::format("unknown backend '{}'{}", name, DidYouMean(name, names)), "there are " + Join(names, ", "));
+  return Fail(ErrorCode::kRejected, fmt::format("unknown backend '{}'{}", name, DidYouMean(name, names)),
+              "there are " + Join(names, ", "));
 }
 
 Result<std::string> DefaultBackend(const proto::Catalogue& catalogue, const std::string& format) {

@@ -25,14 +25,16 @@ struct RecipeFlags {
   std::vector<proto::InputShape> inputs;
 };
 
-// Applies the flags. Things worth telling (an option left out, a stage dropped) go to notes. kUsage for a precision that does not exist,
-// kRejected for a backend that the catalogue lacks (nearest name offered) and for a choice that leaves nothing.
+// Applies the flags. Things worth telling (an option left out, a stage dropped) go to notes. kUsage for a precision
+// that does not exist, kRejected for a backend that the catalogue lacks (nearest name offered) and for a choice that
+// leaves nothing.
 //
-// Precisions: an option of a stage stays where the catalogue says that its pass gives one of them, or gives none (structural). `none`
-// stays for fp32, and for bf16, which backends with an `inference_precision` setting reach without a pass; that setting is narrowed to
-// what was asked. Where passes of the wished precisions stand in several stages, `none` stays in each of them, since a candidate takes
-// one or the other.
-Result<> ApplyFlags(const RecipeFlags& flags, const proto::Catalogue& catalogue, proto::Recipe& recipe, std::vector<std::string>& notes);
+// Precisions: an option of a stage stays where the catalogue says that its pass gives one of them, or gives none
+// (structural). `none` stays for fp32, and for bf16, which backends with an `inference_precision` setting reach without
+// a pass; that setting is narrowed to what was asked. Where passes of the wished precisions stand in several stages,
+// `none` stays in each of them, since a candidate takes one or the other.
+Result<> ApplyFlags(const RecipeFlags& flags, const proto::Catalogue& catalogue, proto::Recipe& recipe,
+                    std::vector<std::string>& notes);
 
 bool NeedsCalibration(const proto::Catalogue& catalogue, const proto::Recipe& recipe);
 
@@ -45,7 +47,8 @@ const proto::BackendInfo* FindBackendInfo(const proto::Catalogue& catalogue, con
 const proto::PassInfo* FindPassInfo(const proto::Catalogue& catalogue, const std::string& name);
 // kRejected with the names there are.
 Result<const proto::BackendInfo*> RequireBackend(const proto::Catalogue& catalogue, const std::string& name);
-// The backend that measures a model of this format unless told: the reference where it loads the format, else the first that does.
+// The backend that measures a model of this format unless told: the reference where it loads the format, else the first
+// that does.
 Result<std::string> DefaultBackend(const proto::Catalogue& catalogue, const std::string& format);
 
 }  // namespace hone

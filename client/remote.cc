@@ -14,16 +14,22 @@ constexpr std::chrono::milliseconds kPingTimeout{3'000};
 
 }  // namespace
 
-std::string CoordinatorEndpoint(const std::string& flag) { return flag.empty() ? TheConfiguration().Get("coordinator").value : flag; }
+std::string CoordinatorEndpoint(const std::string& flag) {
+  return flag.empty() ? TheConfiguration().Get("coordinator").value : flag;
+}
 
-bool IsCoordinatorNamed(const std::string& flag) { return !flag.empty() || !TheConfiguration().Get("coordinator").is_default(); }
+bool IsCoordinatorNamed(const std::string& flag) {
+  return !flag.empty() || !TheConfiguration().Get("coordinator").is_default();
+}
 
 std::string KeysFolder(const std::string& flag) { return flag.empty() ? TheConfiguration().Get("keys").value : flag; }
 
 void AddCoordinatorFlag(Flags& flags, CoordinatorFlags& coordinator) {
-  flags.Text("--coordinator", "EP", "tcp://host:port or ipc://path; else $HONE_COORDINATOR, the configuration, tcp://127.0.0.1:5710",
+  flags.Text("--coordinator", "EP",
+             "tcp://host:port or ipc://path; else $HONE_COORDINATOR, the configuration, tcp://127.0.0.1:5710",
              coordinator.endpoint);
-  flags.Add({"--context", Flags::Kind::value, "CONTEXT", "a named coordinator with its keys (`hone context`)", [](const std::string& name) -> Result<> {
+  flags.Add({"--context", Flags::Kind::value, "CONTEXT", "a named coordinator with its keys (`hone context`)",
+             [](const std::string& name) -> Result<> {
                Configuration configuration = TheConfiguration();
                TRY(configuration.UseContext(name));
                SetTheConfiguration(std::move(configuration));
@@ -33,7 +39,8 @@ void AddCoordinatorFlag(Flags& flags, CoordinatorFlags& coordinator) {
 }
 
 void AddKeysFlag(Flags& flags, CoordinatorFlags& coordinator) {
-  flags.Text("--keys", "DIR", "the folder of this machine's keys (`hone keys`); else $HONE_KEYS, else without keys", coordinator.keys);
+  flags.Text("--keys", "DIR", "the folder of this machine's keys (`hone keys`); else $HONE_KEYS, else without keys",
+             coordinator.keys);
 }
 
 Result<Client> DialCoordinator(const CoordinatorFlags& coordinator) {
@@ -52,8 +59,9 @@ Result<Client> ConnectTo(const CoordinatorFlags& coordinator) {
   Error error = reply.error();
   if (error.code == ErrorCode::kUnreachable) {
     error.message = fmt::format("no coordinator answers at {}", endpoint);
-    error.remedy = fmt::format("start one: hone-coordinator --listen {} --data DIR\nor name another with --coordinator or HONE_COORDINATOR",
-                               endpoint);
+    error.remedy = fmt::format(
+        "start one: hone-coordinator --listen {} --data DIR\nor name another with --coordinator or HONE_COORDINATOR",
+        endpoint);
   }
   return Fail(std::move(error));
 }
@@ -61,7 +69,8 @@ Result<Client> ConnectTo(const CoordinatorFlags& coordinator) {
 Result<uint64_t> ParseJob(const std::string& text) {
   const Result<int64_t> job = ParseInteger(text);
   if (job && *job > 0) return static_cast<uint64_t>(*job);
-  return Fail(ErrorCode::kUsage, fmt::format("'{}' is no job number", Printable(text, 100)), "jobs are numbers: see `hone jobs`");
+  return Fail(ErrorCode::kUsage, fmt::format("'{}' is no job number", Printable(text, 100)),
+              "jobs are numbers: see `hone jobs`");
 }
 
 Result<JobReference> ParseJobReference(const std::string& text) {
@@ -77,7 +86,8 @@ Result<JobReference> ParseJobReference(const std::string& text) {
   }
   const Result<int64_t> number = ParseInteger(trial);
   if (!number || *number < 0) {
-    return Fail(ErrorCode::kUsage, fmt::format("'{}' is no trial of a job", Printable(text, 100)), "write JOB, JOB/TRIAL or JOB/baseline");
+    return Fail(ErrorCode::kUsage, fmt::format("'{}' is no trial of a job", Printable(text, 100)),
+                "write JOB, JOB/TRIAL or JOB/baseline");
   }
   reference.trial = static_cast<uint64_t>(*number);
   return reference;
@@ -85,9 +95,11 @@ Result<JobReference> ParseJobReference(const std::string& text) {
 
 Result<proto::TrialSummary> FindTrial(Client& client, uint64_t job, uint32_t study, uint64_t number) {
   TRY_ASSIGN(const std::vector<proto::TrialSummary> trials, client.Trials(job, study));
-  const auto trial = std::find_if(trials.begin(), trials.end(), [&](const proto::TrialSummary& one) { return one.trial() == number; });
+  const auto trial =
+      std::find_if(trials.begin(), trials.end(), [&](const proto::TrialSummary& one) { return one.trial() == number; });
   if (trial != trials.end()) return *trial;
-  return Fail(ErrorCode::kNotFound, fmt::format("job {} has no trial {}", job, number), fmt::format("see `hone trials {}`", job));
+  return Fail(ErrorCode::kNotFound, fmt::format("job {} has no trial {}", job, number),
+              fmt::format("see `hone trials {}`", job));
 }
 
 }  // namespace hone

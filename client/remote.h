@@ -28,8 +28,8 @@ void AddKeysFlag(Flags& flags, CoordinatorFlags& coordinator);
 
 // Connects, without waiting for a sign of life.
 Result<Client> DialCoordinator(const CoordinatorFlags& coordinator);
-// Connects and asks for a sign of life: kUnreachable within a few seconds, naming the endpoint and how to start a coordinator; kDenied where
-// the coordinator does not let this key in.
+// Connects and asks for a sign of life: kUnreachable within a few seconds, naming the endpoint and how to start a
+// coordinator; kDenied where the coordinator does not let this key in.
 Result<Client> ConnectTo(const CoordinatorFlags& coordinator);
 
 // "42", "42/17", "42/baseline", "42/best".

@@ -25,7 +25,8 @@ std::set<fs::path> EarlierFiles(const fs::path& folder) {
   const Json result = Json::parse(*text, nullptr, false);
   if (!result.is_object() || result.value("schema", "") != "hone.result/1" || !result.contains("studies")) return files;
   for (const Json& study : result["studies"]) {
-    if (!study.is_object() || !study.contains("best") || !study["best"].is_object() || !study["best"].contains("files")) continue;
+    if (!study.is_object() || !study.contains("best") || !study["best"].is_object() || !study["best"].contains("files"))
+      continue;
     for (const Json& name : study["best"]["files"]) {
       if (!name.is_string()) continue;
       // Listed by the name that the folder had then; a model lies in it, or in target-N for a further target.
@@ -45,12 +46,14 @@ Result<NewFolder> NewFolder::Make(const fs::path& folder) {
   NewFolder made;
   fs::path missing;
   std::error_code failure;
-  for (fs::path at = fs::absolute(folder).lexically_normal(); !at.empty() && !fs::exists(at, failure); at = at.parent_path()) {
+  for (fs::path at = fs::absolute(folder).lexically_normal(); !at.empty() && !fs::exists(at, failure);
+       at = at.parent_path()) {
     if (!at.filename().empty()) missing = at;
     if (at == at.parent_path()) break;
   }
   if (missing.empty() && !fs::is_directory(folder, failure)) {
-    return Fail(ErrorCode::kRejected, fmt::format("{} is a file, not a folder", folder.string()), "name another folder with -o");
+    return Fail(ErrorCode::kRejected, fmt::format("{} is a file, not a folder", folder.string()),
+                "name another folder with -o");
   }
   made.first_made_ = missing;
   TRY(MakeFolder(folder));
@@ -62,9 +65,12 @@ NewFolder::~NewFolder() {
   if (!first_made_.empty()) fs::remove_all(first_made_, ignored);
 }
 
-NewFolder::NewFolder(NewFolder&& other) noexcept : first_made_(std::move(other.first_made_)) { other.first_made_.clear(); }
+NewFolder::NewFolder(NewFolder&& other) noexcept : first_made_(std::move(other.first_made_)) {
+  other.first_made_.clear();
+}
 
-Result<WrittenModel> PlaceModel(const proto::Bundle& bundle, const fs::path& from, const fs::path& folder, const std::string& stem) {
+Result<WrittenModel> PlaceModel(const proto::Bundle& bundle, const fs::path& from, const fs::path& folder,
+                                const std::string& stem) {
   const std::vector<std::string> names = OutputNames(bundle, stem);
   WrittenModel written;
   // "out.onnx" and not "./out.onnx": paths are told as a person would write them.
@@ -97,7 +103,8 @@ Result<WrittenModel> WriteModel(Client& client, const proto::Bundle& bundle, con
   return PlaceModel(bundle, scratch.path(), folder);
 }
 
-Result<std::vector<std::optional<WrittenModel>>> WriteBests(Client& client, const proto::JobSummary& job, const fs::path& folder) {
+Result<std::vector<std::optional<WrittenModel>>> WriteBests(Client& client, const proto::JobSummary& job,
+                                                            const fs::path& folder) {
   std::set<fs::path> stale = EarlierFiles(folder);
   std::vector<std::optional<WrittenModel>> written;
   for (int i = 0; i < job.studies_size(); ++i) {
@@ -114,7 +121,8 @@ Result<std::vector<std::optional<WrittenModel>>> WriteBests(Client& client, cons
 }
 
 Result<> WriteResultFile(const fs::path& folder, const Json& result) {
-  return WriteFile(folder / kResultFile, result.dump(2, ' ', false, Json::error_handler_t::replace) + "\n", Durable::yes);
+  return WriteFile(folder / kResultFile, result.dump(2, ' ', false, Json::error_handler_t::replace) + "\n",
+                   Durable::yes);
 }
 
 }  // namespace hone

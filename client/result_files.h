@@ -13,7 +13,8 @@
 
 namespace hone {
 
-// A folder, made with its parents where it is not there; unless kept, what was made is removed again at the end of the object's life.
+// A folder, made with its parents where it is not there; unless kept, what was made is removed again at the end of the
+// object's life.
 class NewFolder {
  public:
   // kRejected where a file stands in the way.
@@ -28,13 +29,14 @@ class NewFolder {
   std::filesystem::path first_made_;   // Empty: nothing to remove.
 };
 
-// Moves the files of a bundle from `from` to `folder` under their output names (client/model_file.h), the opened file last.
-Result<WrittenModel> PlaceModel(const proto::Bundle& bundle, const std::filesystem::path& from, const std::filesystem::path& folder,
-                                const std::string& stem = "model");
+// Moves the files of a bundle from `from` to `folder` under their output names (client/model_file.h), the opened file
+// last.
+Result<WrittenModel> PlaceModel(const proto::Bundle& bundle, const std::filesystem::path& from,
+                                const std::filesystem::path& folder, const std::string& stem = "model");
 // Downloads a bundle beside its place, then moves it in.
 Result<WrittenModel> WriteModel(Client& client, const proto::Bundle& bundle, const std::filesystem::path& folder);
-// The best of every study: the first into `folder`, the others into folder/target-2, target-3 ... Files of an earlier result.json there
-// that the new result does not have are removed.
+// The best of every study: the first into `folder`, the others into folder/target-2, target-3 ... Files of an earlier
+// result.json there that the new result does not have are removed.
 Result<std::vector<std::optional<WrittenModel>>> WriteBests(Client& client, const proto::JobSummary& job,
                                                             const std::filesystem::path& folder);
 Result<> WriteResultFile(const std::filesystem::path& folder, const Json& result);

@@ -13,7 +13,8 @@ constexpr size_t kMostOutput = 64 << 20;
 
 }  // namespace
 
-Result<ProgramAnswer> AskProgram(const std::string& name, const char* variable, const std::vector<std::string>& words, std::chrono::milliseconds longest) {
+Result<ProgramAnswer> AskProgram(const std::string& name, const char* variable, const std::vector<std::string>& words,
+                                 std::chrono::milliseconds longest) {
   TRY_ASSIGN(const std::filesystem::path program, FindProgram(name, variable));
   ProcessOptions options;
   options.arguments = {program.string()};
@@ -22,13 +23,16 @@ Result<ProgramAnswer> AskProgram(const std::string& name, const char* variable, 
   TRY_ASSIGN(const CommandOutput output, RunCommand(options, longest, kMostOutput));
   Json document = Json::parse(output.out, nullptr, false);
   if (output.status.signal != 0 || !document.is_object()) {
-    return Fail(ErrorCode::kFailed, fmt::format("{} {} ended with {} {}", name, words.front(), output.status.signal != 0 ? "signal" : "status",
-                                                output.status.signal != 0 ? output.status.signal : output.status.code),
-                Printable(output.err, 2000));
+    return Fail(
+        ErrorCode::kFailed,
+        fmt::format("{} {} ended with {} {}", name, words.front(), output.status.signal != 0 ? "signal" : "status",
+                    output.status.signal != 0 ? output.status.signal : output.status.code),
+        Printable(output.err, 2000));
   }
   if (document.value("schema", "") == "hone.error/1") {
     Error error{static_cast<ErrorCode>(document.value("code", 4)), document.value("message", ""), ""};
-    if (document.contains("remedy") && document["remedy"].is_string()) error.remedy = document["remedy"].get<std::string>();
+    if (document.contains("remedy") && document["remedy"].is_string())
+      error.remedy = document["remedy"].get<std::string>();
     return Fail(std::move(error));
   }
   return ProgramAnswer{std::move(document), output.status.code};

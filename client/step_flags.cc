@@ -25,7 +25,8 @@ proto::Value TypedValue(const std::string& text, const std::string& name,
 
 }  // namespace
 
-Result<Parameters> ParseSettings(const std::vector<std::string>& words, const google::protobuf::RepeatedPtrField<proto::ParameterInfo>& infos,
+Result<Parameters> ParseSettings(const std::vector<std::string>& words,
+                                 const google::protobuf::RepeatedPtrField<proto::ParameterInfo>& infos,
                                  const std::string& owner) {
   Parameters parameters;
   for (const std::string& word : words) {
@@ -37,7 +38,8 @@ Result<Parameters> ParseSettings(const std::vector<std::string>& words, const go
     parameter.set_name(word.substr(0, equals));
     *parameter.mutable_value() = TypedValue(word.substr(equals + 1), parameter.name(), infos);
   }
-  std::sort(parameters.begin(), parameters.end(), [](const proto::Parameter& a, const proto::Parameter& b) { return a.name() < b.name(); });
+  std::sort(parameters.begin(), parameters.end(),
+            [](const proto::Parameter& a, const proto::Parameter& b) { return a.name() < b.name(); });
   for (int i = 1; i < parameters.size(); ++i) {
     if (parameters[i].name() == parameters[i - 1].name()) {
       return Fail(ErrorCode::kUsage, fmt::format("{}: {} is given twice", owner, parameters[i].name()));
@@ -55,7 +57,8 @@ Result<proto::PassStep> ParsePass(const std::string& word, const proto::Catalogu
   if (pass == nullptr) {
     std::vector<std::string> names;
     for (const proto::PassInfo& known : catalogue.passes()) names.push_back(known.name());
-    return Fail(ErrorCode::kRejected, fmt::format("unknown pass '{}'{}", Printable(step.pass(), 100), DidYouMean(step.pass(), names)),
+    return Fail(ErrorCode::kRejected,
+                fmt::format("unknown pass '{}'{}", Printable(step.pass(), 100), DidYouMean(step.pass(), names)),
                 "there are " + Join(names, ", "));
   }
   if (colon == std::string::npos) return step;
@@ -65,14 +68,16 @@ Result<proto::PassStep> ParsePass(const std::string& word, const proto::Catalogu
   return step;
 }
 
-Result<std::string> ChainFormats(const std::vector<proto::PassStep>& steps, const proto::Catalogue& catalogue, std::string format) {
+Result<std::string> ChainFormats(const std::vector<proto::PassStep>& steps, const proto::Catalogue& catalogue,
+                                 std::string format) {
   for (const proto::PassStep& step : steps) {
     const proto::PassInfo* pass = FindPassInfo(catalogue, step.pass());
     if (pass == nullptr) return Fail(ErrorCode::kRejected, fmt::format("unknown pass '{}'", step.pass()));
     const bool takes = std::find(pass->accepts().begin(), pass->accepts().end(), format) != pass->accepts().end();
     if (pass->accepts_size() > 0 && !takes) {
-      return Fail(ErrorCode::kRejected, fmt::format("{} takes {}, but is given {}", step.pass(),
-                                                    Join({pass->accepts().begin(), pass->accepts().end()}, " or "), format));
+      return Fail(ErrorCode::kRejected,
+                  fmt::format("{} takes {}, but is given {}", step.pass(),
+                              Join({pass->accepts().begin(), pass->accepts().end()}, " or "), format));
     }
     if (!pass->produces().empty()) format = pass->produces();
   }
@@ -81,7 +86,8 @@ Result<std::string> ChainFormats(const std::vector<proto::PassStep>& steps, cons
 
 bool LooksLikePass(const std::string& word) {
   const std::string name = word.substr(0, word.find(':'));
-  const bool plain = !name.empty() && std::all_of(name.begin(), name.end(), [](unsigned char c) { return std::isalnum(c) != 0 || c == '_'; });
+  const bool plain = !name.empty() && std::all_of(name.begin(), name.end(),
+                                                  [](unsigned char c) { return std::isalnum(c) != 0 || c == '_'; });
   std::error_code failure;
   return plain && !std::filesystem::exists(word, failure);
 }

@@ -26,14 +26,17 @@ void Pad(std::string& line, const std::string& cell, size_t width, Align align) 
 
 }  // namespace
 
-size_t DisplayWidth(std::string_view text) { return static_cast<size_t>(std::count_if(text.begin(), text.end(), StartsCodePoint)); }
+size_t DisplayWidth(std::string_view text) {
+  return static_cast<size_t>(std::count_if(text.begin(), text.end(), StartsCodePoint));
+}
 
 std::string CutMiddle(std::string_view text, size_t width) {
   const size_t shown = DisplayWidth(text);
   if (shown <= width || width < 3) return std::string(text);
   const size_t head = (width - 1) / 2;
   const size_t tail = width - 1 - head;
-  return std::string(text.substr(0, OffsetOf(text, head))) + "…" + std::string(text.substr(OffsetOf(text, shown - tail)));
+  return std::string(text.substr(0, OffsetOf(text, head))) + "…" +
+         std::string(text.substr(OffsetOf(text, shown - tail)));
 }
 
 std::string CutEnd(std::string_view text, size_t width) {

@@ -12,7 +12,8 @@ enum class Align { left, right };
 // Columns a terminal shows for UTF-8 text (one a code point: what hone prints has no wide characters).
 size_t DisplayWidth(std::string_view text);
 
-// Shortened in the middle to at most `width` columns: "resnet…v2.onnx". Returned whole where it fits or width is below 3.
+// Shortened in the middle to at most `width` columns: "resnet…v2.onnx". Returned whole where it fits or width is
+// below 3.
 std::string CutMiddle(std::string_view text, size_t width);
 // Shortened at the end to at most `width` columns.
 std::string CutEnd(std::string_view text, size_t width);
@@ -30,7 +31,8 @@ class Table {
   void Row(std::vector<std::string> cells) { rows_.push_back(std::move(cells)); }
   bool empty() const { return rows_.empty(); }
 
-  // Lines with a newline each, no trailing spaces; a head line only where a column has a title. width 0: nothing is cut.
+  // Lines with a newline each, no trailing spaces; a head line only where a column has a title. width 0: nothing is
+  // cut.
   std::string Text(size_t width = 0) const;
 
  private:

@@ -38,7 +38,9 @@ std::string Words(const google::protobuf::RepeatedPtrField<std::string>& words, 
   return Join(std::vector<std::string>(words.begin(), words.end()), separator);
 }
 
-std::string TargetText(const proto::StudySummary& study) { return study.tags_size() == 0 ? "any worker" : Words(study.tags()); }
+std::string TargetText(const proto::StudySummary& study) {
+  return study.tags_size() == 0 ? "any worker" : Words(study.tags());
+}
 
 std::string DefaultText(const proto::ParameterInfo& info) {
   return info.default_value().kind_case() == proto::Value::KIND_NOT_SET ? "unset" : ToText(info.default_value());
@@ -70,7 +72,10 @@ std::string ParameterTable(const google::protobuf::RepeatedPtrField<proto::Param
 std::string StudyResult(const proto::StudySummary& study) {
   const proto::TrialSummary& baseline = study.baseline();
   const proto::TrialSummary& best = study.best();
-  Table table({{"", Align::left, false}, {"baseline", Align::right, false}, {"best", Align::right, false}, {"", Align::left, false}});
+  Table table({{"", Align::left, false},
+               {"baseline", Align::right, false},
+               {"best", Align::right, false},
+               {"", Align::left, false}});
   static constexpr struct { const char* label; const char* metric; } kRows[] = {
       {"latency p50", "latency_ms_p50"}, {"latency p90", "latency_ms_p90"}, {"throughput", "throughput_per_s"},
       {"size", "size_bytes"},            {"memory", "memory_bytes"},        {"load", "load_ms"},
@@ -79,7 +84,8 @@ std::string StudyResult(const proto::StudySummary& study) {
     const proto::Metric& speedup = best.speedup();
     std::string interval;
     if (speedup.has_low() && speedup.has_high()) {
-      interval = fmt::format("[{:.2f}, {:.2f}] with 99 % confidence, {} pairs", speedup.low(), speedup.high(), speedup.samples());
+      interval = fmt::format("[{:.2f}, {:.2f}] with 99 % confidence, {} pairs", speedup.low(), speedup.high(),
+                             speedup.samples());
     }
     table.Row({"speed-up", "1.00x", fmt::format("{:.2f}x", speedup.value()), interval});
   }
@@ -89,7 +95,8 @@ std::string StudyResult(const proto::StudySummary& study) {
     if (before == nullptr && after == nullptr) continue;
     std::string remark;
     const proto::Metric* drop = FindMetric(best.metrics(), "accuracy_drop");
-    if (std::string_view(row.metric) == "accuracy" && drop != nullptr) remark = fmt::format("drop {:.4f}", drop->value());
+    if (std::string_view(row.metric) == "accuracy" && drop != nullptr)
+      remark = fmt::format("drop {:.4f}", drop->value());
     table.Row({row.label, MetricText(row.metric, before), MetricText(row.metric, after), remark});
   }
   table.Row({"backend", baseline.candidate().backend(), best.candidate().backend(), ""});
@@ -121,13 +128,16 @@ std::string SpeedupText(const proto::TrialSummary& trial) {
 }
 
 std::string CountsText(const proto::Counts& counts) {
-  return fmt::format("{} complete, {} infeasible, {} pruned, {} failed", counts.complete(), counts.infeasible(), counts.pruned(),
-                     counts.failed());
+  return fmt::format("{} complete, {} infeasible, {} pruned, {} failed", counts.complete(), counts.infeasible(),
+                     counts.pruned(), counts.failed());
 }
 
-uint32_t Finished(const proto::Counts& counts) { return counts.complete() + counts.infeasible() + counts.pruned() + counts.failed(); }
+uint32_t Finished(const proto::Counts& counts) {
+  return counts.complete() + counts.infeasible() + counts.pruned() + counts.failed();
+}
 
-std::string ResultText(const proto::JobSummary& job, const std::vector<std::optional<WrittenModel>>& written, const std::string& model_name) {
+std::string ResultText(const proto::JobSummary& job, const std::vector<std::optional<WrittenModel>>& written,
+                       const std::string& model_name) {
   std::string text;
   uint32_t run = 0;
   uint32_t reused = 0;
@@ -138,26 +148,34 @@ std::string ResultText(const proto::JobSummary& job, const std::vector<std::opti
     const std::string target = job.studies_size() > 1 ? " for " + TargetText(study) : "";
     const uint32_t finished = Finished(study.counts());
     if (!study.has_best()) {
-      text += fmt::format("{}{}: no feasible candidate among {} trials ({})\n", model_name, target, finished, CountsText(study.counts()));
-      if (study.has_baseline() && !study.baseline().reason().empty()) text += "baseline: " + Printable(study.baseline().reason()) + "\n";
+      text += fmt::format("{}{}: no feasible candidate among {} trials ({})\n", model_name, target, finished,
+                          CountsText(study.counts()));
+      if (study.has_baseline() && !study.baseline().reason().empty())
+        text += "baseline: " + Printable(study.baseline().reason()) + "\n";
     } else {
       text += fmt::format("{}{}: trial {} is the best of {}\n\n", model_name, target, study.best().trial(), finished);
       text += StudyResult(study);
       text += fmt::format("trials       {}\n", CountsText(study.counts()));
     }
     const auto index = static_cast<size_t>(i);
-    if (index < written.size() && written[index]) text += fmt::format("model        {}\n", Join(written[index]->files, "\n             "));
+    if (index < written.size() && written[index])
+      text += fmt::format("model        {}\n", Join(written[index]->files, "\n             "));
     if (i + 1 < job.studies_size()) text += "\n";
   }
   // Steps are also shared between the trials of one job; with none run, all of them stem from before it.
-  text += fmt::format("build steps: {} run, {} reused{}\n", run, reused, run == 0 && reused > 0 ? " from earlier runs" : "");
+  text += fmt::format("build steps: {} run, {} reused{}\n", run, reused,
+                      run == 0 && reused > 0 ? " from earlier runs" : "");
   return text;
 }
 
 std::string JobsText(const std::vector<proto::JobSummary>& jobs, size_t width) {
   if (jobs.empty()) return "no jobs\n";
-  Table table({{"job", Align::right, false}, {"state", Align::left, false}, {"name", Align::left, true}, {"trials", Align::right, false},
-               {"best", Align::left, false}, {"created", Align::left, false}});
+  Table table({{"job", Align::right, false},
+               {"state", Align::left, false},
+               {"name", Align::left, true},
+               {"trials", Align::right, false},
+               {"best", Align::left, false},
+               {"created", Align::left, false}});
   for (const proto::JobSummary& job : jobs) {
     uint32_t finished = 0;
     std::string best = "-";
@@ -181,7 +199,8 @@ std::string JobText(const proto::JobSummary& job, size_t width) {
                         study.counts().running());
     text += fmt::format("builds   {} run, {} reused\n", study.builds_run(), study.builds_reused());
     if (study.has_baseline()) {
-      text += fmt::format("baseline {}\n", MetricText("latency_ms_p50", FindMetric(study.baseline().metrics(), "latency_ms_p50")));
+      text += fmt::format("baseline {}\n",
+                          MetricText("latency_ms_p50", FindMetric(study.baseline().metrics(), "latency_ms_p50")));
     }
     if (study.has_best()) {
       const std::string line = fmt::format("best     trial {}  {}  {}", study.best().trial(), SpeedupText(study.best()),
@@ -203,20 +222,28 @@ std::string TrialsText(const std::vector<proto::TrialSummary>& trials, size_t wi
     table.Row({prefix + std::to_string(trial.trial()), StateName(trial.state()), SpeedupText(trial),
                MetricText("latency_ms_p50", FindMetric(trial.metrics(), "latency_ms_p50")),
                MetricText("accuracy", FindMetric(trial.metrics(), "accuracy")),
-               MetricText("size_bytes", FindMetric(trial.metrics(), "size_bytes")), CandidateText(trial.candidate()), Printable(remark, 200)});
+               MetricText("size_bytes", FindMetric(trial.metrics(), "size_bytes")), CandidateText(trial.candidate()),
+               Printable(remark, 200)});
   }
   return table.Text(width);
 }
 
 std::string WorkersText(const std::vector<proto::WorkerSummary>& workers, size_t width, uint64_t now_unix_ms) {
   if (workers.empty()) return "no workers\n";
-  Table table({{"worker", Align::left, false}, {"state", Align::left, false}, {"seen", Align::right, false}, {"cpu", Align::left, true},
-               {"cores", Align::right, false}, {"backends", Align::left, true}, {"doing", Align::left, true}, {"tags", Align::left, true}});
+  Table table({{"worker", Align::left, false},
+               {"state", Align::left, false},
+               {"seen", Align::right, false},
+               {"cpu", Align::left, true},
+               {"cores", Align::right, false},
+               {"backends", Align::left, true},
+               {"doing", Align::left, true},
+               {"tags", Align::left, true}});
   for (const proto::WorkerSummary& worker : workers) {
     const uint64_t ago = now_unix_ms > worker.last_seen_unix_ms() ? now_unix_ms - worker.last_seen_unix_ms() : 0;
-    table.Row({worker.name(), worker.state(), worker.last_seen_unix_ms() == 0 ? "never" : HumanDuration(static_cast<int64_t>(ago)) + " ago",
-               worker.fingerprint().cpu_model(), std::to_string(worker.fingerprint().cores_allowed()), Words(worker.backends()),
-               Printable(worker.work(), 200), Words(worker.tags())});
+    table.Row({worker.name(), worker.state(),
+               worker.last_seen_unix_ms() == 0 ? "never" : HumanDuration(static_cast<int64_t>(ago)) + " ago",
+               worker.fingerprint().cpu_model(), std::to_string(worker.fingerprint().cores_allowed()),
+               Words(worker.backends()), Printable(worker.work(), 200), Words(worker.tags())});
   }
   return table.Text(width);
 }
@@ -231,14 +258,18 @@ const char* CalibrationText(const proto::PassInfo& pass) {
 // What does not go together.
 std::string RulesText(const google::protobuf::RepeatedPtrField<proto::Impossible>& rules) {
   std::string text;
-  for (const proto::Impossible& rule : rules) text += fmt::format("{}  {}\n", text.empty() ? "never:\n" : "", rule.reason());
+  for (const proto::Impossible& rule : rules)
+    text += fmt::format("{}  {}\n", text.empty() ? "never:\n" : "", rule.reason());
   return text;
 }
 
 }  // namespace
 
 std::string PassesText(const proto::Catalogue& catalogue, size_t width) {
-  Table table({{"pass", Align::left, false}, {"precision", Align::left, false}, {"data", Align::left, false}, {"does", Align::left, true}});
+  Table table({{"pass", Align::left, false},
+               {"precision", Align::left, false},
+               {"data", Align::left, false},
+               {"does", Align::left, true}});
   for (const proto::PassInfo& pass : catalogue.passes()) {
     table.Row({pass.name(), pass.precisions_size() == 0 ? "-" : Words(pass.precisions(), ","), CalibrationText(pass),
                pass.summary()});
@@ -261,8 +292,10 @@ std::string PassText(const proto::PassInfo& pass) {
 std::string BackendsText(const proto::Catalogue& catalogue) {
   std::string text;
   for (const proto::BackendInfo& backend : catalogue.backends()) {
-    text += fmt::format("{} {}{}\n", backend.name(), backend.version(), backend.reference() ? " (reference: the baseline runs on it)" : "");
-    text += fmt::format("  devices  {}\n  formats  {}\n", Words(backend.devices(), ", "), Words(backend.formats(), ", "));
+    text += fmt::format("{} {}{}\n", backend.name(), backend.version(),
+                        backend.reference() ? " (reference: the baseline runs on it)" : "");
+    text +=
+        fmt::format("  devices  {}\n  formats  {}\n", Words(backend.devices(), ", "), Words(backend.formats(), ", "));
     if (backend.settings_size() > 0) text += "  settings\n" + ParameterTable(backend.settings());
   }
   return text.empty() ? "no backends\n" : text;
@@ -277,12 +310,14 @@ std::string InspectText(const std::string& path, const proto::InspectResult& inf
   }
   const auto tensors = [&](const char* label, const google::protobuf::RepeatedPtrField<proto::TensorInfo>& list) {
     for (const proto::TensorInfo& tensor : list) {
-      text += fmt::format("{:<12} {}  {}[{}]\n", label, Printable(tensor.name(), 200), tensor.type(), Words(tensor.dims(), ","));
+      text += fmt::format("{:<12} {}  {}[{}]\n", label, Printable(tensor.name(), 200), tensor.type(),
+                          Words(tensor.dims(), ","));
     }
   };
   tensors("input", info.inputs());
   tensors("output", info.outputs());
-  const auto operators = [&](const char* label, const google::protobuf::RepeatedPtrField<proto::InspectResult::Operator>& list) {
+  const auto operators = [&](const char* label,
+                             const google::protobuf::RepeatedPtrField<proto::InspectResult::Operator>& list) {
     std::vector<std::string> words;
     for (const auto& row : list) words.push_back(fmt::format("{} {}", row.type(), row.count()));
     if (!words.empty()) text += fmt::format("{:<12} {}\n", label, Join(words, ", "));
@@ -292,18 +327,21 @@ std::string InspectText(const std::string& path, const proto::InspectResult& inf
   text += fmt::format("parameters   {} in {}\n", info.parameters(), HumanBytes(info.parameters_bytes()));
   for (const proto::Parameter& type : info.parameter_types()) {
     const bool counted = type.value().kind_case() == proto::Value::kInteger && type.value().integer() >= 0;
-    text += fmt::format("  {:<10} {}\n", type.name(), counted ? HumanBytes(static_cast<uint64_t>(type.value().integer())) : ToText(type.value()));
+    text += fmt::format("  {:<10} {}\n", type.name(),
+                        counted ? HumanBytes(static_cast<uint64_t>(type.value().integer())) : ToText(type.value()));
   }
   for (const std::string& file : info.external_files()) text += fmt::format("external     {}\n", Printable(file, 400));
   return text;
 }
 
 std::string MetricsText(const google::protobuf::RepeatedPtrField<proto::Metric>& metrics) {
-  Table table({{"", Align::left, false}, {"", Align::right, false}, {"", Align::left, false}, {"", Align::left, false}});
+  Table table(
+      {{"", Align::left, false}, {"", Align::right, false}, {"", Align::left, false}, {"", Align::left, false}});
   for (const proto::Metric& metric : metrics) {
     std::string interval;
     if (metric.has_low() && metric.has_high()) {
-      interval = fmt::format("[{}, {}]", ValueText(metric.name(), metric.low()), ValueText(metric.name(), metric.high()));
+      interval =
+          fmt::format("[{}, {}]", ValueText(metric.name(), metric.low()), ValueText(metric.name(), metric.high()));
     }
     table.Row({"  " + metric.name(), ValueText(metric.name(), metric.value()), interval,
                metric.samples() > 0 ? fmt::format("n = {}", metric.samples()) : ""});

@@ -20,7 +20,8 @@ std::string CountsText(const proto::Counts& counts);
 uint32_t Finished(const proto::Counts& counts);
 
 // The end of `optimize` and `get`: baseline beside best, and where the files are.
-std::string ResultText(const proto::JobSummary& job, const std::vector<std::optional<WrittenModel>>& written, const std::string& model_name);
+std::string ResultText(const proto::JobSummary& job, const std::vector<std::optional<WrittenModel>>& written,
+                       const std::string& model_name);
 std::string JobsText(const std::vector<proto::JobSummary>& jobs, size_t width);
 std::string JobText(const proto::JobSummary& job, size_t width);
 std::string TrialsText(const std::vector<proto::TrialSummary>& trials, size_t width);

@@ -14,7 +14,8 @@ constexpr std::pair<const char*, Expectation> kExpectations[] = {
 
 // One pair gives an interval without width: it tells nothing of chance.
 bool HasInterval(const proto::Metric& speedup) {
-  return speedup.has_low() && speedup.has_high() && std::isfinite(speedup.low()) && std::isfinite(speedup.high()) && speedup.low() < speedup.high();
+  return speedup.has_low() && speedup.has_high() && std::isfinite(speedup.low()) && std::isfinite(speedup.high()) &&
+         speedup.low() < speedup.high();
 }
 
 Answer Above(const proto::Metric& speedup, double bound) {
@@ -61,7 +62,8 @@ Result<Expectation> ParseExpectation(const std::string& word) {
     if (word == name) return expectation;
     names.emplace_back(name);
   }
-  return Fail(ErrorCode::kUsage, fmt::format("--expect {}: must be {}{}", Printable(word, 100), Join(names, ", "), DidYouMean(word, names)));
+  return Fail(ErrorCode::kUsage, fmt::format("--expect {}: must be {}{}", Printable(word, 100), Join(names, ", "),
+                                             DidYouMean(word, names)));
 }
 
 }  // namespace hone

@@ -39,7 +39,8 @@ std::string Bar(uint64_t done, uint64_t total, size_t width, bool utf8) {
 std::vector<double> GapsOf(const std::vector<int64_t>& finished) {
   std::vector<double> gaps;
   const size_t first = finished.size() > kGapsLookedAt ? finished.size() - kGapsLookedAt : 1;
-  for (size_t i = std::max<size_t>(first, 1); i < finished.size(); ++i) gaps.push_back(static_cast<double>(std::max<int64_t>(0, finished[i] - finished[i - 1])));
+  for (size_t i = std::max<size_t>(first, 1); i < finished.size(); ++i)
+    gaps.push_back(static_cast<double>(std::max<int64_t>(0, finished[i] - finished[i - 1])));
   return gaps;
 }
 
@@ -96,7 +97,8 @@ uint64_t TrialsLeft(const proto::JobSummary& job) {
 }
 
 std::string ForecastText(const Forecast& forecast) {
-  return fmt::format("about {} left ({} to {})", HumanDuration(forecast.ms), HumanDuration(forecast.low_ms), HumanDuration(forecast.high_ms));
+  return fmt::format("about {} left ({} to {})", HumanDuration(forecast.ms), HumanDuration(forecast.low_ms),
+                     HumanDuration(forecast.high_ms));
 }
 
 std::vector<std::string> HeadLines(const ProgressState& state, const ViewSize& size) {
@@ -109,13 +111,15 @@ std::vector<std::string> HeadLines(const ProgressState& state, const ViewSize& s
   const size_t room = size.width > time.size() + 20 ? size.width - time.size() - 12 : 8;
   lines.push_back(fmt::format("job {}  {}  {}", job.job(), CutMiddle(Printable(job.name(), 200), room), time));
   std::string pace = total > 0 ? fmt::format("{}/{} trials", finished, total) : fmt::format("{} trials", finished);
-  if (const auto rate = TrialsPerMinute(state.finished_ms, state.now_ms)) pace += fmt::format(", {} a minute", HumanNumber(*rate));
+  if (const auto rate = TrialsPerMinute(state.finished_ms, state.now_ms))
+    pace += fmt::format(", {} a minute", HumanNumber(*rate));
   const auto forecast = TimeLeft(state.finished_ms, TrialsLeft(job), state.now_ms);
   const std::string left = forecast ? ForecastText(*forecast) : "";
   const size_t bar = std::min<size_t>(30, size.width / 3);
   // What does not fit one line takes two.
   const bool one_line = bar + 4 + DisplayWidth(pace) + 2 + DisplayWidth(left) < size.width;
-  lines.push_back((total > 0 ? Bar(finished, total, bar, size.utf8) + "  " : "") + (one_line && !left.empty() ? pace + ", " + left : ""));
+  lines.push_back((total > 0 ? Bar(finished, total, bar, size.utf8) + "  " : "") +
+                  (one_line && !left.empty() ? pace + ", " + left : ""));
   if (!one_line || left.empty()) {
     if (bar + 4 + DisplayWidth(pace) < size.width) {
       lines.back() += pace;
@@ -135,7 +139,8 @@ std::vector<std::string> BestLines(const ProgressState& state, size_t width) {
       lines.push_back(fmt::format("best{}   none yet", target));
       continue;
     }
-    const std::string figures = fmt::format("best{}   {}  {}", target, SpeedupText(study.best()), AgainstBaseline(state.job, study));
+    const std::string figures =
+        fmt::format("best{}   {}  {}", target, SpeedupText(study.best()), AgainstBaseline(state.job, study));
     const std::string what = fmt::format("trial {}  {}", study.best().trial(), CandidateText(study.best().candidate()));
     const std::string against = AgainstBaseline(state.job, study);
     if (DisplayWidth(figures) + 2 + DisplayWidth(what) < width) {
@@ -180,13 +185,15 @@ void AddBest(const proto::JobSummary& job, const proto::StudySummary& study, Log
   fields.emplace_back("best", fmt::format("{}/{}", job.job(), best.trial()));
   if (best.has_speedup()) {
     fields.emplace_back("speedup", fmt::format("{:.3f}", best.speedup().value()));
-    if (best.speedup().has_low()) fields.emplace_back("ci99", fmt::format("{:.3f}..{:.3f}", best.speedup().low(), best.speedup().high()));
+    if (best.speedup().has_low())
+      fields.emplace_back("ci99", fmt::format("{:.3f}..{:.3f}", best.speedup().low(), best.speedup().high()));
   }
   for (const proto::Objective& objective : job.objectives()) {
     const proto::Metric* metric = FindMetric(best.metrics(), objective.metric());
     if (metric != nullptr) fields.emplace_back(objective.metric(), HumanNumber(metric->value()));
   }
-  if (const proto::Metric* drop = FindMetric(best.metrics(), "accuracy_drop")) fields.emplace_back("accuracy_drop", HumanNumber(drop->value()));
+  if (const proto::Metric* drop = FindMetric(best.metrics(), "accuracy_drop"))
+    fields.emplace_back("accuracy_drop", HumanNumber(drop->value()));
 }
 
 // Where a value falls among `cells`; nullopt beyond them.
@@ -222,7 +229,8 @@ SketchAxes AxesOf(const proto::JobSummary& job) {
   SketchAxes axes;
   axes.x = job.objectives_size() > 0 ? job.objectives(0).metric() : "latency_ms_p50";
   bool accuracy = false;
-  for (const proto::Constraint& constraint : job.constraints()) accuracy = accuracy || constraint.metric() == "accuracy_drop";
+  for (const proto::Constraint& constraint : job.constraints())
+    accuracy = accuracy || constraint.metric() == "accuracy_drop";
   for (const proto::StudySummary& study : job.studies()) {
     accuracy = accuracy || FindMetric(study.best().metrics(), "accuracy_drop") != nullptr;
   }
@@ -244,7 +252,8 @@ std::optional<SketchPoint> PointOf(const SketchAxes& axes, const proto::TrialSum
   return SketchPoint{x->value(), nothing_lost ? 0 : y->value(), kind};
 }
 
-std::vector<std::string> SketchLines(const SketchAxes& axes, const std::vector<SketchPoint>& points, size_t width, size_t height, bool utf8) {
+std::vector<std::string> SketchLines(const SketchAxes& axes, const std::vector<SketchPoint>& points, size_t width,
+                                     size_t height, bool utf8) {
   constexpr size_t kLeastWidth = 24, kLeastHeight = 4;
   if (points.size() < 2 || width < kLeastWidth || height < kLeastHeight) return {};
   std::vector<double> xs, ys;
@@ -270,7 +279,8 @@ std::vector<std::string> SketchLines(const SketchAxes& axes, const std::vector<S
     for (std::string& cell : cells[rows - 1 - *limit]) cell = utf8 ? "╌" : "-";
   }
   std::vector<SketchPoint> ordered = points;
-  std::stable_sort(ordered.begin(), ordered.end(), [](const SketchPoint& a, const SketchPoint& b) { return a.kind < b.kind; });
+  std::stable_sort(ordered.begin(), ordered.end(),
+                   [](const SketchPoint& a, const SketchPoint& b) { return a.kind < b.kind; });
   for (const SketchPoint& point : ordered) {
     const auto column = CellOf(point.x, x.low, x.high, columns);
     const auto row = CellOf(point.y, y.low, y.high, rows);
@@ -290,8 +300,9 @@ std::vector<std::string> SketchLines(const SketchAxes& axes, const std::vector<S
   proto::Metric least, most;
   least.set_value(x.low);
   most.set_value(x.high);
-  const std::string names = fmt::format("{} by {}   {} best  {} baseline", axes.y, axes.x, MarkOf(SketchPoint::Kind::best, utf8),
-                                        MarkOf(SketchPoint::Kind::baseline, utf8));
+  const std::string names =
+      fmt::format("{} by {}   {} best  {} baseline", axes.y, axes.x, MarkOf(SketchPoint::Kind::best, utf8),
+                  MarkOf(SketchPoint::Kind::baseline, utf8));
   const std::string left = MetricText(axes.x, &least), right = MetricText(axes.x, &most);
   std::string legend = left + "   " + names;
   const size_t used = DisplayWidth(legend) + DisplayWidth(right);
@@ -365,7 +376,8 @@ std::vector<std::string> ProgressLines(const ProgressState& state, const ViewSiz
   std::vector<std::string> lines = HeadLines(state, size);
   for (std::string& line : BestLines(state, size.width)) lines.push_back(std::move(line));
   const Totals totals = TotalsOf(state.job);
-  const std::string happened = "so far " + HappenedText(totals.counts), builds = fmt::format("builds {} run, {} reused", totals.run, totals.reused);
+  const std::string happened = "so far " + HappenedText(totals.counts),
+                    builds = fmt::format("builds {} run, {} reused", totals.run, totals.reused);
   if (DisplayWidth(happened) + 2 + DisplayWidth(builds) < size.width) {
     lines.push_back(happened + "; " + builds);
   } else {
@@ -381,7 +393,8 @@ std::vector<std::string> ProgressLines(const ProgressState& state, const ViewSiz
   const size_t room = size.rows > lines.size() ? size.rows - lines.size() : 0;
   const size_t shown = state.work.size() <= room ? state.work.size() : room - (room > 0 ? 1 : 0);
   for (size_t i = 0; i < shown; ++i) lines.push_back("now    " + state.work[i]);
-  if (shown < state.work.size() && room > 0) lines.push_back(fmt::format("       and {} more", state.work.size() - shown));
+  if (shown < state.work.size() && room > 0)
+    lines.push_back(fmt::format("       and {} more", state.work.size() - shown));
   if (lines.size() > size.rows && size.rows > 0) lines.resize(size.rows);
   for (std::string& line : lines) line = CutEnd(line, size.width > 1 ? size.width - 1 : size.width);
   return lines;
@@ -401,7 +414,8 @@ std::string LogLine(int64_t unix_ms, uint64_t job, const std::string& event, con
 std::string EventLine(const proto::Event& event, bool several_targets) {
   LogFields fields;
   const bool of_trial = event.kind().compare(0, 6, "trial.") == 0 || event.kind().compare(0, 8, "attempt.") == 0;
-  if (several_targets && event.kind().compare(0, 4, "job.") != 0) fields.emplace_back("target", std::to_string(event.study() + 1));
+  if (several_targets && event.kind().compare(0, 4, "job.") != 0)
+    fields.emplace_back("target", std::to_string(event.study() + 1));
   if (of_trial) fields.emplace_back("trial", std::to_string(event.trial()));
   if (!event.text().empty()) fields.emplace_back("text", event.text());
   return LogLine(static_cast<int64_t>(event.unix_ms()), event.job(), Printable(event.kind(), 60), fields);
@@ -442,16 +456,20 @@ std::string EndLine(int64_t unix_ms, const proto::JobSummary& job, int exit_code
   fields.emplace_back("infeasible", std::to_string(totals.counts.infeasible()));
   fields.emplace_back("failed", std::to_string(totals.counts.failed()));
   if (!job.error().empty()) fields.emplace_back("error", job.error());
-  fields.emplace_back("next", exit_code == 0 ? fmt::format("hone get {} -o out", job.job()) : fmt::format("hone explain {}", job.job()));
+  fields.emplace_back("next", exit_code == 0 ? fmt::format("hone get {} -o out", job.job())
+                                             : fmt::format("hone explain {}", job.job()));
   return LogLine(unix_ms, job.job(), "end", fields);
 }
 
 std::string GoesOnLine(int64_t unix_ms, uint64_t job, int exit_code) {
-  return LogLine(unix_ms, job, "end", {{"state", "running"}, {"exit", std::to_string(exit_code)}, {"next", fmt::format("hone watch {}", job)}});
+  return LogLine(
+      unix_ms, job, "end",
+      {{"state", "running"}, {"exit", std::to_string(exit_code)}, {"next", fmt::format("hone watch {}", job)}});
 }
 
 std::string GapText(uint64_t events) {
-  return fmt::format("{} earlier event{} no longer kept by the coordinator; counts and best are as of now", events, events == 1 ? " is" : "s are");
+  return fmt::format("{} earlier event{} no longer kept by the coordinator; counts and best are as of now", events,
+                     events == 1 ? " is" : "s are");
 }
 
 bool IsWorthALine(const proto::Event& event) {
@@ -480,7 +498,8 @@ std::string VerdictText(const proto::JobSummary& job) {
   std::string text = fmt::format("job {} {}", job.job(), StateName(job.state()));
   if (!job.error().empty()) text += ": " + Printable(job.error());
   for (const proto::StudySummary& study : job.studies()) {
-    text += study.has_best() ? fmt::format("; best trial {}, {}", study.best().trial(), SpeedupText(study.best())) : "; no feasible candidate";
+    text += study.has_best() ? fmt::format("; best trial {}, {}", study.best().trial(), SpeedupText(study.best()))
+                             : "; no feasible candidate";
   }
   const bool any = JobExitCode(job) == 0;
   return text + (any ? fmt::format("\n  hone get {} -o out      hone explain {}\n", job.job(), job.job())

@@ -1,5 +1,5 @@
-// What a person sees of a job that runs: a block of lines for a terminal, one line a change elsewhere. Pure functions: no terminal, clock
-// or coordinator is asked.
+// What a person sees of a job that runs: a block of lines for a terminal, one line a change elsewhere. Pure functions:
+// no terminal, clock or coordinator is asked.
 #pragma once
 
 #include <cstdint>
@@ -31,7 +31,8 @@ SketchAxes AxesOf(const proto::JobSummary& job);
 // nullopt where the trial lacks one of the figures.
 std::optional<SketchPoint> PointOf(const SketchAxes& axes, const proto::TrialSummary& trial, SketchPoint::Kind kind);
 // `height` lines of at most `width` columns, axes included; none where nothing can be drawn.
-std::vector<std::string> SketchLines(const SketchAxes& axes, const std::vector<SketchPoint>& points, size_t width, size_t height, bool utf8);
+std::vector<std::string> SketchLines(const SketchAxes& axes, const std::vector<SketchPoint>& points, size_t width,
+                                     size_t height, bool utf8);
 
 // --- time ------------------------------------------------------------------------------------------------------
 

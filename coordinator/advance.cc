@@ -1,6 +1,6 @@
-// How studies move on. Trials are asked for lazily: as many are under way as the study's workers can take plus a small look-ahead, and with
-// a single worker exactly one, so that the proposals of a sequential sampler depend on the results alone and a restarted search goes on
-// with the same ones.
+// How studies move on. Trials are asked for lazily: as many are under way as the study's workers can take plus a small
+// look-ahead, and with a single worker exactly one, so that the proposals of a sequential sampler depend on the results
+// alone and a restarted search goes on with the same ones.
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -16,7 +16,8 @@
 namespace hone {
 namespace {
 
-// Trials whose builds are known to fail end as soon as they are made; the loop must come back to its messages in between.
+// Trials whose builds are known to fail end as soon as they are made; the loop must come back to its messages in
+// between.
 constexpr int kTrialsPerAdvance = 64;
 // Limits of time, stalls and saved clocks are looked at this often.
 constexpr int64_t kAdvanceAllMs = 250;
@@ -36,7 +37,9 @@ uint64_t TrialsWithoutImprovement(const std::vector<Observation>& observations) 
   return since;
 }
 
-std::string StudyText(const StudyRecord& study) { return fmt::format("study {} [{}]", study.study, Join(study.tags, ", ")); }
+std::string StudyText(const StudyRecord& study) {
+  return fmt::format("study {} [{}]", study.study, Join(study.tags, ", "));
+}
 
 }  // namespace
 
@@ -55,7 +58,8 @@ Result<> Scheduler::Advance() {
   return CloseOrphans();
 }
 
-// A few jobs a round, the rest in the rounds that follow at once: with thousands of jobs, messages are served in between.
+// A few jobs a round, the rest in the rounds that follow at once: with thousands of jobs, messages are served in
+// between.
 void Scheduler::TouchAll() {
   const int64_t now = clock_.SteadyMs();
   if (fleet_seen_ != fleet_.generation() || (!next_touched_ && now - advanced_all_ms_ >= kAdvanceAllMs)) {
@@ -84,7 +88,8 @@ bool Scheduler::MayPropose(const ActiveJob& job, const ActiveStudy& study) const
   if (study.active.size() >= (slots <= 1 ? slots : 2 * slots)) return false;
   // Look-ahead is for the fleet as a whole: thousands of jobs shall not each hold proposals for all workers.
   if (pending_ - job.pending < 2 * slots) return true;
-  return std::none_of(study.active.begin(), study.active.end(), [&](const auto& entry) { return IsPending(entry.second); });
+  return std::none_of(study.active.begin(), study.active.end(),
+                      [&](const auto& entry) { return IsPending(entry.second); });
 }
 
 // Attempts that were open when the coordinator started and whose trial has no use for them any more.
@@ -149,7 +154,8 @@ Result<> Scheduler::Search(ActiveJob& job, ActiveStudy& study) {
       return {};
     }
     TRY_ASSIGN(auto warm, WarmProposal(study));
-    auto asked = warm ? Result<std::optional<Assignment>>(std::move(warm)) : study.sampler->Ask(study.View(), study.observations.size() + 1);
+    auto asked = warm ? Result<std::optional<Assignment>>(std::move(warm))
+                      : study.sampler->Ask(study.View(), study.observations.size() + 1);
     if (!asked) {
       study.record.error = "the sampler gave up: " + asked.error().message;
       TRY(store_.UpdateStudy(study.record));
@@ -169,7 +175,8 @@ Result<> Scheduler::Search(ActiveJob& job, ActiveStudy& study) {
 std::string Scheduler::SpentBy(const ActiveJob& job, const ActiveStudy& study) const {
   const proto::Search& search = job.record.recipe.search();
   if (study.record.budget != 0 && study.observations.size() >= study.record.budget - study.reserve) return "trials";
-  if (search.time_ms() != 0 && job.ElapsedMs(clock_.SteadyMs()) >= static_cast<int64_t>(search.time_ms())) return "time";
+  if (search.time_ms() != 0 && job.ElapsedMs(clock_.SteadyMs()) >= static_cast<int64_t>(search.time_ms()))
+    return "time";
   if (search.machine_time_ms() != 0 && study.machine_ms >= search.machine_time_ms()) return "machine_time";
   const auto reaches = [&](const auto& entry) {
     const bool feasible = entry.first > 0 && study.observations.at(entry.first - 1).state == proto::TRIAL_COMPLETE;
@@ -213,7 +220,8 @@ Result<bool> Scheduler::ResolveStep(ActiveJob& job, ActiveStudy& study, ActiveTr
     return true;
   }
   proto::Bundle input = trial.record.model;
-  if (const proto::PassInfo* calibrate = StatisticsPass(job.record, study.record.catalogue, *pass, input); calibrate != nullptr) {
+  if (const proto::PassInfo* calibrate = StatisticsPass(job.record, study.record.catalogue, *pass, input);
+      calibrate != nullptr) {
     proto::PassStep statistics;
     statistics.set_pass(calibrate->name());
     TRY_ASSIGN(const auto built, Built(job, study, trial, *calibrate, statistics, input));
@@ -227,15 +235,18 @@ Result<bool> Scheduler::ResolveStep(ActiveJob& job, ActiveStudy& study, ActiveTr
 }
 
 // The build of a step on a model. nullopt: the trial waits for it, or has ended because it cannot be built.
-Result<std::optional<BuildRecord>> Scheduler::Built(ActiveJob& job, ActiveStudy& study, ActiveTrial& trial, const proto::PassInfo& pass,
-                                                    const proto::PassStep& step, const proto::Bundle& input) {
+Result<std::optional<BuildRecord>> Scheduler::Built(ActiveJob& job, ActiveStudy& study, ActiveTrial& trial,
+                                                    const proto::PassInfo& pass, const proto::PassStep& step,
+                                                    const proto::Bundle& input) {
   const proto::Recipe& recipe = job.record.recipe;
-  const std::string key = BuildKey(pass, BundleId(input), step, recipe.inputs(), job.calibration_digest, recipe.search().seed());
+  const std::string key =
+      BuildKey(pass, BundleId(input), step, recipe.inputs(), job.calibration_digest, recipe.search().seed());
   TRY_ASSIGN(auto known, store_.FindBuild(key));
   if (known && known->state == BuildState::kDone && HasFiles(known->output)) return known;
   // Another job may have had less time or memory; only what any worker would repeat is taken from it.
   if (known && known->state == BuildState::kFailed && (known->lasting || known->requester.job == job.record.id)) {
-    TRY(EndTrial(job, study, trial.record.key.trial, proto::TRIAL_FAILED, fmt::format("{}: {}", pass.name(), known->error)));
+    TRY(EndTrial(job, study, trial.record.key.trial, proto::TRIAL_FAILED,
+                 fmt::format("{}: {}", pass.name(), known->error)));
   } else {
     TRY(WaitForBuild(job, trial, key, pass, step, input));
   }
@@ -247,7 +258,8 @@ Result<> Scheduler::TakeBuilt(ActiveStudy& study, ActiveTrial& trial, const Buil
   if (!own) {
     ++study.record.builds_reused;
     TRY(store_.UpdateStudy(study.record));
-    TRY(Event(trial.record.key, "build.reused", fmt::format("trial {}: {} is there already", trial.record.key.trial, build.pass)));
+    TRY(Event(trial.record.key, "build.reused",
+              fmt::format("trial {}: {} is there already", trial.record.key.trial, build.pass)));
   }
   trial.record.model = build.output;
   ++trial.record.step;
@@ -255,8 +267,8 @@ Result<> Scheduler::TakeBuilt(ActiveStudy& study, ActiveTrial& trial, const Buil
   return store_.UpdateTrial(trial.record);
 }
 
-Result<> Scheduler::WaitForBuild(ActiveJob& job, ActiveTrial& trial, const std::string& key, const proto::PassInfo& pass,
-                                 const proto::PassStep& step, const proto::Bundle& input) {
+Result<> Scheduler::WaitForBuild(ActiveJob& job, ActiveTrial& trial, const std::string& key,
+                                 const proto::PassInfo& pass, const proto::PassStep& step, const proto::Bundle& input) {
   const TrialKey& own = trial.record.key;
   ActiveBuild& build = builds_[key];
   if (build.key.empty()) {
@@ -293,11 +305,12 @@ Result<> Scheduler::EnterFinalists(ActiveJob& job, ActiveStudy& study) {
   const size_t count = std::min(finalists, study.Contenders().size());
   if (count == 0) return {};
   return Event({job.record.id, study.record.study, 0}, "study.finalists",
-               fmt::format("{}: {} trials searched, the best {} are measured again", StudyText(study.record), study.observations.size(), count));
+               fmt::format("{}: {} trials searched, the best {} are measured again", StudyText(study.record),
+                           study.observations.size(), count));
 }
 
-// The best few by what the first look said. One whose second measurement fails is replaced by the next, at most as often as there are
-// finalists. Where the search left a part of its budget to it, the race goes on (NextRacers).
+// The best few by what the first look said. One whose second measurement fails is replaced by the next, at most as
+// often as there are finalists. Where the search left a part of its budget to it, the race goes on (NextRacers).
 Result<> Scheduler::ChooseFinalists(ActiveJob& job, ActiveStudy& study) {
   const proto::Measure& measure = job.record.recipe.measure();
   const size_t finalists = measure.finalists() != 0 ? measure.finalists() : options_.finalists;
@@ -320,8 +333,8 @@ Result<> Scheduler::ChooseFinalists(ActiveJob& job, ActiveStudy& study) {
   }
 }
 
-// Those that the first look leaves a chance to be better than the best so far: the interval of what it saw reaches beyond that. The likeliest first,
-// one for each worker, so that the next ones have a higher bar to pass.
+// Those that the first look leaves a chance to be better than the best so far: the interval of what it saw reaches
+// beyond that. The likeliest first, one for each worker, so that the next ones have a higher bar to pass.
 std::vector<uint64_t> Scheduler::NextRacers(const ActiveJob& job, const ActiveStudy& study, size_t most) const {
   const Measured* baseline = study.BaselineMeasured();
   const std::vector<Contender> contenders = study.Contenders();
@@ -363,12 +376,14 @@ Result<> Scheduler::EndStudy(ActiveJob& job, ActiveStudy& study, const std::stri
   TRY(store_.UpdateStudy(study.record));
   const TrialKey about{job.record.id, study.record.study, study.record.best.value_or(0)};
   if (!error.empty()) return Event(about, "study.failed", fmt::format("{} ended: {}", StudyText(study.record), error));
-  if (!study.record.best) return Event(about, "study.done", fmt::format("{} done: nothing feasible was found", StudyText(study.record)));
+  if (!study.record.best)
+    return Event(about, "study.done", fmt::format("{} done: nothing feasible was found", StudyText(study.record)));
   TRY_ASSIGN(const auto best, store_.FindTrial(about));
   CHECK_THAT(best.has_value());
-  return Event(about, "study.done",
-               fmt::format("{} done: the best is trial {}: {}: {}", StudyText(study.record), about.trial,
-                           ResultText(job.record.recipe, study.measured.at(about.trial)), CandidateText(best->candidate)));
+  return Event(
+      about, "study.done",
+      fmt::format("{} done: the best is trial {}: {}: {}", StudyText(study.record), about.trial,
+                  ResultText(job.record.recipe, study.measured.at(about.trial)), CandidateText(best->candidate)));
 }
 
 Result<> Scheduler::EndJob(ActiveJob& job) {
@@ -406,11 +421,13 @@ Result<> Scheduler::NoticeStall(ActiveJob& job, ActiveStudy& study) {
   };
   const auto has_worker = [&](const auto& entry) {
     const auto build = builds_.find(entry.second.build);
-    return LiveFor((build != builds_.end() ? BuildPiece(build->second) : MeasurePiece(job, study, entry.second)).need) > 0;
+    return LiveFor((build != builds_.end() ? BuildPiece(build->second) : MeasurePiece(job, study, entry.second)).need) >
+           0;
   };
   const auto& active = study.active;
   const bool can_work = active.empty() ? Slots(study) > 0
-                                       : std::any_of(active.begin(), active.end(), is_leased) || std::any_of(active.begin(), active.end(), has_worker);
+                                       : std::any_of(active.begin(), active.end(), is_leased) ||
+                                             std::any_of(active.begin(), active.end(), has_worker);
   if (can_work) {
     study.stalled_since_ms.reset();
     study.stall_told = false;
@@ -435,7 +452,8 @@ size_t Scheduler::Slots(const ActiveStudy& study) const {
   if (study.slots_seen == fleet_.generation()) return study.slots;
   study.slots_seen = fleet_.generation();
   study.slots = 0;
-  for (const Worker* worker : fleet_.Matching(study.record.tags)) study.slots += worker->TakesWork() ? worker->record.slots : 0;
+  for (const Worker* worker : fleet_.Matching(study.record.tags))
+    study.slots += worker->TakesWork() ? worker->record.slots : 0;
   return study.slots;
 }
 

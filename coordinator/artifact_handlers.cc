@@ -28,7 +28,8 @@ Result<Coordinator::Answer> Coordinator::HandlePing(const Request& request, prot
 Result<Coordinator::Answer> Coordinator::HandleFindMissing(const Request& request, proto::Frame* reply) {
   const proto::FindMissing& asked = request.frame.find_missing();
   if (asked.digests_size() > kMaxDigests) {
-    return Fail(ErrorCode::kRejected, fmt::format("{} digests at once; at most {} are taken", asked.digests_size(), kMaxDigests));
+    return Fail(ErrorCode::kRejected,
+                fmt::format("{} digests at once; at most {} are taken", asked.digests_size(), kMaxDigests));
   }
   proto::FindMissingReply& missing = *reply->mutable_find_missing_reply();
   for (const std::string& digest : asked.digests()) {
@@ -54,7 +55,8 @@ Result<Coordinator::Answer> Coordinator::HandlePutChunk(const Request& request, 
 
 Result<Coordinator::Answer> Coordinator::HandleGetChunk(const Request& request, proto::Frame* reply) {
   const proto::GetChunk& chunk = request.frame.get_chunk();
-  if (!IsDigest(chunk.digest())) return Fail(ErrorCode::kRejected, fmt::format("'{}' is no digest", Printable(chunk.digest(), 100)));
+  if (!IsDigest(chunk.digest()))
+    return Fail(ErrorCode::kRejected, fmt::format("'{}' is no digest", Printable(chunk.digest(), 100)));
   const uint64_t wanted = chunk.max_bytes() == 0 ? kChunkBytes : std::min<uint64_t>(chunk.max_bytes(), kChunkBytes);
   TRY_ASSIGN(const uint64_t size, artifacts_.Size(chunk.digest()));
   TRY_ASSIGN(std::string data, artifacts_.Read(chunk.digest(), chunk.offset(), wanted));

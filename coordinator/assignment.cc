@@ -1,6 +1,7 @@
-// Who does what. Work of a higher priority goes first; then owners take turns, then an owner's jobs, by how many leases each has; within a job
-// the older trial goes first. Builds go to any worker that has the pass, measurements to workers of the target alone; a worker that has the
-// model already is preferred. A worker on which a piece of work crashed gets it again only where nobody else could.
+// Who does what. Work of a higher priority goes first; then owners take turns, then an owner's jobs, by how many leases
+// each has; within a job the older trial goes first. Builds go to any worker that has the pass, measurements to workers
+// of the target alone; a worker that has the model already is preferred. A worker on which a piece of work crashed gets
+// it again only where nobody else could.
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -22,7 +23,8 @@ constexpr size_t kHoldersKept = 8;
 Result<std::vector<Scheduler::Grant>> Scheduler::Assign(std::vector<Idle> idle) {
   std::vector<Grant> grants;
   if (idle.empty()) return grants;
-  std::sort(idle.begin(), idle.end(), [](const Idle& a, const Idle& b) { return a.worker->record.name < b.worker->record.name; });
+  std::sort(idle.begin(), idle.end(),
+            [](const Idle& a, const Idle& b) { return a.worker->record.name < b.worker->record.name; });
   std::map<std::string, uint64_t> owners;
   std::map<uint64_t, uint64_t> open;
   for (const auto& [id, lease] : leases_.all()) ++open[lease.attempt.trial.job];
@@ -31,7 +33,8 @@ Result<std::vector<Scheduler::Grant>> Scheduler::Assign(std::vector<Idle> idle) 
   }
   std::set<std::string> builds;
   Turns turns;
-  // Whatever may have given a job something to wait for has it advanced, and counted, before this. There may be thousands.
+  // Whatever may have given a job something to wait for has it advanced, and counted, before this. There may be
+  // thousands.
   for (const auto& [id, job] : jobs_) {
     if (job.pending == 0 || !HasPending(job)) continue;
     const auto leases = open.find(id);
@@ -60,7 +63,8 @@ Result<std::vector<Scheduler::Grant>> Scheduler::Assign(std::vector<Idle> idle) 
   return grants;
 }
 
-// The first of the pieces (the last in the vector) that an idle worker can do is leased; those before it stay for another round.
+// The first of the pieces (the last in the vector) that an idle worker can do is leased; those before it stay for
+// another round.
 Result<std::optional<Scheduler::Grant>> Scheduler::AssignOne(std::vector<Piece>& pieces, std::vector<Idle>& idle) {
   while (!pieces.empty()) {
     const Piece piece = std::move(pieces.back());
@@ -77,7 +81,8 @@ Result<std::optional<Scheduler::Grant>> Scheduler::AssignOne(std::vector<Piece>&
 
 bool Scheduler::IsPending(const ActiveTrial& trial) const {
   if (trial.build.empty()) {
-    return static_cast<int>(trial.record.step) == trial.record.candidate.pipeline_size() && trial.lease == 0 && trial.questions == 0;
+    return static_cast<int>(trial.record.step) == trial.record.candidate.pipeline_size() && trial.lease == 0 &&
+           trial.questions == 0;
   }
   const auto build = builds_.find(trial.build);
   return build != builds_.end() && build->second.lease == 0 && !build->second.asked;
@@ -91,7 +96,8 @@ bool Scheduler::HasPending(const ActiveJob& job) const {
   });
 }
 
-// The youngest trial first, so that the oldest is taken off the end. A build that several trials wait for is there once.
+// The youngest trial first, so that the oldest is taken off the end. A build that several trials wait for is there
+// once.
 std::vector<Scheduler::Piece> Scheduler::PendingOf(const ActiveJob& job, std::set<std::string>& builds) const {
   std::vector<Piece> pieces;
   for (const auto& [number, study] : job.studies) {
@@ -111,7 +117,8 @@ std::vector<Scheduler::Piece> Scheduler::PendingOf(const ActiveJob& job, std::se
   return pieces;
 }
 
-Scheduler::Piece Scheduler::MeasurePiece(const ActiveJob& job, const ActiveStudy& study, const ActiveTrial& trial) const {
+Scheduler::Piece Scheduler::MeasurePiece(const ActiveJob& job, const ActiveStudy& study,
+                                         const ActiveTrial& trial) const {
   Piece piece;
   piece.kind = trial.kind;
   piece.trial = trial.record.key;
@@ -132,7 +139,8 @@ Scheduler::Piece Scheduler::BuildPiece(const ActiveBuild& build) const {
   piece.need.pass = build.step.pass();
   piece.need.version = build.version;
   if (const ActiveJob* job = FindJob(piece.trial.job); job != nullptr) {
-    if (const std::string& level = job->record.recipe.sandbox(); !level.empty()) piece.need.tags = {std::string(kSandboxTag) + level};
+    if (const std::string& level = job->record.recipe.sandbox(); !level.empty())
+      piece.need.tags = {std::string(kSandboxTag) + level};
     piece.preferred_tags = job->studies.at(piece.trial.study).record.tags;
     // Its times are of the target's machines.
     if (build.table) piece.need.tags = piece.preferred_tags;
@@ -151,7 +159,8 @@ TrialKey Scheduler::Owner(const ActiveBuild& build) {
   return build.waiting.empty() || build.waiting.count(build.requester) > 0 ? build.requester : *build.waiting.begin();
 }
 
-// A worker without blame goes before one with; then one of the study's tags, one that has the model already, the first by name.
+// A worker without blame goes before one with; then one of the study's tags, one that has the model already, the first
+// by name.
 const Worker* Scheduler::Choose(const Piece& piece, const std::vector<Idle>& idle) const {
   const auto holders = holders_.find(piece.input);
   const auto holds = [&](const Worker& worker) {
@@ -160,7 +169,8 @@ const Worker* Scheduler::Choose(const Piece& piece, const std::vector<Idle>& idl
   };
   constexpr int kPerfect = 0;
   const auto faults = [&](const Worker& worker) {
-    return (piece.history->IsBlamed(worker.record.name) ? 4 : 0) + (HasTags(worker, piece.preferred_tags) ? 0 : 2) + (holds(worker) ? 0 : 1);
+    return (piece.history->IsBlamed(worker.record.name) ? 4 : 0) + (HasTags(worker, piece.preferred_tags) ? 0 : 2) +
+           (holds(worker) ? 0 : 1);
   };
   const Worker* best = nullptr;
   int fewest = 0;
@@ -175,7 +185,8 @@ const Worker* Scheduler::Choose(const Piece& piece, const std::vector<Idle>& idl
   if (best == nullptr || !piece.history->IsBlamed(best->record.name)) return best;
   // Another worker that is busy now shall try it.
   for (const Worker* other : fleet_.Live()) {
-    if (other->TakesWork() && Offers(*other, piece.need) && !piece.history->IsBlamed(other->record.name)) return nullptr;
+    if (other->TakesWork() && Offers(*other, piece.need) && !piece.history->IsBlamed(other->record.name))
+      return nullptr;
   }
   return best;
 }
@@ -190,8 +201,8 @@ void Scheduler::NoteHolder(const std::string& model_id, const std::string& worke
 
 size_t Scheduler::LiveFor(const Need& need) const {
   const auto live = fleet_.Live();
-  return static_cast<size_t>(
-      std::count_if(live.begin(), live.end(), [&](const Worker* worker) { return worker->TakesWork() && Offers(*worker, need); }));
+  return static_cast<size_t>(std::count_if(
+      live.begin(), live.end(), [&](const Worker* worker) { return worker->TakesWork() && Offers(*worker, need); }));
 }
 
 Result<uint64_t> Scheduler::OpenLeaseFor(const Piece& piece, const Worker& worker) {
@@ -236,7 +247,8 @@ Result<> Scheduler::NoteStart(const Piece& piece, const Worker& worker) {
     TRY(Event(piece.trial, "trial.started", text));
   }
   // A lease of a measurement sets the state as well (OpenLeaseFor).
-  if (piece.kind == AttemptKind::kBuild || trial.kind == AttemptKind::kFinal || trial.record.state == proto::TRIAL_RUNNING) {
+  if (piece.kind == AttemptKind::kBuild || trial.kind == AttemptKind::kFinal ||
+      trial.record.state == proto::TRIAL_RUNNING) {
     TRY(store_.UpdateTrialState(trial.record));
   }
   if (piece.kind != AttemptKind::kBuild) return {};

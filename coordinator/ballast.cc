@@ -73,8 +73,8 @@ void Ballast::Tend(int64_t now_ms) {
   if (!spent_ || *free < bytes_ + 2 * low_water_bytes()) return;
   if (!Fill()) return;
   spent_ = false;
-  spdlog::info("{} free on the disk of {}: the reserve of {} is back, work is taken again", HumanBytes(*free), folder_.string(),
-               HumanBytes(bytes_));
+  spdlog::info("{} free on the disk of {}: the reserve of {} is back, work is taken again", HumanBytes(*free),
+               folder_.string(), HumanBytes(bytes_));
 }
 
 void Ballast::Spend(int64_t now_ms) {
@@ -87,15 +87,16 @@ void Ballast::Spend(int64_t now_ms) {
 
 void Ballast::Release(uint64_t free_bytes) {
   free_bytes_ = free_bytes;
-  if (::unlink(path().c_str()) != 0 && errno != ENOENT) spdlog::error("{}", ErrnoError("remove", path(), errno).message);
+  if (::unlink(path().c_str()) != 0 && errno != ENOENT)
+    spdlog::error("{}", ErrnoError("remove", path(), errno).message);
   spent_ = true;
   spdlog::error("{}", Reason());
 }
 
 std::string Ballast::Reason() const {
   if (!spent_) return {};
-  return fmt::format("the disk of {} is full ({} were free): nothing new is taken, results of running trials are", folder_.string(),
-                     HumanBytes(free_bytes_));
+  return fmt::format("the disk of {} is full ({} were free): nothing new is taken, results of running trials are",
+                     folder_.string(), HumanBytes(free_bytes_));
 }
 
 }  // namespace hone

@@ -1,7 +1,9 @@
-// Room kept for bad days: a file in the data folder that is given up when the disk runs low, so that the results of running trials are
-// stored after everybody else has filled it. While it is gone nothing new is taken. It comes back when there is room again.
+// Room kept for bad days: a file in the data folder that is given up when the disk runs low, so that the results of
+// running trials are stored after everybody else has filled it. While it is gone nothing new is taken. It comes back
+// when there is room again.
 //
-//   full reserve  --free space below the low water, or a refused write-->  spent  --room for the reserve and twice the low water-->  full
+//   full reserve  --free space below the low water, or a refused write-->  spent  --room for the reserve and twice the
+//   low water-->  full
 #pragma once
 
 #include <cstdint>
@@ -20,8 +22,8 @@ class Ballast {
   using FreeSpace = std::function<Result<uint64_t>(const std::filesystem::path&)>;
   static Result<uint64_t> FreeOnDisk(const std::filesystem::path& folder);
 
-  // Takes the reserve, or what an earlier life left of it; where there is no room for it, it counts as spent. bytes 0: no reserve, and
-  // nothing is ever refused.
+  // Takes the reserve, or what an earlier life left of it; where there is no room for it, it counts as spent. bytes 0:
+  // no reserve, and nothing is ever refused.
   Ballast(std::filesystem::path folder, uint64_t bytes, FreeSpace free_space = FreeOnDisk);
   // Removes the file: a coordinator that does not run needs no reserve.
   ~Ballast();

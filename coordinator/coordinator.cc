@@ -20,8 +20,8 @@ constexpr size_t kLeaseBytes = kMaxFrameBytes - (1 << 20);
 
 // Errors that a handler finds before it changes anything.
 bool IsRefusal(ErrorCode code) {
-  return code == ErrorCode::kDenied || code == ErrorCode::kRejected || code == ErrorCode::kNotFound || code == ErrorCode::kConflict ||
-         code == ErrorCode::kUsage;
+  return code == ErrorCode::kDenied || code == ErrorCode::kRejected || code == ErrorCode::kNotFound ||
+         code == ErrorCode::kConflict || code == ErrorCode::kUsage;
 }
 
 }  // namespace
@@ -49,7 +49,8 @@ Result<std::unique_ptr<Coordinator>> Coordinator::Open(const CoordinatorOptions&
   return coordinator;
 }
 
-Coordinator::Coordinator(const CoordinatorOptions& options, const Clock& clock, Store store, FileStore artifacts, Uploads uploads)
+Coordinator::Coordinator(const CoordinatorOptions& options, const Clock& clock, Store store, FileStore artifacts,
+                         Uploads uploads)
     : options_(options),
       clock_(clock),
       ballast_(options.data, options.reserve_bytes),
@@ -110,7 +111,8 @@ std::vector<Outgoing> Coordinator::Round(std::vector<Listener::Incoming> incomin
   size_t handled = 0;
   while (handled < incoming.size() && store_.InTransaction()) Handle(incoming[handled++]);
   if (store_.InTransaction()) Housekeep();
-  Result<> committed = store_.InTransaction() ? store_.Commit() : Result<>(Fail(ErrorCode::kExhausted, "the database is full"));
+  Result<> committed =
+      store_.InTransaction() ? store_.Commit() : Result<>(Fail(ErrorCode::kExhausted, "the database is full"));
   if (!committed) {
     FailRound(committed.error(), {incoming.begin() + static_cast<ptrdiff_t>(handled), incoming.end()});
   } else {
@@ -147,7 +149,8 @@ void Coordinator::Handle(const Listener::Incoming& message) {
   HeardFrom(message);
   const int64_t changes = store_.TotalChanges();
   proto::Frame reply;
-  if (const auto saved = store_.Savepoint(); !saved) return ReplyError(message.peer, message.frame.request(), saved.error());
+  if (const auto saved = store_.Savepoint(); !saved)
+    return ReplyError(message.peer, message.frame.request(), saved.error());
   const auto answer = Dispatch({message.peer, message.frame, message.identity}, &reply);
   if (answer) {
     if (const auto released = store_.ReleaseSavepoint(); !released) spdlog::error("{}", released.error().message);
@@ -158,7 +161,8 @@ void Coordinator::Handle(const Listener::Incoming& message) {
   if (store_.InTransaction() && !store_.RollbackToSavepoint()) store_.Rollback();
   const HandlerRow* row = FindHandler(message.frame.body_case());
   // What the reserve refuses is refused before anything is changed.
-  const bool refused = IsRefusal(answer.error().code) || (answer.error().code == ErrorCode::kExhausted && ballast_.spent() && !changed);
+  const bool refused =
+      IsRefusal(answer.error().code) || (answer.error().code == ErrorCode::kExhausted && ballast_.spent() && !changed);
   if (!refused) spdlog::error("message {}: {}", static_cast<int>(message.frame.body_case()), answer.error().message);
   if (row != nullptr && row->schedules && (changed || !refused)) Recover();
   NoteFailure(answer.error());
@@ -178,15 +182,18 @@ void Coordinator::HeardFrom(const Listener::Incoming& message) {
 Result<Coordinator::Answer> Coordinator::Dispatch(const Request& request, proto::Frame* reply) {
   const HandlerRow* row = FindHandler(request.frame.body_case());
   if (row == nullptr) {
-    return Fail(ErrorCode::kUsage, fmt::format("the coordinator takes no message of kind {}", static_cast<int>(request.frame.body_case())),
+    return Fail(ErrorCode::kUsage,
+                fmt::format("the coordinator takes no message of kind {}", static_cast<int>(request.frame.body_case())),
                 "Client, worker and coordinator should be of the same version.");
   }
   const Identity& who = request.identity;
   if (who.role != Role::everyone && std::find(row->roles.begin(), row->roles.end(), who.role) == row->roles.end()) {
     std::vector<std::string> roles;
     for (const Role role : row->roles) roles.emplace_back(RoleName(role));
-    return Fail(ErrorCode::kDenied, fmt::format("the key of {} has the role {}; this takes {}", who.name, RoleName(who.role), Join(roles, " or ")),
-                "The coordinator's administrator gives roles: `hone keys allow`.");
+    return Fail(
+        ErrorCode::kDenied,
+        fmt::format("the key of {} has the role {}; this takes {}", who.name, RoleName(who.role), Join(roles, " or ")),
+        "The coordinator's administrator gives roles: `hone keys allow`.");
   }
   return (this->*row->handler)(request, reply);
 }
@@ -254,7 +261,8 @@ Result<> Coordinator::NoteVerified() {
 }
 
 Result<> Coordinator::NoticeSilence() {
-  // A worker is noticed at most a few milliseconds late for it; with a thousand of them, looking at all each round costs more than the rest.
+  // A worker is noticed at most a few milliseconds late for it; with a thousand of them, looking at all each round
+  // costs more than the rest.
   const int64_t now = clock_.SteadyMs();
   if (now - silence_looked_ms_ < std::clamp<int64_t>(options_.lease_ms / 100, 1, kLongestWaitMs)) return {};
   silence_looked_ms_ = now;
@@ -263,7 +271,8 @@ Result<> Coordinator::NoticeSilence() {
     synchronizes_.erase(worker->record.session);
     std::erase_if(peers_, [&](const auto& entry) { return entry.second == worker->record.session; });
     TRY(store_.SaveSeen(worker->record.name, worker->record.last_seen_unix_ms));
-    const std::string text = fmt::format("worker {} was not heard for {}", worker->record.name, HumanDuration(options_.lease_ms));
+    const std::string text =
+        fmt::format("worker {} was not heard for {}", worker->record.name, HumanDuration(options_.lease_ms));
     spdlog::warn("{}", text);
     TRY(store_.AppendEvent({}, "worker.lost", text, unix_ms));
   }
@@ -316,7 +325,8 @@ proto::SynchronizeReply Coordinator::SynchronizeReplyFor(const ParkedSynchronize
   for (const uint64_t id : parked.acknowledged) reply.add_acknowledged(id);
   for (const proto::Holding& holding : parked.holding) {
     const OpenLease* lease = scheduler_.leases().Find(holding.lease());
-    const bool reported = std::find(parked.acknowledged.begin(), parked.acknowledged.end(), holding.lease()) != parked.acknowledged.end();
+    const bool reported =
+        std::find(parked.acknowledged.begin(), parked.acknowledged.end(), holding.lease()) != parked.acknowledged.end();
     if (!reported && (lease == nullptr || lease->attempt.token != holding.token())) reply.add_drop(holding.lease());
   }
   return reply;
@@ -344,8 +354,8 @@ void Coordinator::AnswerSynchronize(const std::string& session, bool is_due) {
   Worker* worker = fleet_.FindSession(session);
   proto::SynchronizeReply reply = SynchronizeReplyFor(found->second);
   const bool drain = worker != nullptr && worker->record.draining;
-  const bool has_news = reply.leases_size() > 0 || reply.drop_size() > 0 || reply.acknowledged_size() > 0 || worker == nullptr ||
-                        drain != worker->told_draining;
+  const bool has_news = reply.leases_size() > 0 || reply.drop_size() > 0 || reply.acknowledged_size() > 0 ||
+                        worker == nullptr || drain != worker->told_draining;
   if (!has_news && !is_due && found->second.deadline_ms > clock_.SteadyMs()) return;
   reply.set_drain(drain);
   reply.set_unknown(worker == nullptr);

@@ -1,9 +1,10 @@
-// The coordinator without its sockets: frames in, frames out, one transaction a round. The server's loop feeds it; tests do the same with a
-// clock of their own.
+// The coordinator without its sockets: frames in, frames out, one transaction a round. The server's loop feeds it;
+// tests do the same with a clock of their own.
 //
-// A round handles everything that arrived, expires what is due, moves the studies on and hands out work, commits, and only then gives
-// the replies: what is acknowledged is durable. Each message runs in a savepoint, so that one that fails takes nothing with it. After a write
-// that the database refused, what memory knows of jobs and leases is read again from the database.
+// A round handles everything that arrived, expires what is due, moves the studies on and hands out work, commits, and
+// only then gives the replies: what is acknowledged is durable. Each message runs in a savepoint, so that one that
+// fails takes nothing with it. After a write that the database refused, what memory knows of jobs and leases is read
+// again from the database.
 #pragma once
 
 #include <chrono>
@@ -83,7 +84,7 @@ class Coordinator {
   struct HandlerRow {
     proto::Frame::BodyCase body;
     Handler handler;
-    bool schedules;                        // Changes jobs or leases: what memory knows of them is read again after a failure.
+    bool schedules;  // Changes jobs or leases: what memory knows of them is read again after a failure.
     std::vector<Role> roles;               // Of keys that may ask it; without keys everybody may.
   };
   static const std::vector<HandlerRow>& Handlers();
@@ -182,8 +183,9 @@ class Coordinator {
   Scheduler scheduler_;
 
   std::map<std::string, ParkedSynchronize> synchronizes_;   // By session.
-  std::set<std::pair<int64_t, std::string>> parked_until_;  // Their deadlines; what is no longer parked under one is passed over.
-  std::set<std::string> answerable_;                        // Sessions whose parked call may have something to hear before its deadline.
+  std::set<std::pair<int64_t, std::string>>
+      parked_until_;                  // Their deadlines; what is no longer parked under one is passed over.
+  std::set<std::string> answerable_;  // Sessions whose parked call may have something to hear before its deadline.
   std::set<std::string> idle_;                              // Sessions whose parked call asks for work.
   std::vector<ParkedWatch> watches_;
   std::vector<ParkedUpload> parked_uploads_;
@@ -192,7 +194,7 @@ class Coordinator {
   int64_t last_round_ms_ = 0;
   int64_t seen_saved_ms_ = 0;                               // When all workers' last signs of life were saved.
   int64_t silence_looked_ms_ = 0;                           // When all workers' last signs of life were looked through.
-  uint64_t fleet_seen_ = 0;                                 // The fleet's generation when all parked calls were looked through.
+  uint64_t fleet_seen_ = 0;  // The fleet's generation when all parked calls were looked through.
   uint64_t watched_event_ = 0;                              // The last event that watchers were asked about.
   int64_t retry_ms_ = 0;                                    // No scheduling before, after a refused write.
   CoordinatorCounters counters_;

@@ -12,7 +12,8 @@ namespace hone {
 // Holds the lock on a data folder; the kernel releases it when the process ends, however it ends.
 class DataFolder {
  public:
-  // Makes the folder if it is not there. kConflict, naming the process that holds it, if it is in use; kConfiguration if it cannot be written.
+  // Makes the folder if it is not there. kConflict, naming the process that holds it, if it is in use; kConfiguration
+  // if it cannot be written.
   static Result<DataFolder> Acquire(const std::filesystem::path& folder);
 
  private:

@@ -13,7 +13,8 @@ namespace {
 // Old processes of one name that may still knock; more are forgotten.
 constexpr size_t kSupersededKept = 8;
 
-void AddMissing(google::protobuf::RepeatedPtrField<std::string>* to, const google::protobuf::RepeatedPtrField<std::string>& from) {
+void AddMissing(google::protobuf::RepeatedPtrField<std::string>* to,
+                const google::protobuf::RepeatedPtrField<std::string>& from) {
   for (const auto& text : from) {
     if (std::find(to->begin(), to->end(), text) == to->end()) *to->Add() = text;
   }
@@ -29,9 +30,12 @@ bool HasTags(const Worker& worker, const std::vector<std::string>& tags) {
 bool Offers(const Worker& worker, const Need& need) {
   const proto::Catalogue& catalogue = worker.record.catalogue;
   const auto has_backend = [&](const std::string& name) {
-    return std::any_of(catalogue.backends().begin(), catalogue.backends().end(), [&](const auto& info) { return info.name() == name; });
+    return std::any_of(catalogue.backends().begin(), catalogue.backends().end(),
+                       [&](const auto& info) { return info.name() == name; });
   };
-  const auto is_pass = [&](const proto::PassInfo& info) { return info.name() == need.pass && info.version() == need.version; };
+  const auto is_pass = [&](const proto::PassInfo& info) {
+    return info.name() == need.pass && info.version() == need.version;
+  };
   return HasTags(worker, need.tags) && std::all_of(need.backends.begin(), need.backends.end(), has_backend) &&
          (need.pass.empty() || std::any_of(catalogue.passes().begin(), catalogue.passes().end(), is_pass));
 }
@@ -45,7 +49,8 @@ void Fleet::Load(std::vector<WorkerRecord> records) {
 
 Result<Fleet::Welcome> Fleet::Hello(WorkerRecord record, int64_t now_ms) {
   if (const auto found = sessions_.find(record.session); found != sessions_.end() && found->second != record.name) {
-    return Fail(ErrorCode::kRejected, fmt::format("session '{}' belongs to worker '{}'", record.session, found->second));
+    return Fail(ErrorCode::kRejected,
+                fmt::format("session '{}' belongs to worker '{}'", record.session, found->second));
   }
   Worker& worker = workers_[record.name];
   const bool same = worker.record.session == record.session;

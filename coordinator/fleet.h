@@ -1,5 +1,5 @@
-// The workers: who is there, what each offers, when each was last heard. The database remembers them across restarts; whether a worker is
-// live is known to this process alone.
+// The workers: who is there, what each offers, when each was last heard. The database remembers them across restarts;
+// whether a worker is live is known to this process alone.
 #pragma once
 
 #include <cstdint>
@@ -16,7 +16,7 @@ namespace hone {
 
 struct Worker {
   WorkerRecord record;
-  bool live = false;                       // Heard within the lease time, with a session that said hello to this process.
+  bool live = false;  // Heard within the lease time, with a session that said hello to this process.
   bool stopping = false;                   // It said that it takes nothing new.
   int64_t seen_ms = 0;                     // Steady clock.
   bool told_draining = false;              // What its last reply said.
@@ -42,8 +42,9 @@ class Fleet {
   // Workers of earlier lives; none is live.
   void Load(std::vector<WorkerRecord> records);
 
-  // A worker (again) says who it is. kConflict for a session that a newer process of the same name has replaced; otherwise the worker, and
-  // in `replaced` whether another session held the name. The record's first_seen and draining are kept from before.
+  // A worker (again) says who it is. kConflict for a session that a newer process of the same name has replaced;
+  // otherwise the worker, and in `replaced` whether another session held the name. The record's first_seen and draining
+  // are kept from before.
   struct Welcome {
     Worker* worker = nullptr;
     bool replaced = false;
@@ -74,7 +75,8 @@ class Fleet {
   uint64_t generation_ = 1;
 };
 
-// Passes by name (the highest version), backends by name (devices and formats of all), tags, the fingerprint where there is one worker.
+// Passes by name (the highest version), backends by name (devices and formats of all), tags, the fingerprint where
+// there is one worker.
 proto::Catalogue UnionOf(const std::vector<const Worker*>& workers);
 
 // "a has cpu, x86_64; b has cpu, gpu".

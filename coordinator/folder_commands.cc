@@ -45,10 +45,12 @@ Result<FolderWords> ParseWords(const std::vector<std::string>& words, const std:
     } else if (!word.empty() && word[0] != '-' && parsed.folder.empty()) {
       parsed.folder = word;
     } else {
-      return Fail(ErrorCode::kUsage, fmt::format("hone-coordinator {} does not take '{}'", words[0], Printable(word, 100)));
+      return Fail(ErrorCode::kUsage,
+                  fmt::format("hone-coordinator {} does not take '{}'", words[0], Printable(word, 100)));
     }
   }
-  if (parsed.folder.empty()) return Fail(ErrorCode::kUsage, fmt::format("hone-coordinator {} needs the data folder", words[0]));
+  if (parsed.folder.empty())
+    return Fail(ErrorCode::kUsage, fmt::format("hone-coordinator {} needs the data folder", words[0]));
   return parsed;
 }
 
@@ -70,17 +72,25 @@ Result<Done> DoBackup(const std::vector<std::string>& words) {
   return Done{BackupJson(report)};
 }
 
-// Not of a folder, and as fsck and backup for `hone`, which links no hiredis: whether a Redis does what a coordinator asks of it.
+// Not of a folder, and as fsck and backup for `hone`, which links no hiredis: whether a Redis does what a coordinator
+// asks of it.
 Result<Done> DoRedis(const std::vector<std::string>& words) {
   const bool with_password = words.size() == 4 && words[2] == "--password-file";
-  if (words.size() != 2 && !with_password) return Fail(ErrorCode::kUsage, "hone-coordinator redis takes URL [--password-file FILE]");
+  if (words.size() != 2 && !with_password)
+    return Fail(ErrorCode::kUsage, "hone-coordinator redis takes URL [--password-file FILE]");
   TRY_ASSIGN(const RedisAddress address, ParseRedisUrl(words[1], with_password ? words[3] : ""));
   auto connection = RedisConnection::Open(address, std::chrono::seconds(2));
   if (!connection) return FailWith(address.Text(), connection.error());
   // What is written here for a second is read by nobody.
   const std::string key = "hone:doctor";
-  const RedisCommand commands[] = {{"SET", key, "x", "EX", "1"}, {"STRLEN", key},      {"GET", key}, {"GETRANGE", key, "0", "0"},
-                                   {"SETRANGE", key, "0", "y"},  {"EXPIRE", key, "1"}, {"DEL", key}, {"XADD", key, "NOMKSTREAM", "*", "kind", "doctor"}};
+  const RedisCommand commands[] = {{"SET", key, "x", "EX", "1"},
+                                   {"STRLEN", key},
+                                   {"GET", key},
+                                   {"GETRANGE", key, "0", "0"},
+                                   {"SETRANGE", key, "0", "y"},
+                                   {"EXPIRE", key, "1"},
+                                   {"DEL", key},
+                                   {"XADD", key, "NOMKSTREAM", "*", "kind", "doctor"}};
   for (const RedisCommand& command : commands) {
     TRY_ASSIGN(const RedisReply reply, connection->Call(command));
     if (reply.refusal) {
@@ -106,9 +116,13 @@ std::optional<int> RunFolderCommand(const std::vector<std::string>& words) {
     // The document is all that is said.
     spdlog::set_level(spdlog::level::off);
     const auto done = command.run(words);
-    const nlohmann::ordered_json refused = done ? nlohmann::ordered_json() : nlohmann::ordered_json{
-        {"schema", "hone.error/1"}, {"code", ExitCode(done.error().code)}, {"message", done.error().message}, {"remedy", done.error().remedy}};
-    const std::string text = done ? done->document : refused.dump(2, ' ', false, nlohmann::ordered_json::error_handler_t::replace);
+    const nlohmann::ordered_json refused = done ? nlohmann::ordered_json()
+                                                : nlohmann::ordered_json{{"schema", "hone.error/1"},
+                                                                         {"code", ExitCode(done.error().code)},
+                                                                         {"message", done.error().message},
+                                                                         {"remedy", done.error().remedy}};
+    const std::string text =
+        done ? done->document : refused.dump(2, ' ', false, nlohmann::ordered_json::error_handler_t::replace);
     const bool written = std::printf("%s\n", text.c_str()) >= 0 && std::fflush(stdout) == 0;
     if (!written) return ExitCode(ErrorCode::kFailed);
     return done ? done->code : ExitCode(done.error().code);

@@ -1,6 +1,6 @@
-// Each invariant is a function with the queries that find what breaks it; a row of a query is one violation. Queries stream, so that a database
-// with millions of trials is checked in little memory; files are hashed after the snapshot was given up, so that a running coordinator's
-// write-ahead log is not kept from being reset for long.
+// Each invariant is a function with the queries that find what breaks it; a row of a query is one violation. Queries
+// stream, so that a database with millions of trials is checked in little memory; files are hashed after the snapshot
+// was given up, so that a running coordinator's write-ahead log is not kept from being reset for long.
 #include "coordinator/fsck.h"
 
 #include <fcntl.h>
@@ -71,15 +71,19 @@ void Violations(Examination& on, FsckCheck& check, std::string_view sql, const c
 
 uint64_t Count(Examination& on, FsckCheck& check, std::string_view sql) {
   uint64_t count = 0;
-  if (const auto read = on.database.Each(sql, [&](const Row& row) { count = row.Unsigned(0); }); !read) AddError(check, read.error());
+  if (const auto read = on.database.Each(sql, [&](const Row& row) { count = row.Unsigned(0); }); !read)
+    AddError(check, read.error());
   return count;
 }
 
-std::string TrialName(uint64_t job, uint64_t study, uint64_t trial) { return fmt::format("trial {} of job {} (study {})", trial, job, study); }
+std::string TrialName(uint64_t job, uint64_t study, uint64_t trial) {
+  return fmt::format("trial {} of job {} (study {})", trial, job, study);
+}
 
 // --- I1 ----------------------------------------------------------------------------------------------------------
 
-// Numbers are given out in the transaction that stores the row, and rows are never deleted: a gap is a row that was lost.
+// Numbers are given out in the transaction that stores the row, and rows are never deleted: a gap is a row that was
+// lost.
 constexpr const char* kJobGaps = R"sql(
 WITH numbers(n) AS (SELECT 0 UNION ALL SELECT job FROM jobs UNION ALL SELECT seq + 1 FROM sqlite_sequence WHERE name = 'jobs'),
      pairs(n, next) AS (SELECT n, lead(n) OVER (ORDER BY n) FROM numbers)
@@ -113,25 +117,31 @@ void CheckLoggedJob(Examination& on, FsckCheck& check, const LogLine& line) {
   const auto job = line.value("job", uint64_t{0});
   const std::string request = line.value("request", std::string());
   std::optional<std::string> stored;
-  const auto read = on.database.Each("SELECT coalesce(request, '') FROM jobs WHERE job = ?", [&](const Row& row) { stored = row.Text(0); }, job);
+  const auto read = on.database.Each(
+      "SELECT coalesce(request, '') FROM jobs WHERE job = ?", [&](const Row& row) { stored = row.Text(0); }, job);
   if (!read) return AddError(check, read.error());
   const std::string row = fmt::format("job {}", job);
   if (!stored) return Add(check, row, "it was acknowledged to a client and is missing", kRestore);
   if (!request.empty() && *stored != request) {
-    Add(check, row, fmt::format("a client was told this number for request '{}', it is of '{}'", Printable(request, 100), *stored), kReport);
+    Add(check, row,
+        fmt::format("a client was told this number for request '{}', it is of '{}'", Printable(request, 100), *stored),
+        kReport);
   }
 }
 
 void CheckLoggedCancel(Examination& on, FsckCheck& check, const LogLine& line) {
   const auto job = line.value("job", uint64_t{0});
   std::string state;
-  const auto read = on.database.Each("SELECT state FROM jobs WHERE job = ?", [&](const Row& row) { state = row.Text(0); }, job);
+  const auto read =
+      on.database.Each("SELECT state FROM jobs WHERE job = ?", [&](const Row& row) { state = row.Text(0); }, job);
   if (!read) return AddError(check, read.error());
-  if (state != "cancelled") Add(check, fmt::format("job {}", job), fmt::format("its cancelling was acknowledged, it is '{}'", state), kReport);
+  if (state != "cancelled")
+    Add(check, fmt::format("job {}", job), fmt::format("its cancelling was acknowledged, it is '{}'", state), kReport);
 }
 
 void CheckLoggedArtifact(Examination& on, FsckCheck&, const LogLine& line) {
-  on.artifacts.insert_or_assign(line.value("digest", std::string()), Artifact{line.value("size_bytes", uint64_t{0}), "an acknowledged upload"});
+  on.artifacts.insert_or_assign(line.value("digest", std::string()),
+                                Artifact{line.value("size_bytes", uint64_t{0}), "an acknowledged upload"});
 }
 
 // A report that was acknowledged either ended its attempt or is counted as one that came too late.
@@ -154,13 +164,16 @@ void CheckLoggedReport(Examination& on, FsckCheck& check, const LogLine& line) {
   if (token != line.value("token", uint64_t{0})) return;
   if (outcome == "open") return Add(check, row, "its report was acknowledged and it is still open", kReport);
   if (!told.empty() && outcome != told && late == 0) {
-    Add(check, row, fmt::format("the acknowledged report said '{}', it is '{}' and no late report is counted", told, outcome), kReport);
+    Add(check, row,
+        fmt::format("the acknowledged report said '{}', it is '{}' and no late report is counted", told, outcome),
+        kReport);
   }
 }
 
 // An ended trial stays ended; only a complete one may become infeasible, by its final measurement.
 void CheckLoggedTrial(Examination& on, FsckCheck& check, const LogLine& line) {
-  const auto job = line.value("job", uint64_t{0}), study = line.value("study", uint64_t{0}), trial = line.value("trial", uint64_t{0});
+  const auto job = line.value("job", uint64_t{0}), study = line.value("study", uint64_t{0}),
+             trial = line.value("trial", uint64_t{0});
   const std::string told = line.value("state", std::string());
   std::string state;
   const auto read = on.database.Each("SELECT state FROM trials WHERE job = ? AND study = ? AND trial = ?",
@@ -189,7 +202,8 @@ void CheckLoggedEvent(Examination& on, FsckCheck& check, const LogLine& line) {
   if (!read) return AddError(check, read.error());
   const std::string row = fmt::format("event {}", sequence);
   // The oldest are dropped in time, and counted.
-  const bool dropped = sequence <= Count(on, check, "SELECT coalesce(sum(value), 0) FROM counters WHERE name = 'events_dropped'");
+  const bool dropped =
+      sequence <= Count(on, check, "SELECT coalesce(sum(value), 0) FROM counters WHERE name = 'events_dropped'");
   if (!found && dropped) return;
   if (!found) return Add(check, row, "a client saw it and it is missing", kRestore);
   if (kind != line.value("event", std::string()) || job != line.value("job", uint64_t{0})) {
@@ -203,8 +217,9 @@ struct LogKind {
   const char* name;
   void (*check)(Examination&, FsckCheck&, const LogLine&);
 };
-constexpr LogKind kLogKinds[] = {{"job", CheckLoggedJob},       {"cancel", CheckLoggedCancel}, {"artifact", CheckLoggedArtifact},
-                                 {"report", CheckLoggedReport}, {"trial", CheckLoggedTrial},   {"event", CheckLoggedEvent}};
+constexpr LogKind kLogKinds[] = {{"job", CheckLoggedJob},           {"cancel", CheckLoggedCancel},
+                                 {"artifact", CheckLoggedArtifact}, {"report", CheckLoggedReport},
+                                 {"trial", CheckLoggedTrial},       {"event", CheckLoggedEvent}};
 
 void CheckLog(Examination& on, FsckCheck& check) {
   if (on.options.log.empty()) return;
@@ -213,8 +228,10 @@ void CheckLog(Examination& on, FsckCheck& check) {
   std::string text;
   for (uint64_t number = 1; std::getline(file, text); ++number) {
     const LogLine line = LogLine::parse(text, nullptr, false);
-    const std::string kind = line.is_object() && line.contains("kind") && line["kind"].is_string() ? line["kind"].get<std::string>() : "";
-    const auto row = std::find_if(std::begin(kLogKinds), std::end(kLogKinds), [&](const LogKind& known) { return kind == known.name; });
+    const std::string kind =
+        line.is_object() && line.contains("kind") && line["kind"].is_string() ? line["kind"].get<std::string>() : "";
+    const auto row = std::find_if(std::begin(kLogKinds), std::end(kLogKinds),
+                                  [&](const LogKind& known) { return kind == known.name; });
     if (row == std::end(kLogKinds)) {
       Add(check, fmt::format("{} line {}", on.options.log.string(), number), "it is no acknowledgement of a known kind",
           "Its writer was cut off; the lines before it count.");
@@ -224,14 +241,18 @@ void CheckLog(Examination& on, FsckCheck& check) {
     try {
       row->check(on, check, line);
     } catch (const nlohmann::json::exception& error) {
-      Add(check, fmt::format("{} line {}", on.options.log.string(), number), error.what(), "A number or text has another type.");
+      Add(check, fmt::format("{} line {}", on.options.log.string(), number), error.what(),
+          "A number or text has another type.");
     }
   }
 }
 
 void CheckAcknowledged(Examination& on, FsckCheck& check) {
-  check.checked = Count(on, check, "SELECT (SELECT count(*) FROM jobs) + (SELECT count(*) FROM trials) + (SELECT count(*) FROM attempts)");
-  for (const char* sql : {kJobGaps, kAttemptGaps, kJobsWithoutStudy, kTrialGaps, kWithoutResult, kWithoutMetrics, kWithoutBuild}) {
+  check.checked =
+      Count(on, check,
+            "SELECT (SELECT count(*) FROM jobs) + (SELECT count(*) FROM trials) + (SELECT count(*) FROM attempts)");
+  for (const char* sql :
+       {kJobGaps, kAttemptGaps, kJobsWithoutStudy, kTrialGaps, kWithoutResult, kWithoutMetrics, kWithoutBuild}) {
     Violations(on, check, sql, kRestore);
   }
   CheckLog(on, check);
@@ -278,7 +299,8 @@ struct FinishedStudy {
 // The best by the rule of ranking.h, one trial in memory at a time.
 class BestOf {
  public:
-  BestOf(proto::Objective objective, std::optional<Measured> baseline) : objective_(std::move(objective)), baseline_(std::move(baseline)) {}
+  BestOf(proto::Objective objective, std::optional<Measured> baseline)
+      : objective_(std::move(objective)), baseline_(std::move(baseline)) {}
 
   void Add(uint64_t trial, bool measured_again, const Measured& measured) {
     if (measured_again && !again_) {
@@ -327,27 +349,33 @@ Result<std::optional<uint64_t>> RecomputedBest(Examination& on, const FinishedSt
     if (number) best.Add(*number, again, measured);
     measured = {};
   };
-  TRY(on.database.Each("SELECT t.trial, t.final, m.subject, m.name, m.value FROM trials t JOIN metrics m ON m.attempt = t.result "
-                       "WHERE t.job = ? AND t.study = ? AND t.trial > 0 AND t.state = 'complete' AND t.final <> 'failed' ORDER BY t.trial",
-                       [&](const Row& row) {
-                         if (number != row.Unsigned(0)) finish();
-                         number = row.Unsigned(0);
-                         again = row.Text(1) == "done";
-                         AddMetric(measured, row.Text(2), row.Text(3), row.Real(4));
-                       },
-                       study.job, study.study));
+  TRY(on.database.Each(
+      "SELECT t.trial, t.final, m.subject, m.name, m.value FROM trials t JOIN metrics m ON m.attempt = t.result "
+      "WHERE t.job = ? AND t.study = ? AND t.trial > 0 AND t.state = 'complete' AND t.final <> 'failed' ORDER BY "
+      "t.trial",
+      [&](const Row& row) {
+        if (number != row.Unsigned(0)) finish();
+        number = row.Unsigned(0);
+        again = row.Text(1) == "done";
+        AddMetric(measured, row.Text(2), row.Text(3), row.Real(4));
+      },
+      study.job, study.study));
   finish();
   return best.trial();
 }
 
-std::string BestText(const std::optional<uint64_t>& best) { return best ? fmt::format("trial {}", *best) : std::string("none"); }
+std::string BestText(const std::optional<uint64_t>& best) {
+  return best ? fmt::format("trial {}", *best) : std::string("none");
+}
 
 void CheckBest(Examination& on, FsckCheck& check) {
   std::vector<FinishedStudy> studies;
   const auto read = on.database.Each(
-      "SELECT s.job, s.study, s.best, j.recipe FROM studies s JOIN jobs j ON j.job = s.job WHERE s.phase = 'done' ORDER BY s.job, s.study",
+      "SELECT s.job, s.study, s.best, j.recipe FROM studies s JOIN jobs j ON j.job = s.job WHERE s.phase = 'done' "
+      "ORDER BY s.job, s.study",
       [&](const Row& row) {
-        studies.push_back({row.Unsigned(0), row.Unsigned(1), row.IsNull(2) ? std::nullopt : std::optional(row.Unsigned(2)), row.Text(3)});
+        studies.push_back({row.Unsigned(0), row.Unsigned(1),
+                           row.IsNull(2) ? std::nullopt : std::optional(row.Unsigned(2)), row.Text(3)});
       });
   if (!read) return AddError(check, read.error());
   for (const FinishedStudy& study : studies) {
@@ -357,7 +385,8 @@ void CheckBest(Examination& on, FsckCheck& check) {
     if (!best) {
       Add(check, row, best.error().message, kRestore);
     } else if (*best != study.best) {
-      Add(check, row, fmt::format("its best is {}, its results give {}", BestText(study.best), BestText(*best)), kReport);
+      Add(check, row, fmt::format("its best is {}, its results give {}", BestText(study.best), BestText(*best)),
+          kReport);
     }
   }
 }
@@ -393,7 +422,8 @@ void CheckAttempts(Examination& on, FsckCheck& check) {
 
 // --- I5 ----------------------------------------------------------------------------------------------------------
 
-// A running trial has its own measurement leased, or waits for a build that is: on its model, or on the calibration statistics of its model.
+// A running trial has its own measurement leased, or waits for a build that is: on its model, or on the calibration
+// statistics of its model.
 constexpr const char* kRunningWithoutLease = R"sql(
 SELECT 'trial ' || trial || ' of job ' || job || ' (study ' || study || ')', 'it is running and no lease is open for it' FROM trials t
 WHERE state = 'running' AND EXISTS (SELECT 1 FROM jobs j WHERE j.job = t.job AND j.state = 'running')
@@ -413,21 +443,26 @@ SELECT 'attempt ' || a.attempt, 'it is open and worker ' || a.worker || ' was la
 FROM attempts a JOIN workers w ON w.name = a.worker WHERE a.outcome = 'open' AND w.last_seen_unix_ms < ?1 - ?2 AND a.started_unix_ms < ?1 - ?2)sql";
 
 void CheckLeases(Examination& on, FsckCheck& check) {
-  check.checked = Count(on, check, "SELECT (SELECT count(*) FROM trials WHERE state = 'running') + (SELECT count(*) FROM attempts WHERE outcome = 'open')");
+  check.checked = Count(on, check,
+                        "SELECT (SELECT count(*) FROM trials WHERE state = 'running') + (SELECT count(*) FROM attempts "
+                        "WHERE outcome = 'open')");
   for (const char* sql : {kRunningWithoutLease, kOpenAfterTheEnd, kOpenOfEnded}) Violations(on, check, sql, kReport);
   const auto listed = on.database.Each(
-      "SELECT attempt, kind, trial, job, worker FROM attempts WHERE outcome = 'open' ORDER BY attempt LIMIT 100", [&](const Row& row) {
-        on.report.open_attempts.push_back(
-            fmt::format("attempt {}: {} trial {} of job {} on {}", row.Int(0), row.Text(1), row.Int(2), row.Int(3), row.Text(4)));
+      "SELECT attempt, kind, trial, job, worker FROM attempts WHERE outcome = 'open' ORDER BY attempt LIMIT 100",
+      [&](const Row& row) {
+        on.report.open_attempts.push_back(fmt::format("attempt {}: {} trial {} of job {} on {}", row.Int(0),
+                                                      row.Text(1), row.Int(2), row.Int(3), row.Text(4)));
       });
   if (!listed) AddError(check, listed.error());
   struct stat lock {};
   const int64_t now = SystemClock().UnixMs();
   // The lock is written when a coordinator starts; until it has settled, leases of an earlier life live on.
-  const bool settled = ::stat((on.folder / "lock").c_str(), &lock) == 0 && now - int64_t{lock.st_mtime} * 1000 > kSettleMs;
+  const bool settled =
+      ::stat((on.folder / "lock").c_str(), &lock) == 0 && now - int64_t{lock.st_mtime} * 1000 > kSettleMs;
   if (!on.report.running || !settled) return;
   const int64_t silence = int64_t{on.options.limits.lease_ms} + on.options.limits.seen_save_ms + 1000;
-  const auto read = on.database.Each(kOpenOfSilent, [&](const Row& row) { Add(check, row.Text(0), row.Text(1), kReport); }, now, silence);
+  const auto read = on.database.Each(
+      kOpenOfSilent, [&](const Row& row) { Add(check, row.Text(0), row.Text(1), kReport); }, now, silence);
   if (!read) AddError(check, read.error());
 }
 
@@ -466,20 +501,22 @@ void Need(Examination& on, FsckCheck& check, const std::string& text, bool is_da
 }
 
 void CollectArtifacts(Examination& on, FsckCheck& check) {
-  const auto jobs = on.database.Each("SELECT job, model, coalesce(calibration, ''), coalesce(evaluation, '') FROM jobs", [&](const Row& row) {
-    const std::string by = fmt::format("job {}", row.Int(0));
-    Need(on, check, row.Text(1), false, by);
-    Need(on, check, row.Text(2), true, by);
-    Need(on, check, row.Text(3), true, by);
-  });
+  const auto jobs = on.database.Each("SELECT job, model, coalesce(calibration, ''), coalesce(evaluation, '') FROM jobs",
+                                     [&](const Row& row) {
+                                       const std::string by = fmt::format("job {}", row.Int(0));
+                                       Need(on, check, row.Text(1), false, by);
+                                       Need(on, check, row.Text(2), true, by);
+                                       Need(on, check, row.Text(3), true, by);
+                                     });
   if (!jobs) AddError(check, jobs.error());
   const auto builds = on.database.Each(
       "SELECT build, output FROM builds WHERE state = 'done' AND sensitivity = ''",
       [&](const Row& row) { Need(on, check, row.Text(1), false, fmt::format("build {}", row.Text(0))); });
   if (!builds) AddError(check, builds.error());
-  const auto trials = on.database.Each("SELECT min(trial), min(job), min(study), model FROM trials GROUP BY model_id", [&](const Row& row) {
-    Need(on, check, row.Text(3), false, TrialName(row.Unsigned(1), row.Unsigned(2), row.Unsigned(0)));
-  });
+  const auto trials = on.database.Each(
+      "SELECT min(trial), min(job), min(study), model FROM trials GROUP BY model_id", [&](const Row& row) {
+        Need(on, check, row.Text(3), false, TrialName(row.Unsigned(1), row.Unsigned(2), row.Unsigned(0)));
+      });
   if (!trials) AddError(check, trials.error());
   const auto rows = on.database.Each("SELECT digest, size_bytes FROM artifacts", [&](const Row& row) {
     on.artifacts.emplace(row.Text(0), Artifact{row.Unsigned(1), "the table of artifacts"});
@@ -503,12 +540,14 @@ void CheckArtifacts(Examination& on, FsckCheck& check) {
     ++check.checked;
     const std::string row = fmt::format("artifact {}", digest);
     const fs::path path = ArtifactPath(on.folder, digest);
-    const std::string fault = path.empty() ? "its name is no digest" : FaultOf(path, digest, artifact.size_bytes, on.options.quick);
+    const std::string fault =
+        path.empty() ? "its name is no digest" : FaultOf(path, digest, artifact.size_bytes, on.options.quick);
     if (fault.empty()) continue;
     const bool rebuilt = artifact.needed_by.starts_with("build") || artifact.needed_by.starts_with("trial");
     Add(check, row, fmt::format("{} (named by {})", fault, artifact.needed_by),
         fmt::format("Remove {} if it is there, and copy it from a backup; {}.", path.string(),
-                    rebuilt ? "what a pass made is also made again when a job next needs it" : "or upload the file again: a client does so when it submits"));
+                    rebuilt ? "what a pass made is also made again when a job next needs it"
+                            : "or upload the file again: a client does so when it submits"));
   }
 }
 
@@ -539,9 +578,12 @@ void CheckIntegrity(Examination& on, FsckCheck& check) {
   if (!keys) AddError(check, keys.error());
   ++check.checked;
   const auto tokens = on.database.Each(
-      "SELECT (SELECT value FROM counters WHERE name = 'token'), coalesce(max(token), 0) FROM attempts", [&](const Row& row) {
+      "SELECT (SELECT value FROM counters WHERE name = 'token'), coalesce(max(token), 0) FROM attempts",
+      [&](const Row& row) {
         if (row.IsNull(0) || row.Int(0) < row.Int(1)) {
-          Add(check, "counter token", fmt::format("it is {}, and {} was given out", row.IsNull(0) ? "missing" : row.Text(0), row.Int(1)), kRestore);
+          Add(check, "counter token",
+              fmt::format("it is {}, and {} was given out", row.IsNull(0) ? "missing" : row.Text(0), row.Int(1)),
+              kRestore);
         }
       });
   if (!tokens) AddError(check, tokens.error());
@@ -584,7 +626,8 @@ Result<int64_t> CheckOwner(Database& database, const fs::path& folder) {
   TRY_ASSIGN(const int64_t version, Pragma(database, "PRAGMA user_version"));
   const int64_t newest = Migrations().back().version;
   if (version <= newest) return version;
-  return Fail(ErrorCode::kRejected, fmt::format("{} has schema {}, this program knows up to {}", folder.string(), version, newest),
+  return Fail(ErrorCode::kRejected,
+              fmt::format("{} has schema {}, this program knows up to {}", folder.string(), version, newest),
               "Use the hone of the coordinator that wrote it, or a newer one.");
 }
 
@@ -596,7 +639,8 @@ bool IsRunning(const fs::path& folder) {
 
 Result<fs::path> FindDataFolder(const fs::path& folder) {
   std::error_code ignored;
-  if (!fs::exists(folder, ignored)) return Fail(ErrorCode::kNotFound, fmt::format("there is no folder {}", folder.string()));
+  if (!fs::exists(folder, ignored))
+    return Fail(ErrorCode::kNotFound, fmt::format("there is no folder {}", folder.string()));
   if (!fs::is_directory(folder, ignored)) return Fail(NotOurs(folder, "it is a file"));
   for (const fs::path& candidate : {folder, folder / ".hone"}) {
     if (fs::is_regular_file(candidate / "hone.db", ignored)) return candidate;
@@ -673,8 +717,13 @@ std::string FsckJson(const FsckReport& report) {
   Json checks = Json::array();
   for (const FsckCheck& check : report.checks) {
     Json violations = Json::array();
-    for (const FsckFault& one : check.violations) violations.push_back({{"row", one.row}, {"message", one.message}, {"remedy", one.remedy}});
-    checks.push_back({{"id", check.id}, {"name", check.name}, {"checked", check.checked}, {"violations", violations}, {"more", check.more}});
+    for (const FsckFault& one : check.violations)
+      violations.push_back({{"row", one.row}, {"message", one.message}, {"remedy", one.remedy}});
+    checks.push_back({{"id", check.id},
+                      {"name", check.name},
+                      {"checked", check.checked},
+                      {"violations", violations},
+                      {"more", check.more}});
   }
   const Json document = {{"schema", "hone.fsck/1"},
                          {"ok", report.ok()},

@@ -1,5 +1,6 @@
-// Does a data folder hold what was promised? The eight invariants of docs/operations.md, checked on one snapshot of the database by a
-// connection that only reads, and on the files that the database names. A coordinator may run on the folder meanwhile.
+// Does a data folder hold what was promised? The eight invariants of docs/operations.md, checked on one snapshot of the
+// database by a connection that only reads, and on the files that the database names. A coordinator may run on the
+// folder meanwhile.
 #pragma once
 
 #include <cstdint>
@@ -13,7 +14,7 @@
 namespace hone {
 
 struct FsckOptions {
-  bool quick = false;                // Sizes of artifacts instead of their hashes; the b-trees of the database without their indexes.
+  bool quick = false;  // Sizes of artifacts instead of their hashes; the b-trees of the database without their indexes.
   std::filesystem::path log;         // What clients and workers were told, one JSON object a line; empty: none.
   CoordinatorOptions limits;         // The bounds on attempts and the lease time that the coordinator ran with.
 };
@@ -44,8 +45,9 @@ struct FsckReport {
   bool ok() const;
 };
 
-// Checks everything that can be read; a part that cannot is a violation of its own. Changes nothing. kNotFound: there is no such
-// folder. kRejected: it is none of hone-coordinator's, or of a newer one. An older schema is checked on a copy brought up to date.
+// Checks everything that can be read; a part that cannot is a violation of its own. Changes nothing. kNotFound: there
+// is no such folder. kRejected: it is none of hone-coordinator's, or of a newer one. An older schema is checked on a
+// copy brought up to date.
 Result<FsckReport> Fsck(const std::filesystem::path& folder, const FsckOptions& options);
 
 // The document of schema hone.fsck/1.
@@ -53,7 +55,8 @@ std::string FsckJson(const FsckReport& report);
 
 // What a data folder is, seen from outside.
 struct FolderState {
-  std::filesystem::path folder;      // The one that holds hone.db: the given one, or the state that `hone optimize -o` left in it.
+  std::filesystem::path
+      folder;  // The one that holds hone.db: the given one, or the state that `hone optimize -o` left in it.
   bool running = false;
   int64_t schema_version = 0;
 };

@@ -30,13 +30,14 @@ Result<> CheckStored(const FileStore& artifacts, const char* what, const proto::
   if (bundle.format().empty()) return Fail(ErrorCode::kRejected, fmt::format("{}: its format is not given", what));
   for (const proto::File& file : bundle.files()) {
     if (!artifacts.Has(file.digest())) {
-      return Fail(ErrorCode::kRejected, fmt::format("{}: the store lacks {} ({})", what, Printable(file.path()), file.digest()),
+      return Fail(ErrorCode::kRejected,
+                  fmt::format("{}: the store lacks {} ({})", what, Printable(file.path()), file.digest()),
                   "Upload the files before the job.");
     }
     const auto size = artifacts.Size(file.digest());
     if (size && *size != file.size_bytes()) {
-      return Fail(ErrorCode::kRejected,
-                  fmt::format("{}: {} is said to have {} bytes, it has {}", what, Printable(file.path()), file.size_bytes(), *size));
+      return Fail(ErrorCode::kRejected, fmt::format("{}: {} is said to have {} bytes, it has {}", what,
+                                                    Printable(file.path()), file.size_bytes(), *size));
     }
   }
   return {};
@@ -44,13 +45,14 @@ Result<> CheckStored(const FileStore& artifacts, const char* what, const proto::
 
 Result<> CheckBounds(const proto::Recipe& recipe) {
   if (recipe.ByteSizeLong() > kMaxRecipeBytes) {
-    return Fail(ErrorCode::kRejected, fmt::format("the recipe has {}, at most {} are taken", HumanBytes(recipe.ByteSizeLong()),
-                                                  HumanBytes(kMaxRecipeBytes)));
+    return Fail(ErrorCode::kRejected, fmt::format("the recipe has {}, at most {} are taken",
+                                                  HumanBytes(recipe.ByteSizeLong()), HumanBytes(kMaxRecipeBytes)));
   }
   for (const auto& constraint : recipe.constraints()) {
     const bool finite = (!constraint.has_minimum() || std::isfinite(constraint.minimum())) &&
                         (!constraint.has_maximum() || std::isfinite(constraint.maximum()));
-    if (!finite) return Fail(ErrorCode::kRejected, fmt::format("the constraint on {} is not finite", constraint.metric()));
+    if (!finite)
+      return Fail(ErrorCode::kRejected, fmt::format("the constraint on {} is not finite", constraint.metric()));
   }
   return {};
 }
@@ -67,10 +69,12 @@ Result<> CheckSubmission(const FileStore& artifacts, const proto::SubmitJob& sub
     TRY(CheckStored(artifacts, "baseline", submit.baseline().model()));
     if (submit.baseline().backend().empty()) return Fail(ErrorCode::kRejected, "the baseline's backend is not given");
   }
-  const size_t models = submit.model().ByteSizeLong() + std::max(submit.model().ByteSizeLong(), submit.baseline().ByteSizeLong());
+  const size_t models =
+      submit.model().ByteSizeLong() + std::max(submit.model().ByteSizeLong(), submit.baseline().ByteSizeLong());
   const size_t data = std::max(submit.calibration().ByteSizeLong(), submit.evaluation().ByteSizeLong());
   if (models + data + submit.recipe().ByteSizeLong() > kMaxLeaseBytes) {
-    return Fail(ErrorCode::kRejected, "model and data have too many files for one message", "Pack the data into an .npz file.");
+    return Fail(ErrorCode::kRejected, "model and data have too many files for one message",
+                "Pack the data into an .npz file.");
   }
   return {};
 }
@@ -80,8 +84,10 @@ PlanInputs InputsOf(const proto::SubmitJob& submit) {
 }
 
 std::string PlanText(const StudyPlan& plan) {
-  const std::string size = plan.infinite ? "infinitely many candidates" : fmt::format("{} candidates", plan.record.candidates);
-  return fmt::format("study {} [{}]: {}, on {}", plan.record.study, Join(plan.record.tags, ", "), size, Join(plan.workers, ", "));
+  const std::string size =
+      plan.infinite ? "infinitely many candidates" : fmt::format("{} candidates", plan.record.candidates);
+  return fmt::format("study {} [{}]: {}, on {}", plan.record.study, Join(plan.record.tags, ", "), size,
+                     Join(plan.workers, ", "));
 }
 
 }  // namespace
@@ -137,7 +143,8 @@ Result<Coordinator::Answer> Coordinator::HandleSubmitJob(const Request& request,
     }
     TRY(store_.InsertStudy(plan.record));
     for (const auto& note : plan.notes) answer.add_notes(note);
-    const std::string text = fmt::format("job {} submitted{}: {}", job.id, job.name.empty() ? "" : " (" + job.name + ")", PlanText(plan));
+    const std::string text =
+        fmt::format("job {} submitted{}: {}", job.id, job.name.empty() ? "" : " (" + job.name + ")", PlanText(plan));
     TRY(store_.AppendEvent({job.id, plan.record.study, 0}, "job.submitted", text, clock_.UnixMs()));
   }
   TRY(scheduler_.AddJob(job.id));
@@ -175,13 +182,16 @@ Result<Coordinator::Answer> Coordinator::HandleCancelJob(const Request& request,
 Result<Coordinator::Answer> Coordinator::HandleRetryJob(const Request& request, proto::Frame* reply) {
   const proto::RetryJob& retry = request.frame.retry_job();
   TRY_ASSIGN(const auto job, store_.FindJob(retry.job()));
-  if (!job) return Fail(ErrorCode::kNotFound, fmt::format("there is no job {}", retry.job()), "`hone jobs` lists them.");
+  if (!job)
+    return Fail(ErrorCode::kNotFound, fmt::format("there is no job {}", retry.job()), "`hone jobs` lists them.");
   TRY(CheckOwner(job->id, request.identity));
   const auto study = retry.has_study() ? std::optional<uint32_t>(retry.study()) : std::nullopt;
-  const auto trial = retry.has_trial() ? std::optional<uint64_t>(std::min<uint64_t>(retry.trial(), INT64_MAX)) : std::nullopt;
+  const auto trial =
+      retry.has_trial() ? std::optional<uint64_t>(std::min<uint64_t>(retry.trial(), INT64_MAX)) : std::nullopt;
   TRY_ASSIGN(const uint64_t trials, store_.RetryFailed(job->id, study, trial));
   if (trials == 0) {
-    return Fail(ErrorCode::kNotFound, fmt::format("job {} has no failed trial{}", job->id, trial ? fmt::format(" {}", *trial) : ""),
+    return Fail(ErrorCode::kNotFound,
+                fmt::format("job {} has no failed trial{}", job->id, trial ? fmt::format(" {}", *trial) : ""),
                 fmt::format("`hone trials {}` shows what became of each.", job->id));
   }
   TRY(store_.AppendEvent({job->id, retry.study(), retry.trial()}, "job.retried",

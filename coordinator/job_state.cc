@@ -54,7 +54,8 @@ Result<> LoadTrials(Store& store, const ActiveJob& job, ActiveStudy& study) {
       if (!is_baseline) {
         if (is_over) study.machine_ms += row.wall_ms;
         study.observations.push_back(ObservationOf(job, study, row));
-        if (row.state == proto::TRIAL_COMPLETE) study.finals.emplace_hint(study.finals.end(), row.key.trial, row.final_state);
+        if (row.state == proto::TRIAL_COMPLETE)
+          study.finals.emplace_hint(study.finals.end(), row.key.trial, row.final_state);
       }
       if (!is_over || row.final_state == FinalState::kWanted) TRY(LoadActive(store, row.key, study));
     }
@@ -76,7 +77,9 @@ void AttemptHistory::Add(const std::string& worker, Outcome outcome) {
   }
 }
 
-bool AttemptHistory::IsBlamed(const std::string& worker) const { return std::find(blamed.begin(), blamed.end(), worker) != blamed.end(); }
+bool AttemptHistory::IsBlamed(const std::string& worker) const {
+  return std::find(blamed.begin(), blamed.end(), worker) != blamed.end();
+}
 
 bool AttemptHistory::GivenUp(const CoordinatorOptions& options, size_t workers) const {
   const size_t different = std::set<std::string>(blamed.begin(), blamed.end()).size();
@@ -164,7 +167,8 @@ Observation ObservationOf(const ActiveJob& job, const ActiveStudy& study, const 
     if (values) observation.values = std::move(*values);
   } else if (trial.state == proto::TRIAL_INFEASIBLE) {
     observation.violation = is_measured ? Violation(job.record.recipe, found->second) : 0;
-    // A worker may call a candidate infeasible for a reason that is no metric's excess; its figures would say that all is well.
+    // A worker may call a candidate infeasible for a reason that is no metric's excess; its figures would say that all
+    // is well.
     if (!(observation.violation > 0)) {
       observation.violation = 1;
       observation.constraints.clear();
@@ -186,8 +190,8 @@ const proto::PassInfo* FindPass(const proto::Catalogue& catalogue, const std::st
   return nullptr;
 }
 
-const proto::PassInfo* StatisticsPass(const JobRecord& job, const proto::Catalogue& catalogue, const proto::PassInfo& pass,
-                                      const proto::Bundle& input) {
+const proto::PassInfo* StatisticsPass(const JobRecord& job, const proto::Catalogue& catalogue,
+                                      const proto::PassInfo& pass, const proto::Bundle& input) {
   if (!pass.uses_statistics() || !job.calibration) return nullptr;
   const proto::PassInfo* calibrate = FindPass(catalogue, "calibrate");
   if (calibrate == nullptr) return nullptr;
@@ -199,7 +203,8 @@ const proto::BackendInfo* ReferenceBackend(const proto::Catalogue& catalogue, co
   const proto::BackendInfo* reference = nullptr;
   const proto::BackendInfo* loads = nullptr;
   for (const auto& backend : catalogue.backends()) {
-    const bool fits = backend.formats().empty() || std::find(backend.formats().begin(), backend.formats().end(), format) != backend.formats().end();
+    const bool fits = backend.formats().empty() ||
+                      std::find(backend.formats().begin(), backend.formats().end(), format) != backend.formats().end();
     if (backend.reference()) reference = &backend;
     if (fits && (loads == nullptr || backend.reference())) loads = &backend;
   }
@@ -207,7 +212,8 @@ const proto::BackendInfo* ReferenceBackend(const proto::Catalogue& catalogue, co
 }
 
 const std::string& BaselineBackend(const ActiveJob& job, const ActiveStudy& study) {
-  return job.record.baseline ? job.record.baseline->backend() : ReferenceBackend(study.record.catalogue, job.record.model.format())->name();
+  return job.record.baseline ? job.record.baseline->backend()
+                             : ReferenceBackend(study.record.catalogue, job.record.model.format())->name();
 }
 
 proto::PinnedBaseline BaselineOf(const ActiveJob& job, const ActiveStudy& study) {

@@ -1,4 +1,5 @@
-// The running jobs as the scheduler sees them: everything here is derived from the database and can be thrown away and read again.
+// The running jobs as the scheduler sees them: everything here is derived from the database and can be thrown away and
+// read again.
 #pragma once
 
 #include <cstdint>
@@ -73,12 +74,12 @@ struct ActiveStudy {
   std::optional<proto::TrialState> baseline;
   std::string baseline_reason;
   uint64_t machine_ms = 0;  // What workers spent on trials from 1 on, and on the job's own sensitivity table.
-  uint64_t reserve = 0;                       // Trials of the budget that are left to racing the best few (RaceReserve).
+  uint64_t reserve = 0;     // Trials of the budget that are left to racing the best few (RaceReserve).
   bool nothing_left = false;                  // The sampler has nothing to propose.
   std::string table;                          // The key of the sensitivity table that it waits for; "" = none.
   bool table_settled = false;                 // `hints` are what they will be; no trial from 1 on is proposed before.
   std::vector<GroupHint> hints;
-  mutable size_t slots = 0;                   // A cache: of matching workers, when the fleet's generation was slots_seen.
+  mutable size_t slots = 0;  // A cache: of matching workers, when the fleet's generation was slots_seen.
   mutable uint64_t slots_seen = 0;
   std::optional<int64_t> stalled_since_ms;    // No live worker can do what is waiting.
   bool stall_told = false;
@@ -105,8 +106,8 @@ struct ActiveJob {
   int64_t ElapsedMs(int64_t now_ms) const { return record.elapsed_ms + (now_ms - resumed_ms); }
 };
 
-// Reads a running job. An error about the space or sampler means that this program cannot go on with the job (kRejected); others are the
-// database's.
+// Reads a running job. An error about the space or sampler means that this program cannot go on with the job
+// (kRejected); others are the database's.
 Result<ActiveJob> LoadJob(Store& store, uint64_t job, int64_t now_ms);
 
 // The observation of a trial as samplers want it.
@@ -114,18 +115,20 @@ Observation ObservationOf(const ActiveJob& job, const ActiveStudy& study, const 
 
 // The PassInfo of the study's catalogue; nullptr if there is none.
 const proto::PassInfo* FindPass(const proto::Catalogue& catalogue, const std::string& name);
-// The pass that collects what `pass` reads of the job's calibration data, once for every candidate that needs it; nullptr where there is none.
-const proto::PassInfo* StatisticsPass(const JobRecord& job, const proto::Catalogue& catalogue, const proto::PassInfo& pass,
-                                      const proto::Bundle& input);
-// The backend that baselines of models of this format run on: the reference where it loads them, else the first that does. nullptr if the
-// catalogue has no reference.
+// The pass that collects what `pass` reads of the job's calibration data, once for every candidate that needs it;
+// nullptr where there is none.
+const proto::PassInfo* StatisticsPass(const JobRecord& job, const proto::Catalogue& catalogue,
+                                      const proto::PassInfo& pass, const proto::Bundle& input);
+// The backend that baselines of models of this format run on: the reference where it loads them, else the first that
+// does. nullptr if the catalogue has no reference.
 const proto::BackendInfo* ReferenceBackend(const proto::Catalogue& catalogue, const std::string& format);
 
 // What a job's trials are measured against: what was given with it, else its own model on the reference backend.
 proto::PinnedBaseline BaselineOf(const ActiveJob& job, const ActiveStudy& study);
 const std::string& BaselineBackend(const ActiveJob& job, const ActiveStudy& study);
 
-// Trials of the study's budget that the search leaves to racing the best few: those of auto, but none where the budget holds the whole space.
+// Trials of the study's budget that the search leaves to racing the best few: those of auto, but none where the budget
+// holds the whole space.
 uint64_t ReserveOf(const proto::Search& search, const StudyRecord& study);
 
 // The seed of study number `study` of a job (splitmix64 of both).

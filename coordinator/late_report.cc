@@ -1,6 +1,7 @@
-// Results that come when their lease was lost already: from a worker that was cut off, frozen or started anew with what it had finished on its
-// disk. Such a result is taken where there is no other, the work is still wanted, and its key says that it is the same work; who does it again
-// meanwhile is told to stop. Everything else that comes late is counted and changes nothing.
+// Results that come when their lease was lost already: from a worker that was cut off, frozen or started anew with what
+// it had finished on its disk. Such a result is taken where there is no other, the work is still wanted, and its key
+// says that it is the same work; who does it again meanwhile is told to stop. Everything else that comes late is
+// counted and changes nothing.
 #include <fmt/format.h>
 
 #include "coordinator/measurement.h"
@@ -38,7 +39,8 @@ Result<bool> Scheduler::TakeLateResult(const std::string& session, const proto::
   }
   TRY(store_.ReopenLost(lost->id));
   TRY(Event(lost->trial, "report.late",
-            fmt::format("{}: the result of {} under the lost lease {} came late and is taken", TrialText(lost->trial), lost->worker, lost->id)));
+            fmt::format("{}: the result of {} under the lost lease {} came late and is taken", TrialText(lost->trial),
+                        lost->worker, lost->id)));
   TRY(EndLease(*lost, Outcome::kDone, report));
   return true;
 }
@@ -48,8 +50,8 @@ Result<> Scheduler::CountLate(const proto::Report& report) {
   if (!late || !late->first) return {};
   const bool duplicate = late->outcome != Outcome::kWorkerLost && late->outcome != Outcome::kCancelled;
   return Event(late->trial, duplicate ? "report.duplicate" : "report.stale",
-               fmt::format("{}: a report of {} under lease {} came too late and changes nothing ({})", TrialText(late->trial), late->worker,
-                           report.lease(), NameOf(late->outcome)));
+               fmt::format("{}: a report of {} under lease {} came too late and changes nothing ({})",
+                           TrialText(late->trial), late->worker, report.lease(), NameOf(late->outcome)));
 }
 
 }  // namespace hone

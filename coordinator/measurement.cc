@@ -28,8 +28,8 @@ bool IsSound(const proto::Metric& metric) {
 }
 
 // Appends the sound metrics of a list; the first of a name counts.
-void TakeMetrics(const google::protobuf::RepeatedPtrField<proto::Metric>& from, const char* whose, std::vector<proto::Metric>& to,
-                 std::vector<std::string>& notes) {
+void TakeMetrics(const google::protobuf::RepeatedPtrField<proto::Metric>& from, const char* whose,
+                 std::vector<proto::Metric>& to, std::vector<std::string>& notes) {
   std::set<std::string> names;
   for (const auto& metric : from) {
     proto::Metric taken = metric;
@@ -75,9 +75,11 @@ std::string LastLine(const std::string& output) {
 }  // namespace
 
 Result<Measurement> CheckMeasurement(const proto::MeasureResult& result) {
-  if (result.metrics_size() > kMaxMetrics || result.baseline_metrics_size() > kMaxMetrics || result.samples_size() > kMaxSeries) {
-    return Fail(ErrorCode::kRejected, fmt::format("the result holds {} metrics and {} series; at most {} and {} are taken",
-                                                  result.metrics_size(), result.samples_size(), kMaxMetrics, kMaxSeries));
+  if (result.metrics_size() > kMaxMetrics || result.baseline_metrics_size() > kMaxMetrics ||
+      result.samples_size() > kMaxSeries) {
+    return Fail(ErrorCode::kRejected,
+                fmt::format("the result holds {} metrics and {} series; at most {} and {} are taken",
+                            result.metrics_size(), result.samples_size(), kMaxMetrics, kMaxSeries));
   }
   Measurement measurement;
   for (int i = 0; i < result.notes_size() && i < kMaxNotes; ++i) {
@@ -97,7 +99,8 @@ Result<Measurement> CheckMeasurement(const proto::MeasureResult& result) {
   std::set<std::string> series;
   for (const auto& samples : result.samples()) {
     proto::Samples taken = TakeSamples(samples, measurement.notes);
-    if (!taken.series().empty() && series.insert(taken.series()).second) measurement.samples.push_back(std::move(taken));
+    if (!taken.series().empty() && series.insert(taken.series()).second)
+      measurement.samples.push_back(std::move(taken));
   }
   measurement.execution = TakeExecution(result.execution());
   measurement.baseline_execution = TakeExecution(result.baseline_execution());
@@ -116,7 +119,8 @@ std::string DataDigest(const std::optional<proto::Data>& data) {
     coded.SetSerializationDeterministic(true);
     data->preprocess().SerializeToCodedStream(&coded);
   }
-  return DigestOf(fmt::format("{}\n{}\n{}\n{}\n", data->bundle().format(), BundleId(data->bundle()), data->from(), data->samples()) +
+  return DigestOf(fmt::format("{}\n{}\n{}\n{}\n", data->bundle().format(), BundleId(data->bundle()), data->from(),
+                              data->samples()) +
                   preprocess);
 }
 
@@ -140,8 +144,9 @@ std::string EndText(Outcome outcome, const proto::Report& report) {
       text = fmt::format("timed out after {}", HumanDuration(static_cast<int64_t>(report.wall_ms())));
       break;
     case Outcome::kOutOfMemory:
-      text = report.peak_memory_bytes() == 0 ? std::string("ran out of memory")
-                                             : fmt::format("ran out of memory (peak {})", HumanBytes(report.peak_memory_bytes()));
+      text = report.peak_memory_bytes() == 0
+                 ? std::string("ran out of memory")
+                 : fmt::format("ran out of memory (peak {})", HumanBytes(report.peak_memory_bytes()));
       break;
     case Outcome::kWorkerLost:
       return "its worker was lost";

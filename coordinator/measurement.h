@@ -9,8 +9,8 @@
 
 namespace hone {
 
-// Takes over what is sound. A metric or sample that is not finite is dropped with a note, never stored; names are bounded and made
-// printable. kRejected for a result that is no measurement at all (too many metrics or series).
+// Takes over what is sound. A metric or sample that is not finite is dropped with a note, never stored; names are
+// bounded and made printable. kRejected for a result that is no measurement at all (too many metrics or series).
 Result<Measurement> CheckMeasurement(const proto::MeasureResult& result);
 
 // The digest of a data set in use: its bundle, range and preprocessing. "" for none.

@@ -16,7 +16,7 @@ struct CoordinatorOptions {
   uint32_t blamed_workers = 2;                       // Crashed on this many different workers: the work is given up.
   uint32_t blamed_attempts = 3;                      // Or this often in all ...
   uint32_t blamed_attempts_alone = 2;                // ... or this often where a single worker could do it.
-  uint32_t unblamed_attempts = 25;                   // Lost or returned this often: given up, so that nothing runs for ever.
+  uint32_t unblamed_attempts = 25;  // Lost or returned this often: given up, so that nothing runs for ever.
 
   // Measuring, where the recipe says nothing.
   uint32_t pairs = 6;
@@ -36,10 +36,10 @@ struct CoordinatorOptions {
   uint32_t log_attempts = 20;                        // Of one GetLog reply, the newest.
   uint32_t elapsed_save_ms = 5'000;                  // A job's clock is saved this often.
   uint32_t seen_save_ms = 10'000;                    // A worker's last sign of life is saved this often.
-  uint32_t failed_round_ms = 1'000;                  // Pause before scheduling again after the database refused a write.
+  uint32_t failed_round_ms = 1'000;  // Pause before scheduling again after the database refused a write.
 
   // Sizes.
-  uint64_t reserve_bytes = 64 << 20;                 // Kept on the disk for results when it is full (coordinator/ballast.h); 0: none.
+  uint64_t reserve_bytes = 64 << 20;  // Kept on the disk for results when it is full (coordinator/ballast.h); 0: none.
   uint64_t output_tail_bytes = 64 << 10;
   uint64_t artifact_bytes = uint64_t{256} << 30;     // Of one artifact.
   uint32_t open_uploads = 64;                        // The least recently used is closed beyond that.

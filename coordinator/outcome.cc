@@ -1,5 +1,6 @@
-// What a lease's end means. A failure that the work itself explains ends the trial at once; a crash, a time-out or an out-of-memory is tried
-// again elsewhere and then given up with its evidence; a lost or stopping worker is nobody's fault.
+// What a lease's end means. A failure that the work itself explains ends the trial at once; a crash, a time-out or an
+// out-of-memory is tried again elsewhere and then given up with its evidence; a lost or stopping worker is nobody's
+// fault.
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -25,9 +26,11 @@ AttemptHistory HistoryOf(const std::vector<Store::Ended>& ended) {
 
 // "crashed with signal 11 (...); tried 2 times, on one and two".
 std::string GivenUpText(const std::string& last, const AttemptHistory& history) {
-  if (history.blamed.empty()) return fmt::format("was begun {} times and never ended; the last time {}", history.unblamed, last);
+  if (history.blamed.empty())
+    return fmt::format("was begun {} times and never ended; the last time {}", history.unblamed, last);
   const std::set<std::string> workers(history.blamed.begin(), history.blamed.end());
-  return fmt::format("{}; tried {} times, on {}", last, history.blamed.size(), Join({workers.begin(), workers.end()}, " and "));
+  return fmt::format("{}; tried {} times, on {}", last, history.blamed.size(),
+                     Join({workers.begin(), workers.end()}, " and "));
 }
 
 // Bad input fails on every worker; a full disk does not.
@@ -117,7 +120,8 @@ Result<> Scheduler::EndLease(const AttemptRecord& attempt, Outcome outcome, cons
   TRY(store_.CloseAttempt(attempt.id, end, clock_.UnixMs()));
   leases_.Close(attempt.id);
   touched_.insert(attempt.trial.job);
-  return attempt.kind == AttemptKind::kBuild ? EndBuild(attempt, outcome, report) : EndMeasure(attempt, outcome, report);
+  return attempt.kind == AttemptKind::kBuild ? EndBuild(attempt, outcome, report)
+                                             : EndMeasure(attempt, outcome, report);
 }
 
 Result<> Scheduler::EndBuild(const AttemptRecord& attempt, Outcome outcome, const proto::Report& report) {
@@ -141,7 +145,8 @@ Result<> Scheduler::EndBuild(const AttemptRecord& attempt, Outcome outcome, cons
     active->second.history = history;
     TRY(SetWaiting(active->second, proto::TRIAL_WAITING));
   }
-  return Requeued(attempt, outcome, fmt::format("{}: {} on {}: {}", TrialText(attempt.trial), found->pass, attempt.worker, last));
+  return Requeued(attempt, outcome,
+                  fmt::format("{}: {} on {}: {}", TrialText(attempt.trial), found->pass, attempt.worker, last));
 }
 
 Result<> Scheduler::FinishBuild(BuildRecord& build, const AttemptRecord& attempt, const proto::Report& report) {
@@ -151,7 +156,8 @@ Result<> Scheduler::FinishBuild(BuildRecord& build, const AttemptRecord& attempt
   build.error.clear();
   build.worker = attempt.worker;
   build.wall_ms = std::min(result.wall_ms() != 0 ? result.wall_ms() : report.wall_ms(), kMaxWallMs);
-  build.peak_memory_bytes = std::min<uint64_t>(std::max(result.peak_memory_bytes(), report.peak_memory_bytes()), INT64_MAX);
+  build.peak_memory_bytes =
+      std::min<uint64_t>(std::max(result.peak_memory_bytes(), report.peak_memory_bytes()), INT64_MAX);
   build.notes.clear();
   for (int i = 0; i < result.notes_size() && i < 20; ++i) build.notes.push_back(Printable(result.notes(i), 500));
   build.ended_unix_ms = clock_.UnixMs();
@@ -166,17 +172,20 @@ Result<> Scheduler::FinishBuild(BuildRecord& build, const AttemptRecord& attempt
   }
   TRY(Event(attempt.trial, "build.done",
             fmt::format("{}: {} built in {} ({}) by {}", TrialText(attempt.trial), build.pass,
-                        HumanDuration(static_cast<int64_t>(build.wall_ms)), HumanBytes(BundleBytes(build.output)), attempt.worker)));
+                        HumanDuration(static_cast<int64_t>(build.wall_ms)), HumanBytes(BundleBytes(build.output)),
+                        attempt.worker)));
   return ReleaseWaiting(build.key);
 }
 
-Result<> Scheduler::FailBuild(BuildRecord& build, const AttemptRecord& attempt, const std::string& error, bool lasting) {
+Result<> Scheduler::FailBuild(BuildRecord& build, const AttemptRecord& attempt, const std::string& error,
+                              bool lasting) {
   build.state = BuildState::kFailed;
   build.error = error;
   build.lasting = lasting;
   build.worker = attempt.worker;
   build.ended_unix_ms = clock_.UnixMs();
-  // The failure belongs to the job that saw it; another job that waits tries for itself unless it would only be repeated.
+  // The failure belongs to the job that saw it; another job that waits tries for itself unless it would only be
+  // repeated.
   build.requester.job = attempt.trial.job;
   TRY(store_.SaveBuild(build));
   TRY(Event(attempt.trial, "build.failed", fmt::format("{}: {} {}", TrialText(attempt.trial), build.pass, error)));
@@ -220,7 +229,8 @@ Result<> Scheduler::EndMeasure(const AttemptRecord& attempt, Outcome outcome, co
   }
   TRY(SetTrialState(*trial, proto::TRIAL_WAITING));
   TRY(store_.UpdateTrial(trial->record));
-  return Requeued(attempt, outcome, fmt::format("{}: {} on {}: {}", TrialText(attempt.trial), "measurement", attempt.worker, last));
+  return Requeued(attempt, outcome,
+                  fmt::format("{}: {} on {}: {}", TrialText(attempt.trial), "measurement", attempt.worker, last));
 }
 
 Result<> Scheduler::FinishMeasure(ActiveJob& job, ActiveStudy& study, ActiveTrial& trial, const AttemptRecord& attempt,
@@ -239,7 +249,8 @@ Result<> Scheduler::FinishMeasure(ActiveJob& job, ActiveStudy& study, ActiveTria
   }
   const auto& [state, reason] = verdict;
   // A final measurement that gave nothing leaves the trial with what it had.
-  if (trial.kind == AttemptKind::kFinal && state == proto::TRIAL_FAILED) return EndTrial(job, study, number, state, reason);
+  if (trial.kind == AttemptKind::kFinal && state == proto::TRIAL_FAILED)
+    return EndTrial(job, study, number, state, reason);
   TrialRecord& record = trial.record;
   record.result = attempt.id;
   record.worker = attempt.worker;
@@ -247,16 +258,19 @@ Result<> Scheduler::FinishMeasure(ActiveJob& job, ActiveStudy& study, ActiveTria
   if (const Worker* worker = fleet_.FindName(attempt.worker); record.fingerprint.empty() && worker != nullptr) {
     record.fingerprint = worker->record.catalogue.fingerprint().digest();
   }
-  record.pairs = checked->speedup ? static_cast<uint32_t>(std::min<uint64_t>(checked->speedup->samples(), UINT32_MAX)) : 0;
+  record.pairs =
+      checked->speedup ? static_cast<uint32_t>(std::min<uint64_t>(checked->speedup->samples(), UINT32_MAX)) : 0;
   for (const auto& note : checked->notes) {
     if (record.notes.size() < kMaxTrialNotes) record.notes.push_back(note);
   }
   study.measured[number] = measured;
-  if (state != proto::TRIAL_FAILED) OfferMeasurement(attempt, MeasureKey(job, study, trial), record.fingerprint, report);
+  if (state != proto::TRIAL_FAILED)
+    OfferMeasurement(attempt, MeasureKey(job, study, trial), record.fingerprint, report);
   return EndTrial(job, study, number, state, reason);
 }
 
-Scheduler::Verdict Scheduler::VerdictOf(const ActiveJob& job, const ActiveStudy& study, uint64_t trial, const Measured& measured) {
+Scheduler::Verdict Scheduler::VerdictOf(const ActiveJob& job, const ActiveStudy& study, uint64_t trial,
+                                        const Measured& measured) {
   if (trial == 0) {
     if (measured.metrics.empty()) return {proto::TRIAL_FAILED, "it was measured without a single metric"};
     return {};
@@ -273,7 +287,8 @@ Result<> Scheduler::Requeued(const AttemptRecord& attempt, Outcome outcome, cons
   return Event(attempt.trial, fmt::format("attempt.{}", NameOf(outcome)), why + "; it goes back to the queue");
 }
 
-Result<> Scheduler::EndTrial(ActiveJob& job, ActiveStudy& study, uint64_t number, proto::TrialState state, const std::string& reason) {
+Result<> Scheduler::EndTrial(ActiveJob& job, ActiveStudy& study, uint64_t number, proto::TrialState state,
+                             const std::string& reason) {
   ActiveTrial trial = std::move(study.active.at(number));
   study.active.erase(number);
   TrialRecord& record = trial.record;
@@ -304,9 +319,11 @@ Result<> Scheduler::EndTrial(ActiveJob& job, ActiveStudy& study, uint64_t number
   std::string what = is_final && state == proto::TRIAL_COMPLETE ? "measured again" : std::string(NameOf(state));
   if (kind == "trial.final_failed") what = "could not be measured again";
   const auto measured = study.measured.find(number);
-  const std::string detail =
-      state == proto::TRIAL_COMPLETE && measured != study.measured.end() ? ResultText(job.record.recipe, measured->second) : reason;
-  return Event(record.key, kind, fmt::format("{} {}: {}: {}", TrialText(record.key), what, detail, CandidateText(record.candidate)));
+  const std::string detail = state == proto::TRIAL_COMPLETE && measured != study.measured.end()
+                                 ? ResultText(job.record.recipe, measured->second)
+                                 : reason;
+  return Event(record.key, kind,
+               fmt::format("{} {}: {}: {}", TrialText(record.key), what, detail, CandidateText(record.candidate)));
 }
 
 Result<> Scheduler::SetTrialState(ActiveTrial& trial, proto::TrialState state) {

@@ -65,7 +65,8 @@ Result<Coordinator::Answer> Coordinator::HandleListTrials(const Request& request
   for (const TrialRecord& trial : trials) {
     TRY_ASSIGN(auto summary, SummarizeTrial(store_, scheduler_, trial, list.brief() ? Detail::brief : Detail::full));
     bytes += summary.ByteSizeLong();
-    const bool full = static_cast<uint32_t>(answer.trials_size()) == limit || (bytes > options_.page_bytes && answer.trials_size() > 0);
+    const bool full = static_cast<uint32_t>(answer.trials_size()) == limit ||
+                      (bytes > options_.page_bytes && answer.trials_size() > 0);
     if (full) {
       answer.set_more(true);
       break;
@@ -79,7 +80,9 @@ Result<Coordinator::Answer> Coordinator::HandleGetSamples(const Request& request
   const proto::GetSamples& get = request.frame.get_samples();
   TRY_ASSIGN(const JobRecord job, RequireJob(store_, get.job()));
   TRY_ASSIGN(const auto trial, store_.FindTrial({job.id, get.study(), Bounded(get.trial())}));
-  if (!trial) return Fail(ErrorCode::kNotFound, fmt::format("job {} has no trial {} in study {}", job.id, get.trial(), get.study()));
+  if (!trial)
+    return Fail(ErrorCode::kNotFound,
+                fmt::format("job {} has no trial {} in study {}", job.id, get.trial(), get.study()));
   proto::GetSamplesReply& answer = *reply->mutable_get_samples_reply();
   if (!trial->result) return Answer::kNow;
   TRY_ASSIGN(auto samples, store_.ReadSamples(*trial->result));
@@ -93,7 +96,9 @@ Result<Coordinator::Answer> Coordinator::HandleGetLog(const Request& request, pr
   const proto::GetLog& get = request.frame.get_log();
   TRY_ASSIGN(const JobRecord job, RequireJob(store_, get.job()));
   TRY_ASSIGN(const auto trial, store_.FindTrial({job.id, get.study(), Bounded(get.trial())}));
-  if (!trial) return Fail(ErrorCode::kNotFound, fmt::format("job {} has no trial {} in study {}", job.id, get.trial(), get.study()));
+  if (!trial)
+    return Fail(ErrorCode::kNotFound,
+                fmt::format("job {} has no trial {} in study {}", job.id, get.trial(), get.study()));
   TRY_ASSIGN(auto attempts, store_.AttemptLog(trial->key, options_.log_attempts));
   proto::GetLogReply& answer = *reply->mutable_get_log_reply();
   for (auto& attempt : attempts) *answer.add_attempts() = std::move(attempt);
@@ -121,7 +126,8 @@ Result<Coordinator::Answer> Coordinator::HandleGetOrigin(const Request& request,
   TRY_ASSIGN(const auto trial, store_.FindTrial({job.id, get.study(), Bounded(get.trial())}));
   TRY_ASSIGN(const auto baseline, store_.FindTrial({job.id, get.study(), 0}));
   if (!trial || !baseline || get.study() >= studies.size()) {
-    return Fail(ErrorCode::kNotFound, fmt::format("job {} has no trial {} in study {}", job.id, get.trial(), get.study()));
+    return Fail(ErrorCode::kNotFound,
+                fmt::format("job {} has no trial {} in study {}", job.id, get.trial(), get.study()));
   }
   TRY_ASSIGN(auto origin, OriginOf(store_, job, studies[get.study()], *trial));
   TRY_ASSIGN(*origin.mutable_trial(), SummarizeTrial(store_, scheduler_, *trial, Detail::full));

@@ -38,14 +38,16 @@ proto::Objective Minimize(const std::string& metric) {
 }
 
 // The axes of the front.
-std::vector<proto::Objective> Axes(const std::vector<proto::Objective>& objectives, const std::vector<Contender>& contenders,
-                                   const Measured* baseline) {
+std::vector<proto::Objective> Axes(const std::vector<proto::Objective>& objectives,
+                                   const std::vector<Contender>& contenders, const Measured* baseline) {
   if (objectives.size() != 1) return objectives;
   std::vector<proto::Objective> axes = objectives;
   for (const char* name : {kLatency, "size_bytes", "accuracy_drop"}) {
     if (name == objectives.front().metric()) continue;
     const proto::Objective axis = Minimize(name);
-    const auto has = [&](const Contender& contender) { return ObjectiveValue(axis, contender.measured, baseline).has_value(); };
+    const auto has = [&](const Contender& contender) {
+      return ObjectiveValue(axis, contender.measured, baseline).has_value();
+    };
     if (std::all_of(contenders.begin(), contenders.end(), has)) axes.push_back(axis);
   }
   return axes;
@@ -56,14 +58,16 @@ std::vector<proto::Objective> Axes(const std::vector<proto::Objective>& objectiv
 Measured MeasuredOf(const AttemptMetrics& metrics) { return Collect(metrics.candidate, metrics.speedup); }
 Result<std::map<uint64_t, Measured>> MeasuredOf(Store& store, uint64_t job, uint32_t study) {
   std::map<uint64_t, Measured> trials;
-  TRY(store.EachMetric(job, study, [&](uint64_t trial, Subject subject, std::string_view name, double value, std::optional<double> high) {
-    // They come in order.
-    Measured& measured = trials.try_emplace(trials.end(), trial)->second;
-    if (subject == Subject::kCandidate) measured.metrics.emplace_hint(measured.metrics.end(), name, value);
-    if (subject != Subject::kPaired) return;
-    measured.speedup = value;
-    measured.most_speedup = high;
-  }));
+  TRY(store.EachMetric(
+      job, study,
+      [&](uint64_t trial, Subject subject, std::string_view name, double value, std::optional<double> high) {
+        // They come in order.
+        Measured& measured = trials.try_emplace(trials.end(), trial)->second;
+        if (subject == Subject::kCandidate) measured.metrics.emplace_hint(measured.metrics.end(), name, value);
+        if (subject != Subject::kPaired) return;
+        measured.speedup = value;
+        measured.most_speedup = high;
+      }));
   return trials;
 }
 Measured MeasuredOf(const Measurement& measurement) { return Collect(measurement.metrics, measurement.speedup); }
@@ -73,7 +77,8 @@ std::vector<proto::Objective> ObjectivesOf(const proto::Recipe& recipe) {
   return {recipe.objectives().begin(), recipe.objectives().end()};
 }
 
-std::optional<double> ObjectiveValue(const proto::Objective& objective, const Measured& trial, const Measured* baseline) {
+std::optional<double> ObjectiveValue(const proto::Objective& objective, const Measured& trial,
+                                     const Measured* baseline) {
   std::optional<double> value = MetricOf(trial, objective.metric());
   if (objective.metric() == kLatency) {
     if (trial.speedup && *trial.speedup > 0) {
@@ -87,7 +92,8 @@ std::optional<double> ObjectiveValue(const proto::Objective& objective, const Me
   return objective.maximize() ? -*value : *value;
 }
 
-std::optional<double> OptimisticValue(const proto::Objective& objective, const Measured& trial, const Measured* baseline) {
+std::optional<double> OptimisticValue(const proto::Objective& objective, const Measured& trial,
+                                      const Measured* baseline) {
   Measured lucky = trial;
   if (trial.most_speedup) lucky.speedup = trial.most_speedup;
   const auto value = ObjectiveValue(objective, trial, baseline), best = ObjectiveValue(objective, lucky, baseline);
@@ -112,9 +118,11 @@ Result<std::optional<std::string>> BrokenConstraint(const proto::Recipe& recipe,
     if (!value) return Fail(ErrorCode::kFailed, fmt::format("no value for constraint {}", constraint.metric()));
     if (broken) continue;
     if (constraint.has_maximum() && *value > constraint.maximum()) {
-      broken = fmt::format("{} {} is above {}", constraint.metric(), HumanNumber(*value), HumanNumber(constraint.maximum()));
+      broken =
+          fmt::format("{} {} is above {}", constraint.metric(), HumanNumber(*value), HumanNumber(constraint.maximum()));
     } else if (constraint.has_minimum() && *value < constraint.minimum()) {
-      broken = fmt::format("{} {} is below {}", constraint.metric(), HumanNumber(*value), HumanNumber(constraint.minimum()));
+      broken =
+          fmt::format("{} {} is below {}", constraint.metric(), HumanNumber(*value), HumanNumber(constraint.minimum()));
     }
   }
   return broken;
@@ -123,7 +131,8 @@ Result<std::optional<std::string>> BrokenConstraint(const proto::Recipe& recipe,
 bool Reaches(const google::protobuf::RepeatedPtrField<proto::Constraint>& goal, const Measured& trial) {
   return !goal.empty() && std::all_of(goal.begin(), goal.end(), [&](const proto::Constraint& bound) {
     const auto value = MetricOf(trial, bound.metric());
-    return value && (!bound.has_minimum() || *value >= bound.minimum()) && (!bound.has_maximum() || *value <= bound.maximum());
+    return value && (!bound.has_minimum() || *value >= bound.minimum()) &&
+           (!bound.has_maximum() || *value <= bound.maximum());
   });
 }
 
@@ -132,8 +141,10 @@ std::vector<double> Excesses(const proto::Recipe& recipe, const Measured& trial)
   for (const auto& constraint : recipe.constraints()) {
     const auto value = MetricOf(trial, constraint.metric());
     double excess = value ? -std::numeric_limits<double>::infinity() : std::numeric_limits<double>::quiet_NaN();
-    if (value && constraint.has_maximum()) excess = std::max(excess, Excess(*value - constraint.maximum(), constraint.maximum()));
-    if (value && constraint.has_minimum()) excess = std::max(excess, Excess(constraint.minimum() - *value, constraint.minimum()));
+    if (value && constraint.has_maximum())
+      excess = std::max(excess, Excess(*value - constraint.maximum(), constraint.maximum()));
+    if (value && constraint.has_minimum())
+      excess = std::max(excess, Excess(constraint.minimum() - *value, constraint.minimum()));
     excesses.push_back(excess);
   }
   return excesses;
@@ -161,7 +172,8 @@ std::vector<uint64_t> Ranked(const std::vector<proto::Objective>& objectives, co
 std::optional<uint64_t> Best(const std::vector<proto::Objective>& objectives, const std::vector<Contender>& contenders,
                              const Measured* baseline) {
   std::vector<Contender> measured_again;
-  std::copy_if(contenders.begin(), contenders.end(), std::back_inserter(measured_again), [](const auto& one) { return one.final_done; });
+  std::copy_if(contenders.begin(), contenders.end(), std::back_inserter(measured_again),
+               [](const auto& one) { return one.final_done; });
   const auto ranked = Ranked(objectives, measured_again.empty() ? contenders : measured_again, baseline);
   return ranked.empty() ? std::nullopt : std::optional<uint64_t>(ranked.front());
 }

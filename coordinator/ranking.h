@@ -1,8 +1,9 @@
-// Which trial is better: objectives as values to be minimized, constraints, the best and the Pareto front. Pure functions.
+// Which trial is better: objectives as values to be minimized, constraints, the best and the Pareto front. Pure
+// functions.
 //
-// latency_ms_p50 is ranked by the paired speed-up, not by milliseconds: candidate and baseline ran side by side, so the ratio is free of
-// the machine's drift between trials. Its value here is 1/speedup (the latency in units of the baseline's); a trial without a paired
-// figure uses its latency over that of trial 0.
+// latency_ms_p50 is ranked by the paired speed-up, not by milliseconds: candidate and baseline ran side by side, so the
+// ratio is free of the machine's drift between trials. Its value here is 1/speedup (the latency in units of the
+// baseline's); a trial without a paired figure uses its latency over that of trial 0.
 #pragma once
 
 #include <cstdint>
@@ -32,22 +33,26 @@ Measured MeasuredOf(const Measurement& measurement);
 std::vector<proto::Objective> ObjectivesOf(const proto::Recipe& recipe);
 
 // To be minimized; nullopt where the trial has no such metric. baseline may be null.
-std::optional<double> ObjectiveValue(const proto::Objective& objective, const Measured& trial, const Measured* baseline);
+std::optional<double> ObjectiveValue(const proto::Objective& objective, const Measured& trial,
+                                     const Measured* baseline);
 // The value at the better end of its interval; the value itself where it has none.
-std::optional<double> OptimisticValue(const proto::Objective& objective, const Measured& trial, const Measured* baseline);
+std::optional<double> OptimisticValue(const proto::Objective& objective, const Measured& trial,
+                                      const Measured* baseline);
 // One an objective; the error names the first that is missing.
 Result<std::vector<double>> ObjectiveValues(const std::vector<proto::Objective>& objectives, const Measured& trial,
                                             const Measured* baseline);
 
-// "size_bytes 12000000 is above 10000000", the first broken constraint; nullopt where all hold. kFailed where a constraint's metric is missing.
+// "size_bytes 12000000 is above 10000000", the first broken constraint; nullopt where all hold. kFailed where a
+// constraint's metric is missing.
 Result<std::optional<std::string>> BrokenConstraint(const proto::Recipe& recipe, const Measured& trial);
 // Whether the trial has a metric for every bound of `goal` and all hold. False for an empty goal.
 bool Reaches(const google::protobuf::RepeatedPtrField<proto::Constraint>& goal, const Measured& trial);
-// Sum over the broken constraints of the excess in units of the bound; 0 where none of the metrics that are there breaks one.
+// Sum over the broken constraints of the excess in units of the bound; 0 where none of the metrics that are there
+// breaks one.
 double Violation(const proto::Recipe& recipe, const Measured& trial);
 
-// One a constraint: how far the metric is beyond its bound, in units of the bound (of 1 where that is 0), negative within; of two bounds the nearer
-// one. NaN where the metric is missing.
+// One a constraint: how far the metric is beyond its bound, in units of the bound (of 1 where that is 0), negative
+// within; of two bounds the nearer one. NaN where the metric is missing.
 std::vector<double> Excesses(const proto::Recipe& recipe, const Measured& trial);
 
 // A complete trial for picking the best and the front.
@@ -62,8 +67,8 @@ std::vector<uint64_t> Ranked(const std::vector<proto::Objective>& objectives, co
 // The best of those measured again, or of all where none was.
 std::optional<uint64_t> Best(const std::vector<proto::Objective>& objectives, const std::vector<Contender>& contenders,
                              const Measured* baseline);
-// Trial numbers of the front over the objectives, by the first one. With a single objective the axes are that one and, where every
-// contender has them, latency_ms_p50, size_bytes and accuracy_drop.
+// Trial numbers of the front over the objectives, by the first one. With a single objective the axes are that one and,
+// where every contender has them, latency_ms_p50, size_bytes and accuracy_drop.
 std::vector<uint64_t> Front(const std::vector<proto::Objective>& objectives, const std::vector<Contender>& contenders,
                             const Measured* baseline);
 

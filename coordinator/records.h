@@ -1,4 +1,5 @@
-// The rows of the database as structs, and the names that states have in it. docs/storage.md tells what each column means.
+// The rows of the database as structs, and the names that states have in it. docs/storage.md tells what each column
+// means.
 #pragma once
 
 #include <compare>
@@ -65,7 +66,7 @@ struct StudyRecord {
   uint64_t job = 0;
   uint32_t study = 0;
   std::vector<std::string> tags;
-  proto::Catalogue catalogue;                // Of the matching workers when the job was submitted: it defines the space.
+  proto::Catalogue catalogue;  // Of the matching workers when the job was submitted: it defines the space.
   StudyPhase phase = StudyPhase::kSearching;
   uint64_t seed = 0;
   uint32_t budget = 0;                       // Trials; 0 unbounded.
@@ -74,7 +75,7 @@ struct StudyRecord {
   uint32_t builds_reused = 0;
   std::optional<uint64_t> best;
   std::vector<std::string> warm;             // Canonical candidates that the search begins with: what was best before.
-  std::string ended_by;                      // What ended the search: "trials", "time", "patience" ...; "" while it goes on.
+  std::string ended_by;  // What ended the search: "trials", "time", "patience" ...; "" while it goes on.
   std::string error;
   // The build that is the table its proposals are guided by, or kNoTable; "" while it is not settled.
   std::string sensitivity;

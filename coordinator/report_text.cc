@@ -51,7 +51,8 @@ std::string CommandText(const JobRecord& job, const TrialRecord& trial) {
     command += " && hone apply " + ShellWord(model) + shapes;
     for (const proto::PassStep& step : trial.candidate.pipeline()) {
       std::vector<std::string> parameters;
-      for (const auto& parameter : step.parameters()) parameters.push_back(parameter.name() + "=" + ToText(parameter.value()));
+      for (const auto& parameter : step.parameters())
+        parameters.push_back(parameter.name() + "=" + ToText(parameter.value()));
       command += " --pass " + ShellWord(parameters.empty() ? step.pass() : step.pass() + ":" + Join(parameters, ","));
     }
     if (job.calibration) command += " --calibration DATA";

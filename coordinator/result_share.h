@@ -1,5 +1,6 @@
-// Results that coordinators let each other have, found by what they are of: a measurement by its key and the machine's fingerprint, a build by its
-// key. What comes from there is a stranger's word: the scheduler checks it as it checks a worker's report.
+// Results that coordinators let each other have, found by what they are of: a measurement by its key and the machine's
+// fingerprint, a build by its key. What comes from there is a stranger's word: the scheduler checks it as it checks a
+// worker's report.
 #pragma once
 
 #include <optional>

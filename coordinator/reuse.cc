@@ -1,6 +1,7 @@
-// What is known already is not measured again. A measurement's key names everything that it depends on but the machine: the candidate's files,
-// backend and settings, the baseline's, inputs, evaluation data, accuracy, constraints. Under one key a result holds for every worker of the
-// same fingerprint, in this job or a later one. A search also begins with the candidates that were best for the same model before.
+// What is known already is not measured again. A measurement's key names everything that it depends on but the machine:
+// the candidate's files, backend and settings, the baseline's, inputs, evaluation data, accuracy, constraints. Under
+// one key a result holds for every worker of the same fingerprint, in this job or a later one. A search also begins
+// with the candidates that were best for the same model before.
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -28,7 +29,8 @@ const std::string& Scheduler::MeasureKey(const ActiveJob& job, const ActiveStudy
     work.mutable_evaluation()->mutable_bundle()->Clear();
     work.mutable_evaluation()->mutable_bundle()->set_main(id);
   }
-  const std::string models = fmt::format("{}\n{}\n", BundleId(trial.record.model), BundleId(BaselineOf(job, study).model()));
+  const std::string models =
+      fmt::format("{}\n{}\n", BundleId(trial.record.model), BundleId(BaselineOf(job, study).model()));
   trial.measure_key = DigestOf(models + work.SerializeAsString());
   return trial.measure_key;
 }
@@ -37,7 +39,8 @@ Result<bool> Scheduler::TakeMeasured(ActiveJob& job, ActiveStudy& study, ActiveT
   if (trial.looked_up || job.record.recipe.measure().fresh()) return false;
   trial.looked_up = true;
   std::set<std::string> fingerprints;
-  for (const Worker* worker : fleet_.Matching(study.record.tags)) fingerprints.insert(worker->record.catalogue.fingerprint().digest());
+  for (const Worker* worker : fleet_.Matching(study.record.tags))
+    fingerprints.insert(worker->record.catalogue.fingerprint().digest());
   TRY_ASSIGN(const auto known, store_.FindMeasured(MeasureKey(job, study, trial)));
   const bool is_final = trial.kind == AttemptKind::kFinal;
   const uint32_t least = is_final ? PairsOf(job, trial) : 0;
@@ -46,7 +49,8 @@ Result<bool> Scheduler::TakeMeasured(ActiveJob& job, ActiveStudy& study, ActiveT
     return enough && !one.fingerprint.empty() && fingerprints.contains(one.fingerprint);
   };
   // First looks are compared with first looks, so that the same job chooses the same finalists.
-  auto found = std::find_if(known.begin(), known.end(), [&](const auto& one) { return fits(one) && one.is_final == is_final; });
+  auto found =
+      std::find_if(known.begin(), known.end(), [&](const auto& one) { return fits(one) && one.is_final == is_final; });
   if (found == known.end()) found = std::find_if(known.begin(), known.end(), fits);
   if (found == known.end()) {
     AskForMeasurement(job, study, trial, fingerprints);
@@ -65,7 +69,8 @@ Result<bool> Scheduler::TakeMeasured(ActiveJob& job, ActiveStudy& study, ActiveT
   record.notes.push_back(fmt::format("measured before, as trial {} of job {}", found->trial.trial, found->trial.job));
   study.measured[number] = measured;
   TRY(Event(record.key, "measure.reused",
-            fmt::format("trial {}: was measured before, as trial {} of job {}", number, found->trial.trial, found->trial.job)));
+            fmt::format("trial {}: was measured before, as trial {} of job {}", number, found->trial.trial,
+                        found->trial.job)));
   TRY(EndTrial(job, study, number, verdict.state, verdict.reason));
   return true;
 }
@@ -73,7 +78,8 @@ Result<bool> Scheduler::TakeMeasured(ActiveJob& job, ActiveStudy& study, ActiveT
 Result<std::optional<Assignment>> Scheduler::WarmProposal(const ActiveStudy& study) const {
   if (study.observations.size() >= study.record.warm.size()) return std::optional<Assignment>();
   std::set<std::string> tried;
-  for (const Observation& seen : study.observations) tried.insert(CanonicalCandidate(study.space->ToCandidate(seen.assignment)));
+  for (const Observation& seen : study.observations)
+    tried.insert(CanonicalCandidate(study.space->ToCandidate(seen.assignment)));
   for (const std::string& text : study.record.warm) {
     TRY_ASSIGN(const proto::Candidate candidate, ParseCanonicalCandidate(text));
     auto assignment = study.space->FromCandidate(candidate);

@@ -1,4 +1,5 @@
-// Loading, jobs coming and going, and the little lookups. Advancing studies, assigning work and judging reports have files of their own.
+// Loading, jobs coming and going, and the little lookups. Advancing studies, assigning work and judging reports have
+// files of their own.
 #include "coordinator/scheduler.h"
 
 #include <fmt/format.h>
@@ -13,7 +14,8 @@
 namespace hone {
 namespace {
 
-// A piece of work that uses no processor and writes nothing for so long is stuck; waiting for the machine does not count.
+// A piece of work that uses no processor and writes nothing for so long is stuck; waiting for the machine does not
+// count.
 constexpr uint64_t kStallMs = 5 * 60 * 1000;
 
 // The fewest timed inferences from which every metric that the recipe asks for can be told.
@@ -29,7 +31,8 @@ uint32_t RunsOf(const proto::Recipe& recipe) {
 
 }  // namespace
 
-Scheduler::Scheduler(const CoordinatorOptions& options, Store& store, Fleet& fleet, const FileStore& artifacts, const Clock& clock)
+Scheduler::Scheduler(const CoordinatorOptions& options, Store& store, Fleet& fleet, const FileStore& artifacts,
+                     const Clock& clock)
     : options_(options), store_(store), fleet_(fleet), artifacts_(artifacts), clock_(clock) {}
 
 Result<> Scheduler::Load() {
@@ -106,7 +109,8 @@ Result<bool> Scheduler::Cancel(uint64_t id, const std::string& reason) {
       continue;
     }
     if (build.lease != 0) {
-      TRY(store_.CloseAttempt(build.lease, {.outcome = Outcome::kCancelled, .error = "the job was cancelled"}, clock_.UnixMs()));
+      TRY(store_.CloseAttempt(build.lease, {.outcome = Outcome::kCancelled, .error = "the job was cancelled"},
+                              clock_.UnixMs()));
       leases_.Close(build.lease);
     }
     it = builds_.erase(it);
@@ -114,7 +118,8 @@ Result<bool> Scheduler::Cancel(uint64_t id, const std::string& reason) {
   for (auto& [number, study] : job->studies) {
     for (auto& [trial, active] : study.active) {
       if (active.lease != 0) {
-        TRY(store_.CloseAttempt(active.lease, {.outcome = Outcome::kCancelled, .error = "the job was cancelled"}, clock_.UnixMs()));
+        TRY(store_.CloseAttempt(active.lease, {.outcome = Outcome::kCancelled, .error = "the job was cancelled"},
+                                clock_.UnixMs()));
         leases_.Close(active.lease);
       }
       if (active.kind == AttemptKind::kFinal) {
@@ -164,13 +169,15 @@ Result<proto::Lease> Scheduler::LeaseMessage(uint64_t id) const {
   const bool waited_for = build != builds_.end() && !build->second.waiting.empty();
   const TrialKey key = is_build && waited_for ? Owner(build->second) : attempt.trial;
   const ActiveJob* job = FindJob(key.job);
-  if (job == nullptr || (is_build && !waited_for)) return Fail(ErrorCode::kNotFound, fmt::format("nobody waits for lease {}", id));
+  if (job == nullptr || (is_build && !waited_for))
+    return Fail(ErrorCode::kNotFound, fmt::format("nobody waits for lease {}", id));
   const proto::Recipe& recipe = job->record.recipe;
   proto::Lease lease;
   lease.set_id(attempt.id);
   lease.set_token(attempt.token);
   lease.set_job(key.job);
-  lease.set_timeout_ms(recipe.measure().trial_timeout_ms() != 0 ? recipe.measure().trial_timeout_ms() : options_.trial_timeout_ms);
+  lease.set_timeout_ms(recipe.measure().trial_timeout_ms() != 0 ? recipe.measure().trial_timeout_ms()
+                                                                : options_.trial_timeout_ms);
   lease.set_stall_ms(kStallMs);
   lease.set_memory_bytes(recipe.measure().memory_bytes());
   if (is_build) {
@@ -197,7 +204,8 @@ Result<proto::Lease> Scheduler::LeaseMessage(uint64_t id) const {
   return lease;
 }
 
-proto::MeasureWork Scheduler::MeasureWorkOf(const ActiveJob& job, const ActiveStudy& study, const ActiveTrial& trial) const {
+proto::MeasureWork Scheduler::MeasureWorkOf(const ActiveJob& job, const ActiveStudy& study,
+                                            const ActiveTrial& trial) const {
   const proto::Recipe& recipe = job.record.recipe;
   const bool is_baseline = trial.record.key.trial == 0;
   proto::MeasureWork work;
@@ -221,7 +229,8 @@ proto::MeasureWork Scheduler::MeasureWorkOf(const ActiveJob& job, const ActiveSt
   }
   *work.mutable_inputs() = recipe.inputs();
   if (job.record.evaluation) *work.mutable_evaluation() = *job.record.evaluation;
-  // Accuracy is always evaluated: a figure of speed without it means nothing. An empty wish lets the worker choose the metric.
+  // Accuracy is always evaluated: a figure of speed without it means nothing. An empty wish lets the worker choose the
+  // metric.
   *work.mutable_accuracy() = recipe.accuracy();
   // The baseline need not satisfy what is asked of candidates.
   if (!is_baseline) *work.mutable_constraints() = recipe.constraints();
@@ -233,7 +242,8 @@ proto::MeasureWork Scheduler::MeasureWorkOf(const ActiveJob& job, const ActiveSt
 
 uint32_t Scheduler::PairsOf(const ActiveJob& job, const ActiveTrial& trial) const {
   const proto::Measure& measure = job.record.recipe.measure();
-  if (trial.kind == AttemptKind::kFinal) return measure.final_pairs() != 0 ? measure.final_pairs() : options_.final_pairs;
+  if (trial.kind == AttemptKind::kFinal)
+    return measure.final_pairs() != 0 ? measure.final_pairs() : options_.final_pairs;
   return measure.pairs() != 0 ? measure.pairs() : options_.pairs;
 }
 
@@ -273,7 +283,9 @@ ActiveTrial* Scheduler::FindTrial(const TrialKey& key) {
   return trial == study->second.active.end() ? nullptr : &trial->second;
 }
 
-const ActiveTrial* Scheduler::FindTrial(const TrialKey& key) const { return const_cast<Scheduler*>(this)->FindTrial(key); }
+const ActiveTrial* Scheduler::FindTrial(const TrialKey& key) const {
+  return const_cast<Scheduler*>(this)->FindTrial(key);
+}
 
 Result<> Scheduler::Event(const TrialKey& about, std::string_view kind, const std::string& text) {
   spdlog::info("job={} study={} trial={} {}: {}", about.job, about.study, about.trial, kind, text);
@@ -282,7 +294,8 @@ Result<> Scheduler::Event(const TrialKey& about, std::string_view kind, const st
 }
 
 bool Scheduler::HasFiles(const proto::Bundle& bundle) const {
-  return std::all_of(bundle.files().begin(), bundle.files().end(), [&](const auto& file) { return artifacts_.Has(file.digest()); });
+  return std::all_of(bundle.files().begin(), bundle.files().end(),
+                     [&](const auto& file) { return artifacts_.Has(file.digest()); });
 }
 
 }  // namespace hone

@@ -1,5 +1,6 @@
-// Decides what happens next: which trials exist, which builds they need, who measures what, when a study ends. Every decision is written to
-// the database in the transaction that the caller has open; the state in memory is derived from it and read again after a failure.
+// Decides what happens next: which trials exist, which builds they need, who measures what, when a study ends. Every
+// decision is written to the database in the transaction that the caller has open; the state in memory is derived from
+// it and read again after a failure.
 //
 //   trial:  builds, step by step (shared between trials by build key)  ->  measure  ->  complete | infeasible | failed
 //   study:  baseline (trial 0)  ->  searching  ->  finalists (the best few measured again with more pairs)  ->  done
@@ -30,12 +31,14 @@ namespace hone {
 class Scheduler {
  public:
   // All must outlive the scheduler.
-  Scheduler(const CoordinatorOptions& options, Store& store, Fleet& fleet, const FileStore& artifacts, const Clock& clock);
+  Scheduler(const CoordinatorOptions& options, Store& store, Fleet& fleet, const FileStore& artifacts,
+            const Clock& clock);
 
   // Reads all running jobs and open leases; only reads. The leases get a full lease time from now.
   Result<> Load();
 
-  // Results of other coordinators; `share` must outlive the scheduler. Asked for with each piece of work that is not known here.
+  // Results of other coordinators; `share` must outlive the scheduler. Asked for with each piece of work that is not
+  // known here.
   void Use(ResultShare* share) { share_ = share; }
   // Takes the answers that came.
   Result<> TakeShared();
@@ -49,8 +52,8 @@ class Scheduler {
   // Ends the job: its open leases are dropped, its unfinished trials pruned. False where it does not run.
   Result<bool> Cancel(uint64_t job, const std::string& reason);
 
-  // The end of a lease as its worker tells it. The result of a lease that was lost is taken where there is no other; any other report under a lease
-  // that is not open, or under another token or session, is counted and changes nothing.
+  // The end of a lease as its worker tells it. The result of a lease that was lost is taken where there is no other;
+  // any other report under a lease that is not open, or under another token or session, is counted and changes nothing.
   Result<> TakeReport(const std::string& session, const proto::Report& report);
   // The leases of a session that no longer holds them, or of a worker's earlier sessions, go back to the queue.
   Result<> LoseLease(uint64_t lease);
@@ -58,7 +61,8 @@ class Scheduler {
   // Leases whose deadline has passed.
   Result<> ExpireDue();
 
-  // Moves the studies that something happened to as far as they go without a worker; from time to time, and when the fleet changed, all.
+  // Moves the studies that something happened to as far as they go without a worker; from time to time, and when the
+  // fleet changed, all.
   Result<> Advance();
 
   // Hands out what waits. Each grant is an open attempt in the database.
@@ -125,8 +129,9 @@ class Scheduler {
   // True: the step is done or the trial has ended; false: the trial waits for a build.
   Result<bool> ResolveStep(ActiveJob& job, ActiveStudy& study, ActiveTrial& trial);
   Result<> TakeBuilt(ActiveStudy& study, ActiveTrial& trial, const BuildRecord& build);
-  Result<std::optional<BuildRecord>> Built(ActiveJob& job, ActiveStudy& study, ActiveTrial& trial, const proto::PassInfo& pass,
-                                           const proto::PassStep& step, const proto::Bundle& input);
+  Result<std::optional<BuildRecord>> Built(ActiveJob& job, ActiveStudy& study, ActiveTrial& trial,
+                                           const proto::PassInfo& pass, const proto::PassStep& step,
+                                           const proto::Bundle& input);
   Result<> WaitForBuild(ActiveJob& job, ActiveTrial& trial, const std::string& key, const proto::PassInfo& pass,
                         const proto::PassStep& step, const proto::Bundle& input);
   Result<> CloseOrphans();
@@ -174,7 +179,8 @@ class Scheduler {
   Result<> FinishBuild(BuildRecord& build, const AttemptRecord& attempt, const proto::Report& report);
   Result<> FailBuild(BuildRecord& build, const AttemptRecord& attempt, const std::string& error, bool lasting);
   Result<> ReleaseWaiting(const std::string& key);
-  Result<> FinishMeasure(ActiveJob& job, ActiveStudy& study, ActiveTrial& trial, const AttemptRecord& attempt, const proto::Report& report);
+  Result<> FinishMeasure(ActiveJob& job, ActiveStudy& study, ActiveTrial& trial, const AttemptRecord& attempt,
+                         const proto::Report& report);
   struct Verdict {
     proto::TrialState state = proto::TRIAL_COMPLETE;
     std::string reason;
@@ -183,14 +189,16 @@ class Scheduler {
   static Verdict VerdictOf(const ActiveJob& job, const ActiveStudy& study, uint64_t trial, const Measured& measured);
   Result<> Requeued(const AttemptRecord& attempt, Outcome outcome, const std::string& why);
   // Ends a trial's work. For a final measurement, failed leaves the trial complete with what it had.
-  Result<> EndTrial(ActiveJob& job, ActiveStudy& study, uint64_t trial, proto::TrialState state, const std::string& reason);
+  Result<> EndTrial(ActiveJob& job, ActiveStudy& study, uint64_t trial, proto::TrialState state,
+                    const std::string& reason);
   Result<> SetTrialState(ActiveTrial& trial, proto::TrialState state);
   Outcome Judge(const AttemptRecord& attempt, const proto::Report& report, std::string* why) const;
 
   // late_report.cc
   // The result of a lease that was lost, where nobody else's is there. False: it changed nothing.
   Result<bool> TakeLateResult(const std::string& session, const proto::Report& report);
-  // The lease under which the same work is done again now (0: none); nullopt where it is wanted no more, or is other work.
+  // The lease under which the same work is done again now (0: none); nullopt where it is wanted no more, or is other
+  // work.
   std::optional<uint64_t> WantedAgain(const AttemptRecord& lost);
   Result<> CountLate(const proto::Report& report);
 
@@ -207,14 +215,16 @@ class Scheduler {
     std::string from;
   };
   static constexpr const char* kSharedSession = "shared";   // Of attempts that other coordinators' workers made.
-  void AskForMeasurement(const ActiveJob& job, const ActiveStudy& study, ActiveTrial& trial, const std::set<std::string>& fingerprints);
+  void AskForMeasurement(const ActiveJob& job, const ActiveStudy& study, ActiveTrial& trial,
+                         const std::set<std::string>& fingerprints);
   void AskForBuild(ActiveBuild& build);
   void Release(const Asked& asked);
   Result<> TakeAnswer(const Asked& asked, const ResultShare::Answer& answer);
   Result<> TakeSharedMeasurement(ActiveTrial& trial, const std::string& from, const proto::Report& report);
   Result<> TakeSharedBuild(const std::string& key, const std::string& from, const proto::Report& report);
   Result<> EndShared(AttemptRecord attempt, const std::string& from, const proto::Report& report);
-  void OfferMeasurement(const AttemptRecord& attempt, const std::string& measure_key, const std::string& fingerprint, const proto::Report& report);
+  void OfferMeasurement(const AttemptRecord& attempt, const std::string& measure_key, const std::string& fingerprint,
+                        const proto::Report& report);
   void OfferBuild(const AttemptRecord& attempt, const proto::Report& report);
 
   // reuse.cc
@@ -246,7 +256,8 @@ class Scheduler {
   LeaseTable leases_;
   std::vector<uint64_t> orphans_;        // Open attempts that nobody waits for.
   std::vector<std::pair<uint64_t, std::string>> broken_;   // Jobs that this version cannot continue, and why.
-  std::map<std::string, std::vector<std::string>> holders_;   // Model -> workers that have it, the latest last. Not in the database.
+  std::map<std::string, std::vector<std::string>>
+      holders_;                          // Model -> workers that have it, the latest last. Not in the database.
   std::set<uint64_t> touched_;           // Jobs to advance.
   ResultShare* share_ = nullptr;
   std::map<std::string, Asked> asked_;   // By question. Not in the database.

@@ -210,7 +210,8 @@ ALTER TABLE studies ADD COLUMN warm TEXT NOT NULL DEFAULT '[]';
 ALTER TABLE studies ADD COLUMN ended_by TEXT NOT NULL DEFAULT '';
 CREATE INDEX jobs_of_model ON jobs (model_id);
 )sql"},
-    // Whose job it is and what goes first; up to which event the record was thinned out; failed trials that were taken up again.
+    // Whose job it is and what goes first; up to which event the record was thinned out; failed trials that were taken
+    // up again.
     {3, R"sql(
 ALTER TABLE jobs ADD COLUMN owner TEXT NOT NULL DEFAULT '';
 ALTER TABLE jobs ADD COLUMN priority INTEGER NOT NULL DEFAULT 0;
@@ -233,6 +234,8 @@ ALTER TABLE studies ADD COLUMN sensitivity TEXT NOT NULL DEFAULT '';
 
 std::span<const Migration> Migrations() { return kMigrations; }
 
-Result<> Migrate(Database& database, std::span<const Migration> migrations) { return Migrate(database, migrations, kOwner); }
+Result<> Migrate(Database& database, std::span<const Migration> migrations) {
+  return Migrate(database, migrations, kOwner);
+}
 
 }  // namespace hone

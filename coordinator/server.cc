@@ -80,7 +80,8 @@ Result<> WriteReady(const std::filesystem::path& file, const std::string& endpoi
   if (file.empty()) return {};
   nlohmann::json ready = {{"endpoint", endpoint}, {"pid", ::getpid()}};
   if (http != nullptr) ready["http"] = http->url();
-  if (const auto written = WriteFile(file, ready.dump() + "\n"); !written) return Fail(AsConfiguration(written.error()));
+  if (const auto written = WriteFile(file, ready.dump() + "\n"); !written)
+    return Fail(AsConfiguration(written.error()));
   return {};
 }
 
@@ -97,7 +98,15 @@ void Deliver(std::vector<Outgoing> outgoing, Listener& listener, HandOver* http)
 
 LoopFigures FiguresOf(Coordinator& coordinator) {
   const CoordinatorCounters& counters = coordinator.counters();
-  LoopFigures figures{counters.rounds, counters.messages, counters.failed_rounds, counters.late_reports, counters.lost_leases, 0, 0, 0, ""};
+  LoopFigures figures{counters.rounds,
+                      counters.messages,
+                      counters.failed_rounds,
+                      counters.late_reports,
+                      counters.lost_leases,
+                      0,
+                      0,
+                      0,
+                      ""};
   if (coordinator.ballast().spent()) figures.disk = coordinator.ballast().Reason();
   if (const auto running = coordinator.CountRunning()) {
     figures.running_jobs = running->jobs;
@@ -171,7 +180,8 @@ Result<> Serve(const ServerOptions& options, const Clock& clock) {
   if (!http) return Fail(AsConfiguration(http.error()));
   if (*http) spdlog::info("the API and the dashboard are at {}", (*http)->url());
   TRY(WriteReady(options.ready_file, (*listener)->endpoint(), http->get()));
-  spdlog::info("serving at {}{}, data in {}", (*listener)->endpoint(), options.keys.empty() ? "" : " with keys", options.coordinator.data.string());
+  spdlog::info("serving at {}{}, data in {}", (*listener)->endpoint(), options.keys.empty() ? "" : " with keys",
+               options.coordinator.data.string());
   std::unique_ptr<Feed> feed;
   if (options.redis) feed = std::make_unique<Feed>(*options.redis, **coordinator, (*listener)->endpoint());
   ServiceNotifier notifier = ServiceNotifier::FromEnvironment();

@@ -1,6 +1,7 @@
-// Results of other coordinators (result_share.h). A trial that is to be measured, and a step that is to be built, is asked for first and held back until
-// the answer is there, for a moment at most. An answer becomes an attempt of its own that ended well, by the same way and with the same checks as a
-// worker's report; one that fails a check is as none. What this fleet measures and builds is offered once it is committed.
+// Results of other coordinators (result_share.h). A trial that is to be measured, and a step that is to be built, is
+// asked for first and held back until the answer is there, for a moment at most. An answer becomes an attempt of its
+// own that ended well, by the same way and with the same checks as a worker's report; one that fails a check is as
+// none. What this fleet measures and builds is offered once it is committed.
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -25,7 +26,8 @@ std::string BuildQuestion(const std::string& build) { return "build:" + build; }
 
 }  // namespace
 
-void Scheduler::AskForMeasurement(const ActiveJob& job, const ActiveStudy& study, ActiveTrial& trial, const std::set<std::string>& fingerprints) {
+void Scheduler::AskForMeasurement(const ActiveJob& job, const ActiveStudy& study, ActiveTrial& trial,
+                                  const std::set<std::string>& fingerprints) {
   if (share_ == nullptr) return;
   size_t asked = 0;
   for (const std::string& fingerprint : fingerprints) {
@@ -90,7 +92,8 @@ Result<> Scheduler::TakeAnswer(const Asked& asked, const ResultShare::Answer& an
   if (!answer.result->has_measure() || answer.result->measure().fingerprint().digest() != asked.fingerprint) return {};
   for (const TrialKey& key : asked.trials) {
     ActiveTrial* trial = FindTrial(key);
-    const bool wanted = trial != nullptr && trial->lease == 0 && answer.key == MeasureQuestion(trial->measure_key, asked.fingerprint, trial->kind);
+    const bool wanted = trial != nullptr && trial->lease == 0 &&
+                        answer.key == MeasureQuestion(trial->measure_key, asked.fingerprint, trial->kind);
     if (wanted) TRY(TakeSharedMeasurement(*trial, answer.from, report));
   }
   return {};
@@ -106,20 +109,24 @@ Result<> Scheduler::TakeSharedMeasurement(ActiveTrial& trial, const std::string&
   attempt.kind = trial.kind;
   attempt.trial = trial.record.key;
   attempt.measure_key = trial.measure_key;
-  TRY(Event(attempt.trial, "measure.shared", fmt::format("{}: was measured by {} for another coordinator", TrialText(attempt.trial), from)));
+  TRY(Event(attempt.trial, "measure.shared",
+            fmt::format("{}: was measured by {} for another coordinator", TrialText(attempt.trial), from)));
   return EndShared(std::move(attempt), from, report);
 }
 
 Result<> Scheduler::TakeSharedBuild(const std::string& key, const std::string& from, const proto::Report& report) {
   const auto build = builds_.find(key);
   const proto::Bundle& model = report.result().build().model();
-  if (build == builds_.end() || build->second.lease != 0 || build->second.waiting.empty() || !CheckBundle(model) || !HasFiles(model)) return {};
+  if (build == builds_.end() || build->second.lease != 0 || build->second.waiting.empty() || !CheckBundle(model) ||
+      !HasFiles(model))
+    return {};
   AttemptRecord attempt;
   attempt.kind = AttemptKind::kBuild;
   attempt.trial = Owner(build->second);
   attempt.build = key;
   TRY(Event(attempt.trial, "build.shared",
-            fmt::format("{}: {} was built by {} for another coordinator", TrialText(attempt.trial), build->second.step.pass(), from)));
+            fmt::format("{}: {} was built by {} for another coordinator", TrialText(attempt.trial),
+                        build->second.step.pass(), from)));
   return EndShared(std::move(attempt), from, report);
 }
 
@@ -130,8 +137,8 @@ Result<> Scheduler::EndShared(AttemptRecord attempt, const std::string& from, co
   return EndLease(attempt, Outcome::kDone, report);
 }
 
-void Scheduler::OfferMeasurement(const AttemptRecord& attempt, const std::string& measure_key, const std::string& fingerprint,
-                                 const proto::Report& report) {
+void Scheduler::OfferMeasurement(const AttemptRecord& attempt, const std::string& measure_key,
+                                 const std::string& fingerprint, const proto::Report& report) {
   if (share_ == nullptr || attempt.session == kSharedSession || fingerprint.empty()) return;
   Offered& offered = offered_.emplace_back();
   offered.question = MeasureQuestion(measure_key, fingerprint, attempt.kind);
@@ -149,7 +156,8 @@ void Scheduler::OfferBuild(const AttemptRecord& attempt, const proto::Report& re
 }
 
 void Scheduler::Committed() {
-  for (const Offered& offered : std::exchange(offered_, {})) share_->Offer(offered.question, offered.result, offered.from);
+  for (const Offered& offered : std::exchange(offered_, {}))
+    share_->Offer(offered.question, offered.result, offered.from);
 }
 
 }  // namespace hone

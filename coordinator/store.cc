@@ -57,7 +57,8 @@ Result<std::vector<std::string>> TextsFromJson(const std::string& text) {
     good = json[i].is_string();
     if (good) texts.push_back(json[i].get<std::string>());
   }
-  if (!good) return Fail(ErrorCode::kConfiguration, fmt::format("the database holds '{}' where a list of texts belongs", text));
+  if (!good)
+    return Fail(ErrorCode::kConfiguration, fmt::format("the database holds '{}' where a list of texts belongs", text));
   return texts;
 }
 
@@ -103,9 +104,11 @@ Result<int64_t> Store::Pages() {
 
 Result<> Store::SaveWorker(const WorkerRecord& worker) {
   return database_.Run(
-      "INSERT INTO workers (name, session, tags, catalogue, slots, draining, fingerprint, first_seen_unix_ms, last_seen_unix_ms) "
+      "INSERT INTO workers (name, session, tags, catalogue, slots, draining, fingerprint, first_seen_unix_ms, "
+      "last_seen_unix_ms) "
       "VALUES (?,?,?,?,?,?,?,?,?) ON CONFLICT (name) DO UPDATE SET session=excluded.session, tags=excluded.tags, "
-      "catalogue=excluded.catalogue, slots=excluded.slots, draining=excluded.draining, fingerprint=excluded.fingerprint, "
+      "catalogue=excluded.catalogue, slots=excluded.slots, draining=excluded.draining, "
+      "fingerprint=excluded.fingerprint, "
       "last_seen_unix_ms=excluded.last_seen_unix_ms",
       worker.name, worker.session, ToJson(worker.tags), ToJson(worker.catalogue), worker.slots, worker.draining,
       worker.catalogue.fingerprint().digest(), worker.first_seen_unix_ms, worker.last_seen_unix_ms);
@@ -122,18 +125,19 @@ Result<> Store::SaveDraining(const std::string& worker, bool draining) {
 Result<std::vector<WorkerRecord>> Store::Workers() {
   std::vector<WorkerRecord> workers;
   std::vector<std::pair<std::string, std::string>> texts;
-  TRY(database_.Each(
-      "SELECT name, session, slots, draining, first_seen_unix_ms, last_seen_unix_ms, tags, catalogue FROM workers ORDER BY name",
-      [&](const Row& row) {
-        WorkerRecord& worker = workers.emplace_back();
-        worker.name = row.Text(0);
-        worker.session = row.Text(1);
-        worker.slots = static_cast<uint32_t>(row.Int(2));
-        worker.draining = row.Int(3) != 0;
-        worker.first_seen_unix_ms = row.Int(4);
-        worker.last_seen_unix_ms = row.Int(5);
-        texts.emplace_back(row.Text(6), row.Text(7));
-      }));
+  TRY(
+      database_.Each("SELECT name, session, slots, draining, first_seen_unix_ms, last_seen_unix_ms, tags, catalogue "
+                     "FROM workers ORDER BY name",
+                     [&](const Row& row) {
+                       WorkerRecord& worker = workers.emplace_back();
+                       worker.name = row.Text(0);
+                       worker.session = row.Text(1);
+                       worker.slots = static_cast<uint32_t>(row.Int(2));
+                       worker.draining = row.Int(3) != 0;
+                       worker.first_seen_unix_ms = row.Int(4);
+                       worker.last_seen_unix_ms = row.Int(5);
+                       texts.emplace_back(row.Text(6), row.Text(7));
+                     }));
   for (size_t i = 0; i < workers.size(); ++i) {
     TRY_ASSIGN(workers[i].tags, TextsFromJson(texts[i].first));
     TRY(FromJson(texts[i].second, &workers[i].catalogue));
@@ -143,16 +147,18 @@ Result<std::vector<WorkerRecord>> Store::Workers() {
 
 Result<> Store::SaveFingerprint(const proto::Fingerprint& fingerprint, int64_t unix_ms) {
   if (fingerprint.digest().empty() || fingerprints_.contains(fingerprint.digest())) return {};
-  TRY(database_.Run("INSERT OR IGNORE INTO fingerprints VALUES (?,?,?,?,?,?,?,?,?)", fingerprint.digest(), fingerprint.cpu_model(),
-                    fingerprint.cores_allowed(), fingerprint.memory_bytes(), fingerprint.governor(), fingerprint.kernel(),
-                    fingerprint.hostname(), ToJson(fingerprint), unix_ms));
+  TRY(database_.Run("INSERT OR IGNORE INTO fingerprints VALUES (?,?,?,?,?,?,?,?,?)", fingerprint.digest(),
+                    fingerprint.cpu_model(), fingerprint.cores_allowed(), fingerprint.memory_bytes(),
+                    fingerprint.governor(), fingerprint.kernel(), fingerprint.hostname(), ToJson(fingerprint),
+                    unix_ms));
   fingerprints_.insert(fingerprint.digest());
   return {};
 }
 
 Result<std::optional<proto::Fingerprint>> Store::FindFingerprint(const std::string& digest) {
   std::optional<std::string> text;
-  TRY(database_.Each("SELECT detail FROM fingerprints WHERE digest = ?", [&](const Row& row) { text = row.Text(0); }, digest));
+  TRY(database_.Each(
+      "SELECT detail FROM fingerprints WHERE digest = ?", [&](const Row& row) { text = row.Text(0); }, digest));
   if (!text) return std::optional<proto::Fingerprint>();
   proto::Fingerprint fingerprint;
   TRY(FromJson(*text, &fingerprint));
@@ -168,9 +174,10 @@ Result<> Store::NoteBundle(const proto::Bundle& bundle, int64_t unix_ms) {
   return {};
 }
 
-Result<uint64_t> Store::AppendEvent(const TrialKey& about, std::string_view kind, const std::string& text, int64_t unix_ms) {
-  TRY(database_.Run("INSERT INTO events (job, study, trial, unix_ms, kind, text) VALUES (?,?,?,?,?,?)", about.job, about.study,
-                    about.trial, unix_ms, kind, text));
+Result<uint64_t> Store::AppendEvent(const TrialKey& about, std::string_view kind, const std::string& text,
+                                    int64_t unix_ms) {
+  TRY(database_.Run("INSERT INTO events (job, study, trial, unix_ms, kind, text) VALUES (?,?,?,?,?,?)", about.job,
+                    about.study, about.trial, unix_ms, kind, text));
   return static_cast<uint64_t>(database_.LastId());
 }
 
@@ -187,12 +194,15 @@ Result<std::vector<proto::Event>> Store::Events(uint64_t job, uint64_t after, ui
     event.set_text(row.Text(6));
   };
   if (job == 0) {
-    TRY(database_.Each("SELECT sequence, job, study, trial, unix_ms, kind, text FROM events WHERE sequence > ? ORDER BY sequence LIMIT ?",
+    TRY(
+        database_.Each("SELECT sequence, job, study, trial, unix_ms, kind, text FROM events WHERE sequence > ? ORDER "
+                       "BY sequence LIMIT ?",
                        add, after, limit));
   } else {
-    TRY(database_.Each("SELECT sequence, job, study, trial, unix_ms, kind, text FROM events WHERE job = ? AND sequence > ? "
-                       "ORDER BY sequence LIMIT ?",
-                       add, job, after, limit));
+    TRY(database_.Each(
+        "SELECT sequence, job, study, trial, unix_ms, kind, text FROM events WHERE job = ? AND sequence > ? "
+        "ORDER BY sequence LIMIT ?",
+        add, job, after, limit));
   }
   return events;
 }
@@ -209,7 +219,8 @@ Result<> Store::DropOldEvents(uint64_t keep) {
 
 Result<uint64_t> Store::EventsDropped() {
   uint64_t dropped = 0;
-  TRY(database_.Each("SELECT value FROM counters WHERE name = 'events_dropped'", [&](const Row& row) { dropped = row.Unsigned(0); }));
+  TRY(database_.Each("SELECT value FROM counters WHERE name = 'events_dropped'",
+                     [&](const Row& row) { dropped = row.Unsigned(0); }));
   return dropped;
 }
 

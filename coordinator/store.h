@@ -22,7 +22,8 @@ struct AttemptMetrics {
   std::optional<proto::Metric> speedup;
 };
 
-// Messages as JSON, remembered by their content: trials share models and executions, and writing JSON costs more than the row.
+// Messages as JSON, remembered by their content: trials share models and executions, and writing JSON costs more than
+// the row.
 class JsonMemory {
  public:
   std::string Of(const google::protobuf::Message& message);
@@ -60,13 +61,14 @@ class Store {
   Result<std::vector<uint64_t>> RunningJobIds();
   Result<> EndJob(uint64_t job, proto::JobState state, const std::string& error, int64_t unix_ms, int64_t elapsed_ms);
   Result<> SaveElapsed(uint64_t job, int64_t elapsed_ms);
-  // Takes the failed trials of a job up again, those of one study or one trial where given: they wait, their studies search, the job runs, and
-  // what was blamed on them is forgiven. Returns how many; 0 changes nothing.
+  // Takes the failed trials of a job up again, those of one study or one trial where given: they wait, their studies
+  // search, the job runs, and what was blamed on them is forgiven. Returns how many; 0 changes nothing.
   Result<uint64_t> RetryFailed(uint64_t job, std::optional<uint32_t> study, std::optional<uint64_t> trial);
   Result<> InsertStudy(const StudyRecord& study);
   Result<> UpdateStudy(const StudyRecord& study);    // Phase, counters, best, error, sensitivity.
   Result<std::vector<StudyRecord>> Studies(uint64_t job);
-  // Canonical candidates that were the best of studies of complete jobs of the same model, the latest first, no repeats.
+  // Canonical candidates that were the best of studies of complete jobs of the same model, the latest first, no
+  // repeats.
   Result<std::vector<std::string>> EarlierBest(const std::string& model_id, uint32_t limit);
 
   // Trials.
@@ -81,7 +83,7 @@ class Store {
   Result<std::vector<TrialRecord>> AllTrials(uint64_t job, uint64_t skip, uint32_t limit);
   Result<proto::Counts> CountTrials(uint64_t job, uint32_t study);  // The baseline not counted.
   Result<std::map<uint64_t, FinalState>> CompleteTrials(uint64_t job, uint32_t study);  // The baseline left out.
-  Result<std::string> FirstFailure(uint64_t job);                   // The reason of the first failed trial; "" if there is none.
+  Result<std::string> FirstFailure(uint64_t job);  // The reason of the first failed trial; "" if there is none.
 
   // Builds.
   Result<std::optional<BuildRecord>> FindBuild(const std::string& key);
@@ -128,9 +130,10 @@ class Store {
   Result<std::optional<LateReport>> CountLateReport(uint64_t attempt);
   Result<> InsertMeasurement(uint64_t attempt, const TrialKey& trial, const Measurement& measurement, int64_t unix_ms);
   Result<AttemptMetrics> Metrics(uint64_t attempt);
-  // The metrics of every trial of a study that has a result, by trial number. `high` is the upper end of the interval where there is one, the name is
-  // valid in the call alone.
-  using TakeMetric = std::function<void(uint64_t trial, Subject subject, std::string_view name, double value, std::optional<double> high)>;
+  // The metrics of every trial of a study that has a result, by trial number. `high` is the upper end of the interval
+  // where there is one, the name is valid in the call alone.
+  using TakeMetric = std::function<void(uint64_t trial, Subject subject, std::string_view name, double value,
+                                        std::optional<double> high)>;
   Result<> EachMetric(uint64_t job, uint32_t study, const TakeMetric& take);
   Result<std::optional<proto::Execution>> FindExecution(uint64_t attempt);
   Result<std::vector<proto::Samples>> ReadSamples(uint64_t attempt);

@@ -20,7 +20,8 @@ struct TrialRow {
 };
 
 constexpr std::string_view kTrialColumns =
-    "SELECT job, study, trial, state, candidate, step, model, final, result, reason, worker, fingerprint, pairs, wall_ms, attempts, notes, "
+    "SELECT job, study, trial, state, candidate, step, model, final, result, reason, worker, fingerprint, pairs, "
+    "wall_ms, attempts, notes, "
     "created_unix_ms, ended_unix_ms FROM trials ";
 
 TrialRow ReadTrialRow(const Row& row) {
@@ -67,11 +68,15 @@ Result<std::vector<TrialRecord>> ParseAll(std::vector<TrialRow> rows) {
 }  // namespace
 
 Result<uint64_t> Store::InsertJob(const JobRecord& job) {
-  const std::optional<std::string> request = job.request.empty() ? std::nullopt : std::optional<std::string>(job.request);
-  TRY(database_.Run("INSERT INTO jobs (name, request, state, recipe, model, model_id, calibration, evaluation, baseline, created_unix_ms, owner, "
+  const std::optional<std::string> request =
+      job.request.empty() ? std::nullopt : std::optional<std::string>(job.request);
+  TRY(
+      database_.Run("INSERT INTO jobs (name, request, state, recipe, model, model_id, calibration, evaluation, "
+                    "baseline, created_unix_ms, owner, "
                     "priority) VALUES (?,?,?,?,?,?,?,?,?,?,?,?)",
                     job.name, request, NameOf(job.state), ToJson(job.recipe), ToJson(job.model), BundleId(job.model),
-                    JsonOf(job.calibration), JsonOf(job.evaluation), JsonOf(job.baseline), job.created_unix_ms, job.owner, job.priority));
+                    JsonOf(job.calibration), JsonOf(job.evaluation), JsonOf(job.baseline), job.created_unix_ms,
+                    job.owner, job.priority));
   return static_cast<uint64_t>(database_.LastId());
 }
 
@@ -80,7 +85,8 @@ Result<std::optional<JobRecord>> Store::FindJob(uint64_t id) {
   std::string state, recipe, model;
   std::optional<std::string> calibration, evaluation, baseline;
   TRY(database_.Each(
-      "SELECT job, name, coalesce(request, ''), state, recipe, model, calibration, evaluation, error, created_unix_ms, finished_unix_ms, "
+      "SELECT job, name, coalesce(request, ''), state, recipe, model, calibration, evaluation, error, created_unix_ms, "
+      "finished_unix_ms, "
       "elapsed_ms, owner, priority, baseline FROM jobs WHERE job = ?",
       [&](const Row& row) {
         JobRecord& job = found.emplace();
@@ -113,7 +119,8 @@ Result<std::optional<JobRecord>> Store::FindJob(uint64_t id) {
 
 Result<std::optional<uint64_t>> Store::FindRequest(const std::string& request) {
   std::optional<uint64_t> job;
-  TRY(database_.Each("SELECT job FROM jobs WHERE request = ?", [&](const Row& row) { job = row.Unsigned(0); }, request));
+  TRY(database_.Each(
+      "SELECT job FROM jobs WHERE request = ?", [&](const Row& row) { job = row.Unsigned(0); }, request));
   return job;
 }
 
@@ -126,13 +133,16 @@ Result<std::vector<uint64_t>> Store::JobIds(uint64_t before, uint32_t limit) {
 
 Result<std::vector<uint64_t>> Store::RunningJobIds() {
   std::vector<uint64_t> ids;
-  TRY(database_.Each("SELECT job FROM jobs WHERE state = 'running' ORDER BY job", [&](const Row& row) { ids.push_back(row.Unsigned(0)); }));
+  TRY(database_.Each("SELECT job FROM jobs WHERE state = 'running' ORDER BY job",
+                     [&](const Row& row) { ids.push_back(row.Unsigned(0)); }));
   return ids;
 }
 
-Result<> Store::EndJob(uint64_t job, proto::JobState state, const std::string& error, int64_t unix_ms, int64_t elapsed_ms) {
-  return database_.Run("UPDATE jobs SET state=?, error=?, finished_unix_ms=?, elapsed_ms=? WHERE job=? AND state='running'", NameOf(state),
-                       error, unix_ms, elapsed_ms, job);
+Result<> Store::EndJob(uint64_t job, proto::JobState state, const std::string& error, int64_t unix_ms,
+                       int64_t elapsed_ms) {
+  return database_.Run(
+      "UPDATE jobs SET state=?, error=?, finished_unix_ms=?, elapsed_ms=? WHERE job=? AND state='running'",
+      NameOf(state), error, unix_ms, elapsed_ms, job);
 }
 
 Result<uint64_t> Store::RetryFailed(uint64_t job, std::optional<uint32_t> study, std::optional<uint64_t> trial) {
@@ -142,9 +152,10 @@ Result<uint64_t> Store::RetryFailed(uint64_t job, std::optional<uint32_t> study,
                     job, study, trial));
   const auto trials = static_cast<uint64_t>(database_.TotalChanges() - before);
   if (trials == 0) return trials;
-  TRY(database_.Run("UPDATE attempts SET forgiven = 1 WHERE job = ?1 AND outcome <> 'open' AND (?2 IS NULL OR study = ?2) AND "
-                    "(kind = 'build' OR ?3 IS NULL OR trial = ?3)",
-                    job, study, trial));
+  TRY(database_.Run(
+      "UPDATE attempts SET forgiven = 1 WHERE job = ?1 AND outcome <> 'open' AND (?2 IS NULL OR study = ?2) AND "
+      "(kind = 'build' OR ?3 IS NULL OR trial = ?3)",
+      job, study, trial));
   TRY(database_.Run("DELETE FROM builds WHERE state = 'failed' AND job = ?", job));
   TRY(database_.Run("UPDATE studies SET phase='searching', ended_by='', error='' WHERE job = ?1 AND EXISTS "
                     "(SELECT 1 FROM trials t WHERE t.job = ?1 AND t.study = studies.study AND t.state = 'waiting')",
@@ -159,9 +170,10 @@ Result<> Store::SaveElapsed(uint64_t job, int64_t elapsed_ms) {
 
 Result<> Store::InsertStudy(const StudyRecord& study) {
   return database_.Run(
-      "INSERT INTO studies (job, study, tags, catalogue, phase, seed, budget, candidates, warm) VALUES (?,?,?,?,?,?,?,?,?)", study.job,
-      study.study, ToJson(study.tags), ToJson(study.catalogue), NameOf(study.phase), study.seed, study.budget, study.candidates,
-      ToJson(study.warm));
+      "INSERT INTO studies (job, study, tags, catalogue, phase, seed, budget, candidates, warm) VALUES "
+      "(?,?,?,?,?,?,?,?,?)",
+      study.job, study.study, ToJson(study.tags), ToJson(study.catalogue), NameOf(study.phase), study.seed,
+      study.budget, study.candidates, ToJson(study.warm));
 }
 
 Result<> Store::UpdateStudy(const StudyRecord& study) {
@@ -209,32 +221,35 @@ Result<std::vector<StudyRecord>> Store::Studies(uint64_t job) {
 
 Result<std::vector<std::string>> Store::EarlierBest(const std::string& model_id, uint32_t limit) {
   std::vector<std::string> candidates;
-  TRY(database_.Each("SELECT t.candidate, max(s.job) AS latest FROM jobs j JOIN studies s ON s.job = j.job "
-                     "JOIN trials t ON t.job = s.job AND t.study = s.study AND t.trial = s.best "
-                     "WHERE j.model_id = ? AND j.state = 'complete' AND s.best > 0 GROUP BY t.candidate ORDER BY latest DESC LIMIT ?",
-                     [&](const Row& row) { candidates.push_back(row.Text(0)); }, model_id, limit));
+  TRY(database_.Each(
+      "SELECT t.candidate, max(s.job) AS latest FROM jobs j JOIN studies s ON s.job = j.job "
+      "JOIN trials t ON t.job = s.job AND t.study = s.study AND t.trial = s.best "
+      "WHERE j.model_id = ? AND j.state = 'complete' AND s.best > 0 GROUP BY t.candidate ORDER BY latest DESC LIMIT ?",
+      [&](const Row& row) { candidates.push_back(row.Text(0)); }, model_id, limit));
   return candidates;
 }
 
 Result<> Store::InsertTrial(const TrialRecord& trial) {
   return database_.Run(
-      "INSERT INTO trials (job, study, trial, state, candidate, step, model, model_id, created_unix_ms) VALUES (?,?,?,?,?,?,?,?,?)",
-      trial.key.job, trial.key.study, trial.key.trial, NameOf(trial.state), CanonicalCandidate(trial.candidate), trial.step,
-      json_.Of(trial.model), BundleId(trial.model), trial.created_unix_ms);
+      "INSERT INTO trials (job, study, trial, state, candidate, step, model, model_id, created_unix_ms) VALUES "
+      "(?,?,?,?,?,?,?,?,?)",
+      trial.key.job, trial.key.study, trial.key.trial, NameOf(trial.state), CanonicalCandidate(trial.candidate),
+      trial.step, json_.Of(trial.model), BundleId(trial.model), trial.created_unix_ms);
 }
 
 Result<> Store::UpdateTrialState(const TrialRecord& trial) {
-  return database_.Run("UPDATE trials SET state=?, attempts=? WHERE job=? AND study=? AND trial=?", NameOf(trial.state), trial.attempts,
-                       trial.key.job, trial.key.study, trial.key.trial);
+  return database_.Run("UPDATE trials SET state=?, attempts=? WHERE job=? AND study=? AND trial=?", NameOf(trial.state),
+                       trial.attempts, trial.key.job, trial.key.study, trial.key.trial);
 }
 
 Result<> Store::UpdateTrial(const TrialRecord& trial) {
   return database_.Run(
-      "UPDATE trials SET state=?, step=?, model=?, model_id=?, final=?, result=?, reason=?, worker=?, fingerprint=?, pairs=?, wall_ms=?, "
+      "UPDATE trials SET state=?, step=?, model=?, model_id=?, final=?, result=?, reason=?, worker=?, fingerprint=?, "
+      "pairs=?, wall_ms=?, "
       "attempts=?, notes=?, ended_unix_ms=? WHERE job=? AND study=? AND trial=?",
-      NameOf(trial.state), trial.step, json_.Of(trial.model), BundleId(trial.model), NameOf(trial.final_state), trial.result, trial.reason,
-      trial.worker, trial.fingerprint, trial.pairs, trial.wall_ms, trial.attempts, ToJson(trial.notes), trial.ended_unix_ms, trial.key.job,
-      trial.key.study, trial.key.trial);
+      NameOf(trial.state), trial.step, json_.Of(trial.model), BundleId(trial.model), NameOf(trial.final_state),
+      trial.result, trial.reason, trial.worker, trial.fingerprint, trial.pairs, trial.wall_ms, trial.attempts,
+      ToJson(trial.notes), trial.ended_unix_ms, trial.key.job, trial.key.study, trial.key.trial);
 }
 
 Result<std::optional<TrialRecord>> Store::FindTrial(const TrialKey& key) {
@@ -247,7 +262,8 @@ Result<std::optional<TrialRecord>> Store::FindTrial(const TrialKey& key) {
 }
 
 Result<std::vector<TrialRecord>> Store::Trials(uint64_t job, uint32_t study, uint64_t from, uint32_t limit) {
-  static const std::string sql = std::string(kTrialColumns) + "WHERE job = ? AND study = ? AND trial >= ? ORDER BY trial LIMIT ?";
+  static const std::string sql =
+      std::string(kTrialColumns) + "WHERE job = ? AND study = ? AND trial >= ? ORDER BY trial LIMIT ?";
   std::vector<TrialRow> rows;
   TRY(database_.Each(sql, [&](const Row& row) { rows.push_back(ReadTrialRow(row)); }, job, study, from, limit));
   return ParseAll(std::move(rows));
@@ -265,11 +281,13 @@ Result<std::vector<TrialRecord>> Store::TrialOutlines(uint64_t job, uint32_t stu
     trial.wall_ms = row.Unsigned(4);
     return {};
   };
-  TRY(database_.Each("SELECT trial, state, candidate, final, wall_ms FROM trials WHERE job = ? AND study = ? AND trial >= ? ORDER BY trial LIMIT ?",
-                     [&](const Row& row) {
-                       if (const auto parsed = parse(row); !parsed && !broken) broken = parsed.error();
-                     },
-                     job, study, from, limit));
+  TRY(database_.Each(
+      "SELECT trial, state, candidate, final, wall_ms FROM trials WHERE job = ? AND study = ? AND trial >= ? ORDER BY "
+      "trial LIMIT ?",
+      [&](const Row& row) {
+        if (const auto parsed = parse(row); !parsed && !broken) broken = parsed.error();
+      },
+      job, study, from, limit));
   if (broken) return Fail(*broken);
   return trials;
 }
@@ -308,8 +326,9 @@ Result<std::map<uint64_t, FinalState>> Store::CompleteTrials(uint64_t job, uint3
 
 Result<std::string> Store::FirstFailure(uint64_t job) {
   std::string reason;
-  TRY(database_.Each("SELECT reason FROM trials WHERE job = ? AND state = 'failed' AND trial > 0 ORDER BY study, trial LIMIT 1",
-                     [&](const Row& row) { reason = row.Text(0); }, job));
+  TRY(database_.Each(
+      "SELECT reason FROM trials WHERE job = ? AND state = 'failed' AND trial > 0 ORDER BY study, trial LIMIT 1",
+      [&](const Row& row) { reason = row.Text(0); }, job));
   return reason;
 }
 

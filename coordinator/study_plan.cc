@@ -40,24 +40,28 @@ Result<> CheckSandbox(const proto::Target& target, const std::vector<std::string
   std::vector<std::string> others = tags;
   std::erase_if(others, [](const std::string& tag) { return tag.starts_with(kSandboxTag); });
   std::map<std::string, std::vector<std::string>> levels;
-  for (const Worker* worker : fleet.Matching(others)) levels[std::string(SandboxOf(worker->record.tags))].push_back(worker->record.name);
+  for (const Worker* worker : fleet.Matching(others))
+    levels[std::string(SandboxOf(worker->record.tags))].push_back(worker->record.name);
   if (others.size() == tags.size() || levels.empty()) return {};
   std::vector<std::string> texts;
   for (const auto& [level, names] : levels) texts.push_back(fmt::format("sandbox={} ({})", level, Join(names, ", ")));
-  return FailAt(target.position(), fmt::format("no worker of the target [{}] confines its work with sandbox={}; there is {}", Join(others, ", "), asked,
-                                               Join(texts, ", ")),
-                "Ask for a level that is there, or let `hone-worker sandbox` tell on a machine what it lacks (docs/sandbox.md).");
+  return FailAt(
+      target.position(),
+      fmt::format("no worker of the target [{}] confines its work with sandbox={}; there is {}", Join(others, ", "),
+                  asked, Join(texts, ", ")),
+      "Ask for a level that is there, or let `hone-worker sandbox` tell on a machine what it lacks (docs/sandbox.md).");
 }
 
-Result<StudyPlan> PlanStudy(const proto::Recipe& recipe, const proto::Target& target, uint32_t number, const PlanInputs& inputs,
-                            const Fleet& fleet) {
+Result<StudyPlan> PlanStudy(const proto::Recipe& recipe, const proto::Target& target, uint32_t number,
+                            const PlanInputs& inputs, const Fleet& fleet) {
   const std::vector<std::string> tags(target.tags().begin(), target.tags().end());
   const auto live = fleet.Live();
   if (live.empty()) return FailAt(target.position(), "no worker is connected", "Start hone-worker, then submit again.");
   const auto matching = fleet.Matching(tags);
   if (matching.empty()) {
     TRY(CheckSandbox(target, tags, fleet));
-    return FailAt(target.position(), fmt::format("no worker has all tags of the target [{}]: {}", Join(tags, ", "), TagsText(live)),
+    return FailAt(target.position(),
+                  fmt::format("no worker has all tags of the target [{}]: {}", Join(tags, ", "), TagsText(live)),
                   "Use tags that a worker has, or start a worker with --tag.");
   }
   StudyPlan plan;
@@ -67,12 +71,15 @@ Result<StudyPlan> PlanStudy(const proto::Recipe& recipe, const proto::Target& ta
   for (const Worker* worker : matching) plan.workers.push_back(worker->record.name);
   const auto& backends = plan.record.catalogue.backends();
   const std::string& wanted = inputs.baseline_backend;
-  if (!wanted.empty() && std::none_of(backends.begin(), backends.end(), [&](const auto& backend) { return backend.name() == wanted; })) {
-    return FailAt(target.position(), fmt::format("no worker of the target [{}] has the baseline's backend '{}'", Join(tags, ", "),
-                                                 Printable(wanted, 100)));
+  if (!wanted.empty() &&
+      std::none_of(backends.begin(), backends.end(), [&](const auto& backend) { return backend.name() == wanted; })) {
+    return FailAt(target.position(), fmt::format("no worker of the target [{}] has the baseline's backend '{}'",
+                                                 Join(tags, ", "), Printable(wanted, 100)));
   }
   if (wanted.empty() && ReferenceBackend(plan.record.catalogue, inputs.model_format) == nullptr) {
-    return FailAt(target.position(), fmt::format("no worker of the target [{}] has a reference backend for the baseline", Join(tags, ", ")));
+    return FailAt(
+        target.position(),
+        fmt::format("no worker of the target [{}] has a reference backend for the baseline", Join(tags, ", ")));
   }
   SpaceInputs space_inputs;
   space_inputs.model_format = inputs.model_format;
@@ -99,12 +106,15 @@ Result<std::vector<StudyPlan>> PlanStudies(const proto::Recipe& recipe, const Pl
                                            const CoordinatorOptions& options) {
   if (!recipe.sandbox().empty() && !SandboxRank(recipe.sandbox())) {
     const std::vector<std::string> levels(kSandboxLevels.begin(), kSandboxLevels.end());
-    return Fail(ErrorCode::kRejected, fmt::format("unknown sandbox level '{}'{}", Printable(recipe.sandbox(), 80), DidYouMean(recipe.sandbox(), levels)),
+    return Fail(ErrorCode::kRejected,
+                fmt::format("unknown sandbox level '{}'{}", Printable(recipe.sandbox(), 80),
+                            DidYouMean(recipe.sandbox(), levels)),
                 "Levels are " + Join(levels, ", "));
   }
   const auto targets = TargetsOf(recipe);
   if (targets.size() > options.targets) {
-    return FailAt(targets.back().position(), fmt::format("{} targets; at most {} are taken", targets.size(), options.targets));
+    return FailAt(targets.back().position(),
+                  fmt::format("{} targets; at most {} are taken", targets.size(), options.targets));
   }
   if (const auto made = MakeSampler(recipe.search()); !made) {
     return FailAt(recipe.search().position(), made.error().message, made.error().remedy);

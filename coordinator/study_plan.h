@@ -26,9 +26,9 @@ struct PlanInputs {
   std::string baseline_backend = {};     // "": the reference backend.
 };
 
-// kRejected with the recipe's position where a target has no live worker (telling which tags there are), where no matching worker has the
-// baseline's backend, where the recipe does not fit the catalogue (Space::Build), where the sampler is unknown, and where nothing would ever end
-// the search.
+// kRejected with the recipe's position where a target has no live worker (telling which tags there are), where no
+// matching worker has the baseline's backend, where the recipe does not fit the catalogue (Space::Build), where the
+// sampler is unknown, and where nothing would ever end the search.
 Result<std::vector<StudyPlan>> PlanStudies(const proto::Recipe& recipe, const PlanInputs& inputs, const Fleet& fleet,
                                            const CoordinatorOptions& options);
 

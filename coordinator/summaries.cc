@@ -26,15 +26,17 @@ Result<Standing> StandingOf(Store& store, uint64_t job, uint32_t study) {
   return standing;
 }
 
-Result<std::optional<proto::TrialSummary>> SummaryOf(Store& store, const Scheduler& scheduler, const TrialKey& key, Detail detail) {
+Result<std::optional<proto::TrialSummary>> SummaryOf(Store& store, const Scheduler& scheduler, const TrialKey& key,
+                                                     Detail detail) {
   TRY_ASSIGN(const auto trial, store.FindTrial(key));
   if (!trial) return std::nullopt;
   TRY_ASSIGN(auto summary, SummarizeTrial(store, scheduler, *trial, detail));
   return summary;
 }
 
-Result<> AddFront(Store& store, const Scheduler& scheduler, const std::vector<proto::Objective>& objectives, const Standing& standing,
-                  const StudyRecord& study, uint64_t max_bytes, proto::StudySummary& summary) {
+Result<> AddFront(Store& store, const Scheduler& scheduler, const std::vector<proto::Objective>& objectives,
+                  const Standing& standing, const StudyRecord& study, uint64_t max_bytes,
+                  proto::StudySummary& summary) {
   uint64_t bytes = summary.ByteSizeLong();
   for (const uint64_t trial : Front(objectives, standing.contenders, standing.baseline_or_null())) {
     const Detail detail = bytes < max_bytes ? Detail::full : Detail::brief;
@@ -46,8 +48,9 @@ Result<> AddFront(Store& store, const Scheduler& scheduler, const std::vector<pr
   return {};
 }
 
-Result<proto::StudySummary> SummarizeStudy(Store& store, const Scheduler& scheduler, const std::vector<proto::Objective>& objectives,
-                                           const StudyRecord& study, Detail detail, uint64_t max_bytes) {
+Result<proto::StudySummary> SummarizeStudy(Store& store, const Scheduler& scheduler,
+                                           const std::vector<proto::Objective>& objectives, const StudyRecord& study,
+                                           Detail detail, uint64_t max_bytes) {
   proto::StudySummary summary;
   summary.set_study(study.study);
   for (const auto& tag : study.tags) summary.add_tags(tag);
@@ -77,7 +80,8 @@ Result<proto::StudySummary> SummarizeStudy(Store& store, const Scheduler& schedu
 
 }  // namespace
 
-Result<proto::TrialSummary> SummarizeTrial(Store& store, const Scheduler& scheduler, const TrialRecord& trial, Detail detail) {
+Result<proto::TrialSummary> SummarizeTrial(Store& store, const Scheduler& scheduler, const TrialRecord& trial,
+                                           Detail detail) {
   proto::TrialSummary summary;
   summary.set_trial(trial.key.trial);
   summary.set_study(trial.key.study);
@@ -106,7 +110,8 @@ Result<proto::TrialSummary> SummarizeTrial(Store& store, const Scheduler& schedu
   return summary;
 }
 
-Result<proto::JobSummary> SummarizeJob(Store& store, const Scheduler& scheduler, const JobRecord& job, Detail detail, uint64_t max_bytes) {
+Result<proto::JobSummary> SummarizeJob(Store& store, const Scheduler& scheduler, const JobRecord& job, Detail detail,
+                                       uint64_t max_bytes) {
   proto::JobSummary summary;
   summary.set_job(job.id);
   summary.set_name(job.name);
@@ -125,7 +130,8 @@ Result<proto::JobSummary> SummarizeJob(Store& store, const Scheduler& scheduler,
   *summary.mutable_accuracy() = job.recipe.accuracy();
   TRY_ASSIGN(const auto studies, store.Studies(job.id));
   for (const StudyRecord& study : studies) {
-    TRY_ASSIGN(*summary.add_studies(), SummarizeStudy(store, scheduler, objectives, study, detail, max_bytes / studies.size()));
+    TRY_ASSIGN(*summary.add_studies(),
+               SummarizeStudy(store, scheduler, objectives, study, detail, max_bytes / studies.size()));
   }
   return summary;
 }

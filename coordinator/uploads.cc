@@ -25,26 +25,33 @@ constexpr size_t kPrefixBytes = 7;  // "sha256:"
 
 }  // namespace
 
-Result<Uploads> Uploads::Open(const CoordinatorOptions& options, const FileStore& store, const std::filesystem::path& folder) {
+Result<Uploads> Uploads::Open(const CoordinatorOptions& options, const FileStore& store,
+                              const std::filesystem::path& folder) {
   TRY(MakeFolder(folder));
   return Uploads(options, store, folder);
 }
 
-std::filesystem::path Uploads::PartialPath(const std::string& digest) const { return folder_ / digest.substr(kPrefixBytes); }
+std::filesystem::path Uploads::PartialPath(const std::string& digest) const {
+  return folder_ / digest.substr(kPrefixBytes);
+}
 
-Result<Uploads::State> Uploads::Append(const std::string& digest, uint64_t size_bytes, uint64_t offset, std::string_view data) {
+Result<Uploads::State> Uploads::Append(const std::string& digest, uint64_t size_bytes, uint64_t offset,
+                                       std::string_view data) {
   if (!IsDigest(digest)) return Fail(ErrorCode::kRejected, fmt::format("'{}' is no digest", Printable(digest, 100)));
   if (data.size() > kChunkBytes) {
-    return Fail(ErrorCode::kRejected, fmt::format("a chunk of {} is too large, at most {} are taken", HumanBytes(data.size()), kChunkBytes));
+    return Fail(ErrorCode::kRejected,
+                fmt::format("a chunk of {} is too large, at most {} are taken", HumanBytes(data.size()), kChunkBytes));
   }
   if (size_bytes > options_->artifact_bytes) {
-    return Fail(ErrorCode::kRejected, fmt::format("artifact {} of {} is too large, at most {} are taken", digest, HumanBytes(size_bytes),
-                                                  HumanBytes(options_->artifact_bytes)));
+    return Fail(ErrorCode::kRejected, fmt::format("artifact {} of {} is too large, at most {} are taken", digest,
+                                                  HumanBytes(size_bytes), HumanBytes(options_->artifact_bytes)));
   }
   if (offset > size_bytes || data.size() > size_bytes - offset) {
-    return Fail(ErrorCode::kRejected, fmt::format("a chunk of artifact {} reaches beyond its {} bytes", digest, size_bytes));
+    return Fail(ErrorCode::kRejected,
+                fmt::format("a chunk of artifact {} reaches beyond its {} bytes", digest, size_bytes));
   }
-  if (size_bytes == 0) return Fail(ErrorCode::kRejected, fmt::format("artifact {}: an artifact is never empty", digest));
+  if (size_bytes == 0)
+    return Fail(ErrorCode::kRejected, fmt::format("artifact {}: an artifact is never empty", digest));
   if (store_->Has(digest)) {
     TRY_ASSIGN(const uint64_t size, store_->Size(digest));
     if (size == size_bytes) return State{size_bytes, true, false};
@@ -53,8 +60,8 @@ Result<Uploads::State> Uploads::Append(const std::string& digest, uint64_t size_
   TRY_ASSIGN(Upload * upload, Find(digest, size_bytes));
   const bool all_there = upload->received_bytes == size_bytes;
   if (!all_there && offset > upload->received_bytes) {
-    return Fail(ErrorCode::kConflict,
-                fmt::format("artifact {}: a chunk at {} came, {} bytes are held", digest, offset, upload->received_bytes));
+    return Fail(ErrorCode::kConflict, fmt::format("artifact {}: a chunk at {} came, {} bytes are held", digest, offset,
+                                                  upload->received_bytes));
   }
   if (!all_there && offset == upload->received_bytes) TRY(Write(digest, *upload, data));
   if (upload->received_bytes < size_bytes) return State{upload->received_bytes, false, false};
@@ -109,8 +116,8 @@ Result<> Uploads::Write(const std::string& digest, Upload& upload, std::string_v
   }
   upload.received_bytes += data.size();
   if (upload.received_bytes - upload.flushed_bytes >= kFlushBytes) {
-    (void)::sync_file_range(fd, static_cast<off_t>(upload.flushed_bytes), static_cast<off_t>(upload.received_bytes - upload.flushed_bytes),
-                            SYNC_FILE_RANGE_WRITE);
+    (void)::sync_file_range(fd, static_cast<off_t>(upload.flushed_bytes),
+                            static_cast<off_t>(upload.received_bytes - upload.flushed_bytes), SYNC_FILE_RANGE_WRITE);
     upload.flushed_bytes = upload.received_bytes;
   }
   return {};
@@ -119,7 +126,8 @@ Result<> Uploads::Write(const std::string& digest, Upload& upload, std::string_v
 Result<> Uploads::HashOn(const std::string& digest, Upload& upload, uint64_t bytes) {
   std::string buffer(kReadBytes, '\0');
   while (bytes > 0 && upload.hashed_bytes < upload.received_bytes) {
-    const size_t wanted = static_cast<size_t>(std::min<uint64_t>({kReadBytes, bytes, upload.received_bytes - upload.hashed_bytes}));
+    const size_t wanted =
+        static_cast<size_t>(std::min<uint64_t>({kReadBytes, bytes, upload.received_bytes - upload.hashed_bytes}));
     const ssize_t got = ::pread(upload.file.get(), buffer.data(), wanted, static_cast<off_t>(upload.hashed_bytes));
     if (got < 0 && errno == EINTR) continue;
     if (got <= 0) return Fail(ErrnoError("read", PartialPath(digest), got < 0 ? errno : EIO));

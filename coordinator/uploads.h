@@ -1,6 +1,7 @@
-// Artifacts that are coming in. The digest is computed as the chunks arrive, so that the last chunk of a large file does not hold the
-// coordinator's loop while everything is read again. A file that an earlier life began is hashed up to its end in slices, between messages.
-// Files that came in one chunk are made durable together: a disk flushes a hundred small files in the time of a few.
+// Artifacts that are coming in. The digest is computed as the chunks arrive, so that the last chunk of a large file
+// does not hold the coordinator's loop while everything is read again. A file that an earlier life began is hashed up
+// to its end in slices, between messages. Files that came in one chunk are made durable together: a disk flushes a
+// hundred small files in the time of a few.
 #pragma once
 
 #include <cstdint>
@@ -22,7 +23,8 @@ namespace hone {
 class Uploads {
  public:
   // options and store must outlive the object, and stay where they are until Use names others.
-  static Result<Uploads> Open(const CoordinatorOptions& options, const FileStore& store, const std::filesystem::path& folder);
+  static Result<Uploads> Open(const CoordinatorOptions& options, const FileStore& store,
+                              const std::filesystem::path& folder);
   void Use(const CoordinatorOptions& options, const FileStore& store) {
     options_ = &options;
     store_ = &store;
@@ -33,9 +35,9 @@ class Uploads {
     bool complete = false;
     bool verifying = false;      // All bytes are there; TakeVerified will tell the end.
   };
-  // Takes a chunk. A chunk below the bytes held changes nothing and is answered with what is held; one above is kConflict. kRejected for a
-  // broken digest, sizes that do not fit, and, at the end, for content that has another digest (the file is dropped then). kExhausted when the
-  // disk is full.
+  // Takes a chunk. A chunk below the bytes held changes nothing and is answered with what is held; one above is
+  // kConflict. kRejected for a broken digest, sizes that do not fit, and, at the end, for content that has another
+  // digest (the file is dropped then). kExhausted when the disk is full.
   Result<State> Append(const std::string& digest, uint64_t size_bytes, uint64_t offset, std::string_view data);
 
   // Finishes the files that came in one chunk, and hashes the next slice of resumed files.

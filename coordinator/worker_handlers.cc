@@ -28,9 +28,11 @@ Result<> CheckName(std::string_view what, const std::string& name, size_t max_by
 Result<WorkerRecord> CheckHello(const proto::WorkerHello& hello, int64_t unix_ms) {
   TRY(CheckName("worker's name", hello.name(), kMaxNameBytes));
   TRY(CheckName("session", hello.session(), kMaxNameBytes));
-  if (hello.tags_size() > kMaxTags) return Fail(ErrorCode::kRejected, fmt::format("worker {} has more than {} tags", hello.name(), kMaxTags));
+  if (hello.tags_size() > kMaxTags)
+    return Fail(ErrorCode::kRejected, fmt::format("worker {} has more than {} tags", hello.name(), kMaxTags));
   if (hello.catalogue().ByteSizeLong() > kMaxCatalogueBytes) {
-    return Fail(ErrorCode::kRejected, fmt::format("the catalogue of worker {} is larger than {}", hello.name(), HumanBytes(kMaxCatalogueBytes)));
+    return Fail(ErrorCode::kRejected, fmt::format("the catalogue of worker {} is larger than {}", hello.name(),
+                                                  HumanBytes(kMaxCatalogueBytes)));
   }
   std::set<std::string> tags;
   for (const std::string& tag : hello.tags()) {
@@ -50,7 +52,8 @@ Result<WorkerRecord> CheckHello(const proto::WorkerHello& hello, int64_t unix_ms
 // A worker speaks for itself: its name is that of its key.
 Result<> CheckWorkerKey(const std::string& name, const Identity& who) {
   if (who.role == Role::everyone || name == who.name) return {};
-  return Fail(ErrorCode::kDenied, fmt::format("the key of {} cannot speak for a worker named {}", who.name, Printable(name, kMaxNameBytes)),
+  return Fail(ErrorCode::kDenied,
+              fmt::format("the key of {} cannot speak for a worker named {}", who.name, Printable(name, kMaxNameBytes)),
               fmt::format("Start the worker with --name {}, or without --name.", who.name));
 }
 
@@ -114,12 +117,14 @@ Result<Coordinator::Answer> Coordinator::HandleSynchronize(const Request& reques
   scheduler_.leases().Extend(message.session(), LeaseDeadline());
   parked.deadline_ms = clock_.SteadyMs() + std::min(message.wait_ms(), options_.heartbeat_ms);
   const auto redelivered = static_cast<uint32_t>(parked.grants.size());
-  parked.free_slots = message.stopping() || message.free_slots() <= redelivered ? 0 : message.free_slots() - redelivered;
+  parked.free_slots =
+      message.stopping() || message.free_slots() <= redelivered ? 0 : message.free_slots() - redelivered;
   // A worker that asks again has given up on its earlier call; that one must not carry off a lease.
   const auto earlier = synchronizes_.find(message.session());
   if (earlier != synchronizes_.end()) {
     proto::Frame frame;
-    for (const uint64_t lease : earlier->second.acknowledged) frame.mutable_synchronize_reply()->add_acknowledged(lease);
+    for (const uint64_t lease : earlier->second.acknowledged)
+      frame.mutable_synchronize_reply()->add_acknowledged(lease);
     frame.mutable_synchronize_reply();
     Reply(earlier->second.peer, earlier->second.request, std::move(frame));
     synchronizes_.erase(earlier);
@@ -131,14 +136,16 @@ Result<Coordinator::Answer> Coordinator::HandleSynchronize(const Request& reques
   return Answer::kLater;
 }
 
-// Compares what the worker holds with what it should. A lease that it never confirmed is sent again (the reply was lost). One that it had and
-// neither holds nor reports may still be named by its next word (reports have a bound per message); if not, it is no longer extended and expires.
+// Compares what the worker holds with what it should. A lease that it never confirmed is sent again (the reply was
+// lost). One that it had and neither holds nor reports may still be named by its next word (reports have a bound per
+// message); if not, it is no longer extended and expires.
 void Coordinator::TakeHolding(const proto::Synchronize& message, ParkedSynchronize& parked) {
   std::set<uint64_t> held;
   for (const proto::Holding& holding : message.holding()) {
     parked.holding.push_back(holding);
     OpenLease* lease = scheduler_.leases().Find(holding.lease());
-    if (lease == nullptr || lease->attempt.token != holding.token() || lease->attempt.session != message.session()) continue;
+    if (lease == nullptr || lease->attempt.token != holding.token() || lease->attempt.session != message.session())
+      continue;
     held.insert(holding.lease());
     lease->confirmed = true;
     lease->phase = Printable(holding.phase(), kMaxPhaseBytes);
@@ -148,14 +155,16 @@ void Coordinator::TakeHolding(const proto::Synchronize& message, ParkedSynchroni
     const bool is_held = held.count(id) > 0;
     if (!is_held && !lease->confirmed) parked.grants.push_back(id);
     const bool missing = !is_held && lease->confirmed;
-    if (missing && !lease->missing) spdlog::warn("lease={} session={} no longer holds what it confirmed", id, message.session());
+    if (missing && !lease->missing)
+      spdlog::warn("lease={} session={} no longer holds what it confirmed", id, message.session());
     lease->missing = missing;
   }
 }
 
 Result<Coordinator::Answer> Coordinator::HandleListWorkers(const Request&, proto::Frame* reply) {
   std::map<std::string, std::vector<std::string>> work;
-  for (const auto& [id, lease] : scheduler_.leases().all()) work[lease.attempt.worker].push_back(scheduler_.WorkText(lease));
+  for (const auto& [id, lease] : scheduler_.leases().all())
+    work[lease.attempt.worker].push_back(scheduler_.WorkText(lease));
   for (const auto& [name, worker] : fleet_.all()) {
     proto::WorkerSummary& summary = *reply->mutable_list_workers_reply()->add_workers();
     const auto busy = work.find(name);
@@ -180,7 +189,8 @@ Result<Coordinator::Answer> Coordinator::HandleDrainWorker(const Request& reques
     std::vector<std::string> names;
     for (const auto& [name, known] : fleet_.all()) names.push_back(name);
     return Fail(ErrorCode::kNotFound,
-                fmt::format("there is no worker '{}'{}", Printable(drain.name(), kMaxNameBytes), DidYouMean(drain.name(), names)),
+                fmt::format("there is no worker '{}'{}", Printable(drain.name(), kMaxNameBytes),
+                            DidYouMean(drain.name(), names)),
                 names.empty() ? "No worker was ever connected." : fmt::format("Known workers: {}.", Join(names, ", ")));
   }
   TRY(store_.SaveDraining(drain.name(), !drain.undrain()));

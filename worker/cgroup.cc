@@ -1,6 +1,6 @@
-// A hierarchy is mounted somewhere (mountinfo: which part of it, and where), and the process sits in one of its groups (cgroup). A container
-// may see its own group as the mount's root, so the group's path is taken relative to the part that is mounted; where such a folder
-// does not exist the nearest one above it counts.
+// A hierarchy is mounted somewhere (mountinfo: which part of it, and where), and the process sits in one of its groups
+// (cgroup). A container may see its own group as the mount's root, so the group's path is taken relative to the part
+// that is mounted; where such a folder does not exist the nearest one above it counts.
 #include "worker/cgroup.h"
 
 #include <algorithm>
@@ -62,7 +62,8 @@ std::vector<Mount> CgroupMounts(const fs::path& root) {
     if (words.size() < 6 || words.end() - dash < 4) continue;
     const std::string& type = *(dash + 1);
     if (type != "cgroup" && type != "cgroup2") continue;
-    mounts.push_back({Unescape(words[3]), root / fs::path(Unescape(words[4])).relative_path(), type == "cgroup2", Split(*(dash + 3), ',')});
+    mounts.push_back({Unescape(words[3]), root / fs::path(Unescape(words[4])).relative_path(), type == "cgroup2",
+                      Split(*(dash + 3), ',')});
   }
   return mounts;
 }
@@ -75,12 +76,15 @@ std::vector<Membership> Memberships(const fs::path& root) {
     const size_t second = first == std::string::npos ? first : line.find(':', first + 1);
     if (second == std::string::npos) continue;
     const std::string controllers = line.substr(first + 1, second - first - 1);
-    memberships.push_back({controllers.empty() ? std::vector<std::string>{} : Split(controllers, ','), line.substr(second + 1)});
+    memberships.push_back(
+        {controllers.empty() ? std::vector<std::string>{} : Split(controllers, ','), line.substr(second + 1)});
   }
   return memberships;
 }
 
-bool Has(const std::vector<std::string>& words, std::string_view word) { return std::find(words.begin(), words.end(), word) != words.end(); }
+bool Has(const std::vector<std::string>& words, std::string_view word) {
+  return std::find(words.begin(), words.end(), word) != words.end();
+}
 
 // Folders from the process's group up to the mount point.
 std::vector<fs::path> GroupFolders(const Mount& mount, const std::string& group) {
@@ -114,7 +118,8 @@ void Lower(std::optional<T>& least, T value) {
 }
 
 void LowerByQuota(CgroupLimits& limits, int64_t quota_us, int64_t period_us) {
-  if (quota_us > 0 && period_us > 0) Lower(limits.cores, static_cast<double>(quota_us) / static_cast<double>(period_us));
+  if (quota_us > 0 && period_us > 0)
+    Lower(limits.cores, static_cast<double>(quota_us) / static_cast<double>(period_us));
 }
 
 // cpu.max: "max 100000" or "200000 100000".
@@ -123,11 +128,13 @@ void ReadVersion2(const fs::path& folder, CgroupLimits& limits) {
     const std::vector<std::string> words = Split(*line, ' ');
     if (words.size() == 2) LowerByQuota(limits, ParseInteger(words[0]).value_or(0), ParseInteger(words[1]).value_or(0));
   }
-  if (const auto bytes = NumberIn(folder / "memory.max"); bytes && *bytes >= 0) Lower(limits.memory_bytes, static_cast<uint64_t>(*bytes));
+  if (const auto bytes = NumberIn(folder / "memory.max"); bytes && *bytes >= 0)
+    Lower(limits.memory_bytes, static_cast<uint64_t>(*bytes));
 }
 
 void ReadVersion1Cpu(const fs::path& folder, CgroupLimits& limits) {
-  LowerByQuota(limits, NumberIn(folder / "cpu.cfs_quota_us").value_or(0), NumberIn(folder / "cpu.cfs_period_us").value_or(0));
+  LowerByQuota(limits, NumberIn(folder / "cpu.cfs_quota_us").value_or(0),
+               NumberIn(folder / "cpu.cfs_period_us").value_or(0));
 }
 
 // Without a limit the file holds the largest number of pages in bytes, which lowers nothing.

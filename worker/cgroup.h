@@ -12,8 +12,8 @@ struct CgroupLimits {
   std::optional<uint64_t> memory_bytes;   // The smallest memory limit.
 };
 
-// Reads /proc/self/cgroup and /proc/self/mountinfo beneath `root` and every group from this process's own up to the mount. What cannot be
-// read limits nothing.
+// Reads /proc/self/cgroup and /proc/self/mountinfo beneath `root` and every group from this process's own up to the
+// mount. What cannot be read limits nothing.
 CgroupLimits ReadCgroupLimits(const std::filesystem::path& root = "/");
 
 // The folder of this process's own group of version 2; nullopt where there is none.

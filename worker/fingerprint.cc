@@ -26,8 +26,8 @@ namespace {
 // Memory differs by a few pages from boot to boot; the digest must not.
 constexpr uint64_t kMemoryStepBytes = 64 << 20;
 
-// The kernel's word for a feature, and the tag. Features that no kernel or runtime of ours chooses by are left out, so that a new
-// kernel's longer list does not change fingerprints.
+// The kernel's word for a feature, and the tag. Features that no kernel or runtime of ours chooses by are left out, so
+// that a new kernel's longer list does not change fingerprints.
 struct Feature {
   const char* flag;
   const char* tag;
@@ -80,7 +80,8 @@ std::vector<std::string> CpuInfo(std::initializer_list<std::string_view> names) 
     const size_t colon = line.find(':');
     if (colon == std::string::npos) continue;
     const std::string_view name = Trim(std::string_view(line).substr(0, colon));
-    if (std::find(names.begin(), names.end(), name) != names.end()) values.emplace_back(Trim(std::string_view(line).substr(colon + 1)));
+    if (std::find(names.begin(), names.end(), name) != names.end())
+      values.emplace_back(Trim(std::string_view(line).substr(colon + 1)));
   }
   return values;
 }
@@ -129,7 +130,8 @@ std::string FirstLineOf(const std::string& path) {
 std::string Governor() {
   std::vector<std::string> governors;
   for (const int cpu : AllowedProcessors()) {
-    const std::string governor = FirstLineOf(fmt::format("/sys/devices/system/cpu/cpu{}/cpufreq/scaling_governor", cpu));
+    const std::string governor =
+        FirstLineOf(fmt::format("/sys/devices/system/cpu/cpu{}/cpufreq/scaling_governor", cpu));
     if (!governor.empty()) governors.push_back(governor);
   }
   return JoinDistinct(governors, ",");
@@ -159,10 +161,10 @@ std::string MachineId() {
 }
 
 std::string Canonical(const proto::Fingerprint& fingerprint) {
-  std::string text = fmt::format("cpu {}\nfeatures {}\ncores {}\nmemory {}\ngovernor {}\nkernel {}\n", fingerprint.cpu_model(),
-                                 Join({fingerprint.cpu_features().begin(), fingerprint.cpu_features().end()}, " "),
-                                 fingerprint.cores_allowed(), fingerprint.memory_bytes() / kMemoryStepBytes, fingerprint.governor(),
-                                 fingerprint.kernel());
+  std::string text = fmt::format(
+      "cpu {}\nfeatures {}\ncores {}\nmemory {}\ngovernor {}\nkernel {}\n", fingerprint.cpu_model(),
+      Join({fingerprint.cpu_features().begin(), fingerprint.cpu_features().end()}, " "), fingerprint.cores_allowed(),
+      fingerprint.memory_bytes() / kMemoryStepBytes, fingerprint.governor(), fingerprint.kernel());
   std::set<std::string> versions;
   for (const proto::Parameter& version : fingerprint.versions()) {
     versions.insert(fmt::format("version {} {}\n", version.name(), ToText(version.value())));

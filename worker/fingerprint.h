@@ -8,8 +8,9 @@
 
 namespace hone {
 
-// CPU features by the names hardware tags use (sse4_2 avx avx2 fma f16c avx512f avx512bw avx512_vnni avx512_bf16 avx_vnni amx_int8 amx_bf16
-// amx_tile neon asimddp sve i8mm bf16 ...), ordered; from CPUID / AT_HWCAP as the kernel allows them (/proc/cpuinfo).
+// CPU features by the names hardware tags use (sse4_2 avx avx2 fma f16c avx512f avx512bw avx512_vnni avx512_bf16
+// avx_vnni amx_int8 amx_bf16 amx_tile neon asimddp sve i8mm bf16 ...), ordered; from CPUID / AT_HWCAP as the kernel
+// allows them (/proc/cpuinfo).
 std::vector<std::string> CpuFeatures();
 // The processors of this process's affinity mask, by number.
 std::vector<int> AllowedProcessors();
@@ -21,7 +22,8 @@ uint64_t AllowedMemoryBytes();
 proto::Fingerprint DetectFingerprint();
 // Computes digest over the canonical fields.
 void SealFingerprint(proto::Fingerprint& fingerprint);
-// cpu, the architecture, the features; backends and devices ("ort.cpu", "openvino.cpu", "openvino.gpu") are added by the catalogue.
+// cpu, the architecture, the features; backends and devices ("ort.cpu", "openvino.cpu", "openvino.gpu") are added by
+// the catalogue.
 std::vector<std::string> DetectTags();
 
 }  // namespace hone

@@ -44,7 +44,8 @@ int Report(const Error& error) {
   return ExitCode(error.code);
 }
 
-// --- declared passes ---------------------------------------------------------------------------------------------------------------
+// --- declared passes
+// ---------------------------------------------------------------------------------------------------------------
 
 // Reads the file that --passes (or $HONE_PASSES) names, and lets children find it. Their names must not be hone's own.
 Result<> LoadDeclared(const std::string& file) {
@@ -53,7 +54,9 @@ Result<> LoadDeclared(const std::string& file) {
   TRY(LoadExternalPasses(absolute));
   for (const ExternalPass& pass : ExternalPasses()) {
     if (!FindPass(pass.info.name())) continue;
-    return Fail(ErrorCode::kConfiguration, fmt::format("{}: '{}' is the name of a pass of hone's own", absolute, pass.info.name()), "Give it another name");
+    return Fail(ErrorCode::kConfiguration,
+                fmt::format("{}: '{}' is the name of a pass of hone's own", absolute, pass.info.name()),
+                "Give it another name");
   }
   setenv(kExternalPassesVariable, absolute.c_str(), 1);
   return {};
@@ -63,7 +66,8 @@ void ProbeDeclared(std::string_view only = {}) {
   for (const std::string& failure : ProbeExternalPasses(only)) spdlog::warn("{}", failure);
 }
 
-// --- the service ---------------------------------------------------------------------------------------------------------------
+// --- the service
+// ---------------------------------------------------------------------------------------------------------------
 
 struct ServiceFlags {
   AgentOptions agent;
@@ -115,7 +119,8 @@ int Serve(ServiceFlags& flags) {
     return Report({ErrorCode::kUsage, "a worker needs --coordinator and --data",
                    "For example: hone-worker --coordinator tcp://127.0.0.1:5710 --data /var/lib/hone-worker"});
   }
-  if (const auto sizes = ParseSizes(flags); !sizes) return Report({ErrorCode::kUsage, sizes.error().message, sizes.error().remedy});
+  if (const auto sizes = ParseSizes(flags); !sizes)
+    return Report({ErrorCode::kUsage, sizes.error().message, sizes.error().remedy});
   spdlog::set_level(spdlog::level::from_str(flags.log_level));
   if (!flags.keys.empty()) {
     auto keys = LoadDialerKeys(flags.keys, KeyKind::worker);
@@ -132,10 +137,11 @@ int Serve(ServiceFlags& flags) {
   return served ? 0 : Report(served.error());
 }
 
-// --- one task ------------------------------------------------------------------------------------------------------------------
+// --- one task
+// ------------------------------------------------------------------------------------------------------------------
 
-// The task is worked by a child that is confined for good; this process waits for it, brings its result where it belongs and ends as
-// the child did.
+// The task is worked by a child that is confined for good; this process waits for it, brings its result where it
+// belongs and ends as the child did.
 
 volatile sig_atomic_t confined_child = 0;
 volatile sig_atomic_t ended_by = 0;
@@ -155,7 +161,8 @@ void EndChild(int signal) {
   const auto sandbox = ConfineThisProcess(view, Owner::person, 0);
   view = {};  // The places need not stay open.
   if (sandbox && (!sandbox->Has(kSystemCalls) || !sandbox->Has(kFiles))) {
-    spdlog::warn("the work is not fully confined (sandbox={}): {}", WordOf(sandbox->level()), Join(sandbox->Missing(), "; "));
+    spdlog::warn("the work is not fully confined (sandbox={}): {}", WordOf(sandbox->level()),
+                 Join(sandbox->Missing(), "; "));
   }
   const auto written = WriteFile(scratch + "/" + kResultFile, RunTask(task).SerializeAsString());
   const int status = written ? 0 : Report(written.error());
@@ -182,7 +189,9 @@ int RunOnce(const std::string& request_path, const std::string& result_path) {
   if (!task.ParseFromString(*bytes)) return Report({ErrorCode::kUsage, request_path + " holds no task", {}});
   std::error_code error;
   const auto temporary = std::filesystem::temp_directory_path(error);
-  if (error) return Report({ErrorCode::kEnvironment, "the temporary folder: " + error.message(), "Set TMPDIR to a folder that can be written"});
+  if (error)
+    return Report({ErrorCode::kEnvironment, "the temporary folder: " + error.message(),
+                   "Set TMPDIR to a folder that can be written"});
   // Only what the task is about is asked for its version.
   if (task.has_catalogue()) ProbeDeclared();
   if (task.has_build() && !task.build().step().pass().empty()) ProbeDeclared(task.build().step().pass());
@@ -200,7 +209,8 @@ int RunOnce(const std::string& request_path, const std::string& result_path) {
     while (waitpid(child, &status, 0) < 0 && errno == EINTR) {
     }
     if (WIFEXITED(status) && WEXITSTATUS(status) == 0 && ended_by == 0) {
-      if (const auto brought = BringResult(scratch->path().string(), result_path); !brought) return Report(brought.error());
+      if (const auto brought = BringResult(scratch->path().string(), result_path); !brought)
+        return Report(brought.error());
     }
   }
   if (ended_by != 0) EndBySignal(static_cast<int>(ended_by));
@@ -208,7 +218,8 @@ int RunOnce(const std::string& request_path, const std::string& result_path) {
   return WEXITSTATUS(status);
 }
 
-// --- the sandbox ---------------------------------------------------------------------------------------------------------------
+// --- the sandbox
+// ---------------------------------------------------------------------------------------------------------------
 
 int ShowSandbox(bool json) {
   const auto host = RunnerHost::Start();
@@ -228,11 +239,14 @@ int ShowSandbox(bool json) {
   return 0;
 }
 
-// --- the catalogue -------------------------------------------------------------------------------------------------------------
+// --- the catalogue
+// -------------------------------------------------------------------------------------------------------------
 
 void PrintParameters(const google::protobuf::RepeatedPtrField<proto::ParameterInfo>& parameters) {
   for (const proto::ParameterInfo& parameter : parameters) {
-    const std::string otherwise = parameter.default_value().kind_case() == proto::Value::KIND_NOT_SET ? "unset" : ToText(parameter.default_value());
+    const std::string otherwise = parameter.default_value().kind_case() == proto::Value::KIND_NOT_SET
+                                      ? "unset"
+                                      : ToText(parameter.default_value());
     fmt::print("    {} = {}  {}\n", parameter.name(), otherwise, parameter.help());
   }
 }
@@ -243,12 +257,13 @@ void PrintCatalogue(const proto::Catalogue& catalogue) {
     PrintParameters(pass.parameters());
   }
   for (const proto::BackendInfo& backend : catalogue.backends()) {
-    fmt::print("backend {} {}  {}\n", backend.name(), backend.version(), Join({backend.devices().begin(), backend.devices().end()}, " "));
+    fmt::print("backend {} {}  {}\n", backend.name(), backend.version(),
+               Join({backend.devices().begin(), backend.devices().end()}, " "));
     PrintParameters(backend.settings());
   }
   const proto::Fingerprint& machine = catalogue.fingerprint();
-  fmt::print("machine {}, {} cores, {}, kernel {}\n", machine.cpu_model(), machine.cores_allowed(), HumanBytes(machine.memory_bytes()),
-             machine.kernel());
+  fmt::print("machine {}, {} cores, {}, kernel {}\n", machine.cpu_model(), machine.cores_allowed(),
+             HumanBytes(machine.memory_bytes()), machine.kernel());
   fmt::print("tags {}\n", Join({catalogue.tags().begin(), catalogue.tags().end()}, " "));
 }
 
@@ -278,15 +293,23 @@ int Main(int argument_count, char** arguments) {
   app.add_option("--data", flags.agent.data_folder, "This worker's own folder");
   app.add_option("--name", flags.agent.name, "Its name in the fleet (default: one kept in the folder)");
   app.add_option("--keys", flags.keys, "The folder of this machine's keys (hone keys)")->envname("HONE_KEYS");
-  app.add_option("--tag", flags.agent.tags, "A hardware tag beside those detected; may be repeated")->allow_extra_args(false);
-  app.add_option("--memory", flags.memory, "The most a task may use, such as 8GiB (default: 85 % of what this machine allows)");
-  app.add_option("--cache-bytes", flags.cache, "Bound of the artifact cache (default: 20 GiB or half of the free disk)");
-  app.add_option("--scratch-bytes", flags.scratch, "The most a task may write (default: half of the free disk, 64 GiB at most)");
-  app.add_option("--sandbox", flags.sandbox, "How well runners must be confined at least: full or partial (default: as well as this machine can)")
+  app.add_option("--tag", flags.agent.tags, "A hardware tag beside those detected; may be repeated")
+      ->allow_extra_args(false);
+  app.add_option("--memory", flags.memory,
+                 "The most a task may use, such as 8GiB (default: 85 % of what this machine allows)");
+  app.add_option("--cache-bytes", flags.cache,
+                 "Bound of the artifact cache (default: 20 GiB or half of the free disk)");
+  app.add_option("--scratch-bytes", flags.scratch,
+                 "The most a task may write (default: half of the free disk, 64 GiB at most)");
+  app.add_option("--sandbox", flags.sandbox,
+                 "How well runners must be confined at least: full or partial (default: as well as this machine can)")
       ->check(CLI::IsMember({"full", "partial"}));
   std::string passes;
-  app.add_option("--passes", passes, "A file that declares programs of this machine as passes (docs/external_passes.md)")->envname(kExternalPassesVariable);
-  app.add_option("--log-level", flags.log_level)->check(CLI::IsMember({"trace", "debug", "info", "warn", "error", "off"}));
+  app.add_option("--passes", passes,
+                 "A file that declares programs of this machine as passes (docs/external_passes.md)")
+      ->envname(kExternalPassesVariable);
+  app.add_option("--log-level", flags.log_level)
+      ->check(CLI::IsMember({"trace", "debug", "info", "warn", "error", "off"}));
 
   std::string request;
   std::string result;

@@ -1,10 +1,12 @@
-// Measures the coordinator with simulated workers: a real hone-coordinator process, real sockets, a real database with its fsyncs.
+// Measures the coordinator with simulated workers: a real hone-coordinator process, real sockets, a real database with
+// its fsyncs.
 //
-//   fleet rate     --workers 64 --trials 100000            durable trials a second, result-to-next-dispatch latency, memory, descriptors
-//   fleet register --workers 1000 --seconds 10 --keys      time until all are registered, the coordinator's processor time for heartbeats
-//   fleet queue    --jobs 1000 --trials-each 1000          dispatch while 1,000,000 trials are queued, the coordinator's memory
-//   fleet transfer --workers 4 --megabytes 2000            a model up and down to several, and how long others wait meanwhile
-//   fleet restart  --trials 1000000 --running 1000         kill -9 with so many trials in the database and in the running job, time until it serves
+//   fleet rate     --workers 64 --trials 100000            durable trials a second, result-to-next-dispatch latency,
+//   memory, descriptors fleet register --workers 1000 --seconds 10 --keys      time until all are registered, the
+//   coordinator's processor time for heartbeats fleet queue    --jobs 1000 --trials-each 1000          dispatch while
+//   1,000,000 trials are queued, the coordinator's memory fleet transfer --workers 4 --megabytes 2000            a
+//   model up and down to several, and how long others wait meanwhile fleet restart  --trials 1000000 --running 1000
+//   kill -9 with so many trials in the database and in the running job, time until it serves
 //
 // Prints one JSON document; what happens meanwhile goes to stderr.
 #include <fmt/format.h>
@@ -46,7 +48,9 @@ struct Settings {
   fs::path folder;
 };
 
-double SecondsSince(SteadyClock::time_point then) { return std::chrono::duration<double>(SteadyClock::now() - then).count(); }
+double SecondsSince(SteadyClock::time_point then) {
+  return std::chrono::duration<double>(SteadyClock::now() - then).count();
+}
 
 double Percentile(std::vector<double> values, double part) {
   if (values.empty()) return 0;
@@ -55,7 +59,10 @@ double Percentile(std::vector<double> values, double part) {
 }
 
 json Latency(const std::vector<double>& values) {
-  return {{"n", values.size()}, {"p50_ms", Percentile(values, 0.5)}, {"p99_ms", Percentile(values, 0.99)}, {"max_ms", Percentile(values, 1)}};
+  return {{"n", values.size()},
+          {"p50_ms", Percentile(values, 0.5)},
+          {"p99_ms", Percentile(values, 0.99)},
+          {"max_ms", Percentile(values, 1)}};
 }
 
 // A coordinator with its workers and a client, with keys where they are asked for.
@@ -66,7 +73,8 @@ class Scene {
     crowd_.settings = settings.settings;
     if (settings.keys) {
       Membership members(settings.folder / "keys");
-      for (uint32_t i = 0; i < settings.workers; ++i) crowd_.keys.push_back(members.Member(fmt::format("{}-{}", crowd_.name, i), Role::worker));
+      for (uint32_t i = 0; i < settings.workers; ++i)
+        crowd_.keys.push_back(members.Member(fmt::format("{}-{}", crowd_.name, i), Role::worker));
       client_.keys = members.Member("client", Role::client);
       members.Write();
       keys_ = members.folder();
@@ -106,7 +114,8 @@ uint64_t Scene::Submit(uint64_t trials, uint64_t seed) const {
   chunk.set_data(bytes);
   Must(dialer->Call(upload, milliseconds(60'000)));
   std::string yaml = "backends:\n  onnxruntime:\n";
-  for (uint32_t i = 0; i < settings_.settings; ++i) yaml += fmt::format("    level_{}: {{range: [0, 1000000000]}}\n", i);
+  for (uint32_t i = 0; i < settings_.settings; ++i)
+    yaml += fmt::format("    level_{}: {{range: [0, 1000000000]}}\n", i);
   yaml += fmt::format("search: {{sampler: {}, trials: {}, seed: {}}}\n", settings_.sampler, trials, seed);
   proto::Frame submit;
   *submit.mutable_submit_job()->mutable_recipe() = Must(ParseRecipe(yaml, "fleet.yaml"));
@@ -126,7 +135,8 @@ void Register(WorkerCrowd& crowd, uint32_t workers) {
   while (crowd.counters().registered < workers) {
     crowd.Turn(milliseconds(100));
     if (SecondsSince(start) < 60) continue;
-    fmt::print(stderr, "fleet: {} of {} registered within a minute {}\n", crowd.counters().registered, workers, crowd.counters().last_error);
+    fmt::print(stderr, "fleet: {} of {} registered within a minute {}\n", crowd.counters().registered, workers,
+               crowd.counters().last_error);
     std::exit(4);
   }
 }
@@ -145,8 +155,8 @@ void WorkUntil(WorkerCrowd& crowd, uint64_t trials) {
       fmt::print(stderr, "fleet: {} trials\n", before);
     }
     if (SecondsSince(last) < 30) continue;
-    fmt::print(stderr, "fleet: no trial ended for 30 s ({} of {} did; errors: {} {})\n", before, trials, crowd.counters().errors,
-               crowd.counters().last_error);
+    fmt::print(stderr, "fleet: no trial ended for 30 s ({} of {} did; errors: {} {})\n", before, trials,
+               crowd.counters().errors, crowd.counters().last_error);
     std::exit(4);
   }
 }
@@ -225,13 +235,16 @@ json Queue(const Settings& settings) {
           {"rss_mb", coordinator.ResidentMegabytes()}};
 }
 
-// Copies of a job that has ended, with all that belongs to it, until there are so many trials: a database that has grown over months.
+// Copies of a job that has ended, with all that belongs to it, until there are so many trials: a database that has
+// grown over months.
 void Multiply(const fs::path& file, uint64_t job, uint64_t trials_each, uint64_t trials) {
   sqlite3* database = nullptr;
   const auto run = [&](const std::string& sql) {
-    if (sqlite3_exec(database, sql.c_str(), nullptr, nullptr, nullptr) != SQLITE_OK) Must(Result<>(Fail(ErrorCode::kFailed, sqlite3_errmsg(database))));
+    if (sqlite3_exec(database, sql.c_str(), nullptr, nullptr, nullptr) != SQLITE_OK)
+      Must(Result<>(Fail(ErrorCode::kFailed, sqlite3_errmsg(database))));
   };
-  if (sqlite3_open(file.c_str(), &database) != SQLITE_OK) Must(Result<>(Fail(ErrorCode::kFailed, "the database cannot be opened")));
+  if (sqlite3_open(file.c_str(), &database) != SQLITE_OK)
+    Must(Result<>(Fail(ErrorCode::kFailed, "the database cannot be opened")));
   run("PRAGMA synchronous = OFF; PRAGMA foreign_keys = OFF; BEGIN");
   const auto columns = [&](const char* table) {
     std::vector<std::string> names;
@@ -239,7 +252,8 @@ void Multiply(const fs::path& file, uint64_t job, uint64_t trials_each, uint64_t
       static_cast<std::vector<std::string>*>(to)->emplace_back(row[0]);
       return 0;
     };
-    sqlite3_exec(database, fmt::format("SELECT name FROM pragma_table_info('{}')", table).c_str(), add, &names, nullptr);
+    sqlite3_exec(database, fmt::format("SELECT name FROM pragma_table_info('{}')", table).c_str(), add, &names,
+                 nullptr);
     return names;
   };
   // What every copy has of its own: numbers that are moved on by the same step.
@@ -249,16 +263,21 @@ void Multiply(const fs::path& file, uint64_t job, uint64_t trials_each, uint64_t
       std::vector<std::string> names = columns(table), values;
       for (const std::string& name : names) {
         const bool moved = name == "attempt" || name == "token" || name == "result";
-        values.push_back(name == "job" ? fmt::format("job + {}", copy * step) : moved ? fmt::format("{} + {}", name, copy * step) : name == "request" ? "NULL" : name);
+        values.push_back(name == "job"       ? fmt::format("job + {}", copy * step)
+                         : moved             ? fmt::format("{} + {}", name, copy * step)
+                         : name == "request" ? "NULL"
+                                             : name);
       }
-      run(fmt::format("INSERT INTO {0} ({1}) SELECT {2} FROM {0} WHERE job = {3}", table, Join(names, ", "), Join(values, ", "), job));
+      run(fmt::format("INSERT INTO {0} ({1}) SELECT {2} FROM {0} WHERE job = {3}", table, Join(names, ", "),
+                      Join(values, ", "), job));
     }
   }
   run("COMMIT");
   sqlite3_close(database);
 }
 
-// One job is worked and ended, its rows are multiplied to --trials; then another one runs, and the coordinator is killed.
+// One job is worked and ended, its rows are multiplied to --trials; then another one runs, and the coordinator is
+// killed.
 json Restart(const Settings& settings) {
   Scene scene(settings);
   uint64_t job = 0;
@@ -383,15 +402,19 @@ int Main(int argc, char** argv) {
     CLI::App& command = *app.add_subcommand(name, help);
     command.add_option("--workers", settings.workers)->capture_default_str()->check(CLI::Range(1, 20'000));
     command.add_option("--trials", settings.trials, "How many are worked")->capture_default_str();
-    command.add_option("--settings", settings.settings, "Parameters of the space")->capture_default_str()->check(CLI::Range(1, 64));
+    command.add_option("--settings", settings.settings, "Parameters of the space")
+        ->capture_default_str()
+        ->check(CLI::Range(1, 64));
     command.add_option("--sampler", settings.sampler)->capture_default_str();
     command.add_option("--jobs", settings.jobs)->capture_default_str();
     command.add_option("--trials-each", settings.trials_each, "Budget of each job")->capture_default_str();
-    command.add_option("--running", settings.running, "Trials of the job that runs when the coordinator is killed")->capture_default_str();
+    command.add_option("--running", settings.running, "Trials of the job that runs when the coordinator is killed")
+        ->capture_default_str();
     command.add_flag("--keys", settings.keys, "CURVE, and a key of its own for each worker");
     command.add_option("--seconds", settings.seconds)->capture_default_str();
     command.add_option("--megabytes", settings.megabytes, "Of the file that is transferred")->capture_default_str();
-    command.add_option("--folder", settings.folder, "For the coordinator's data; a new one otherwise, removed at the end");
+    command.add_option("--folder", settings.folder,
+                       "For the coordinator's data; a new one otherwise, removed at the end");
     command.callback([&result, &settings, measure] {
       const bool own = settings.folder.empty();
       if (own) {

@@ -17,7 +17,9 @@ using Clock = std::chrono::steady_clock;
 
 constexpr uint32_t kWaitMs = 1000;
 
-double MillisecondsSince(Clock::time_point then) { return std::chrono::duration<double, std::milli>(Clock::now() - then).count(); }
+double MillisecondsSince(Clock::time_point then) {
+  return std::chrono::duration<double, std::milli>(Clock::now() - then).count();
+}
 
 proto::Catalogue CatalogueWith(uint32_t settings) {
   proto::Catalogue catalogue;
@@ -77,7 +79,8 @@ void WorkerCrowd::Start() {
     epoll_event event{};
     event.events = EPOLLIN;
     event.data.u64 = workers_.size();
-    if (epoll_ctl(epoll_, EPOLL_CTL_ADD, worker->socket.get(zmq::sockopt::fd), &event) != 0) throw std::runtime_error("epoll_ctl failed");
+    if (epoll_ctl(epoll_, EPOLL_CTL_ADD, worker->socket.get(zmq::sockopt::fd), &event) != 0)
+      throw std::runtime_error("epoll_ctl failed");
     workers_.push_back(std::move(worker));
   }
   for (const auto& worker : workers_) SendHello(*worker);
@@ -158,10 +161,12 @@ void WorkerCrowd::Take(Worker& worker, const proto::Frame& frame) {
   const proto::SynchronizeReply& reply = frame.synchronize_reply();
   worker.idle = false;
   for (const uint64_t lease : reply.acknowledged()) {
-    counters_.trials += std::erase_if(worker.reports, [&](const proto::Report& report) { return report.lease() == lease; });
+    counters_.trials +=
+        std::erase_if(worker.reports, [&](const proto::Report& report) { return report.lease() == lease; });
   }
   if (reply.unknown()) return SendHello(worker);
-  if (reply.leases().empty() && reply.acknowledged().empty()) counters_.idle_ms.push_back(MillisecondsSince(worker.sent));
+  if (reply.leases().empty() && reply.acknowledged().empty())
+    counters_.idle_ms.push_back(MillisecondsSince(worker.sent));
   if (!reply.leases().empty() && worker.awaits_lease) {
     counters_.dispatch_ms.push_back(MillisecondsSince(worker.reported));
     worker.awaits_lease = false;

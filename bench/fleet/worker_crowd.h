@@ -1,5 +1,5 @@
-// Many simulated workers in one thread. Each speaks the whole worker protocol over a connection of its own (hello, synchronize, leases,
-// reports) and makes up the results at once, so that what is measured is the coordinator.
+// Many simulated workers in one thread. Each speaks the whole worker protocol over a connection of its own (hello,
+// synchronize, leases, reports) and makes up the results at once, so that what is measured is the coordinator.
 #pragma once
 
 #include <chrono>
@@ -32,7 +32,8 @@ struct CrowdCounters {
   uint64_t errors = 0;
   std::string last_error;
   std::vector<double> dispatch_ms;  // From sending a report to holding the next lease.
-  std::vector<double> idle_ms;      // Round trips of a Synchronize that was answered with neither lease nor acknowledgement.
+  std::vector<double>
+      idle_ms;  // Round trips of a Synchronize that was answered with neither lease nor acknowledgement.
 };
 
 // One thread.

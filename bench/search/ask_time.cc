@@ -18,7 +18,9 @@ namespace {
 
 constexpr size_t kAsks = 100;
 
-double Now() { return std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
+double Now() {
+  return std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now().time_since_epoch()).count();
+}
 
 // Seven parameters of each kind: choices, whole numbers, numbers (some over the logarithm).
 Space SpaceOf21() {
@@ -36,7 +38,8 @@ Space SpaceOf21() {
     add(fmt::format("c{}", i), proto::ParameterInfo::TEXT);
     add(fmt::format("i{}", i), proto::ParameterInfo::INTEGER);
     add(fmt::format("r{}", i), proto::ParameterInfo::REAL);
-    yaml += fmt::format("      c{}: [a, b, c, d]\n      i{}: {{range: [1, 32]}}\n      r{}: {{range: [0.001, 1]{}}}\n", i, i, i, i % 2 == 0 ? ", log: true" : "");
+    yaml += fmt::format("      c{}: [a, b, c, d]\n      i{}: {{range: [1, 32]}}\n      r{}: {{range: [0.001, 1]{}}}\n",
+                        i, i, i, i % 2 == 0 ? ", log: true" : "");
   }
   yaml += "backends: {bench: }\n";
   proto::BackendInfo* backend = catalogue.add_backends();
@@ -88,9 +91,11 @@ int PrintAskTimes() {
       }
       for (const size_t at : {100, 500, 1000}) {
         // The first ask of a stretch reads the history that was told meanwhile.
-        std::vector<double> stretch(times.begin() + static_cast<std::ptrdiff_t>(at) + 1, times.begin() + static_cast<std::ptrdiff_t>(at + kAsks));
+        std::vector<double> stretch(times.begin() + static_cast<std::ptrdiff_t>(at) + 1,
+                                    times.begin() + static_cast<std::ptrdiff_t>(at + kAsks));
         std::sort(stretch.begin(), stretch.end());
-        fmt::print("| {} | {} | {} | {:.3f} | {:.3f} |\n", name, objectives, at, stretch[stretch.size() / 2], stretch[stretch.size() * 9 / 10]);
+        fmt::print("| {} | {} | {} | {:.3f} | {:.3f} |\n", name, objectives, at, stretch[stretch.size() / 2],
+                   stretch[stretch.size() * 9 / 10]);
         std::fflush(stdout);
       }
     }

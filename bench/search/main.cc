@@ -1,4 +1,5 @@
-// search_bench: how well searches find. Subcommands: replay GOLDEN, suite, tables DIR, ask, export DIR. Prints Markdown.
+// search_bench: how well searches find. Subcommands: replay GOLDEN, suite, tables DIR, ask, export DIR. Prints
+// Markdown.
 #include <fmt/format.h>
 #include <fmt/ostream.h>
 
@@ -41,7 +42,8 @@ void PrintHead(const std::string& title, const std::vector<uint64_t>& budgets) {
   fmt::print("---|---|\n");
 }
 
-void RunGroup(const std::string& title, const std::vector<std::unique_ptr<Problem>>& problems, const SuiteOptions& options) {
+void RunGroup(const std::string& title, const std::vector<std::unique_ptr<Problem>>& problems,
+              const SuiteOptions& options) {
   PrintHead(title, options.budgets);
   for (const size_t parallel : options.parallel) {
     for (const std::string& strategy : options.strategies) {
@@ -58,8 +60,10 @@ void RunGroup(const std::string& title, const std::vector<std::unique_ptr<Proble
         }
       }
       fmt::print("| {} | {} |", strategy, parallel);
-      for (const auto& regret : regrets) fmt::print(" {:.1f} / {:.1f} |", Quantile(regret, 0.5), Quantile(regret, 0.75));
-      fmt::print(" {} ({:.1f} %) | {:.2f} |\n", duplicates, 100.0 * static_cast<double>(duplicates) / static_cast<double>(asked), ms / static_cast<double>(asked));
+      for (const auto& regret : regrets)
+        fmt::print(" {:.1f} / {:.1f} |", Quantile(regret, 0.5), Quantile(regret, 0.75));
+      fmt::print(" {} ({:.1f} %) | {:.2f} |\n", duplicates,
+                 100.0 * static_cast<double>(duplicates) / static_cast<double>(asked), ms / static_cast<double>(asked));
       std::fflush(stdout);
     }
   }
@@ -72,9 +76,11 @@ int Replay(const std::string& path) {
     fmt::print(stderr, "{}\n", summary.error().message);
     return 9;
   }
-  fmt::print("| runs | values | same | ties | different | seconds |\n|---|---|---|---|---|---|\n| {} | {} | {} | {} | {} | {:.1f} |\n", summary->runs, summary->values,
-             summary->values - summary->ties - summary->mismatches.size(), summary->ties, summary->mismatches.size(),
-             (static_cast<double>(std::clock()) - begin) / CLOCKS_PER_SEC);
+  fmt::print(
+      "| runs | values | same | ties | different | seconds |\n|---|---|---|---|---|---|\n| {} | {} | {} | {} | {} | "
+      "{:.1f} |\n",
+      summary->runs, summary->values, summary->values - summary->ties - summary->mismatches.size(), summary->ties,
+      summary->mismatches.size(), (static_cast<double>(std::clock()) - begin) / CLOCKS_PER_SEC);
   for (const std::string& mismatch : summary->mismatches) fmt::print("{}\n", mismatch);
   return summary->mismatches.empty() ? 0 : 1;
 }
@@ -82,7 +88,8 @@ int Replay(const std::string& path) {
 int Suite(const SuiteOptions& options) {
   for (const bool interactions : {false, true}) {
     std::vector<std::unique_ptr<Problem>> problems;
-    for (uint64_t seed = 0; seed < options.problems; ++seed) problems.push_back(MakeMixedPrecision(options.first + seed, interactions));
+    for (uint64_t seed = 0; seed < options.problems; ++seed)
+      problems.push_back(MakeMixedPrecision(options.first + seed, interactions));
     const size_t entries = problems.front()->Sensitivity().size();
     fmt::print(
         "\nA sensitivity table (auto+table, what a job with precisions for groups of layers has) costs {} accuracy "
@@ -90,7 +97,9 @@ int Suite(const SuiteOptions& options) {
         "build for each precision; two trials of the budget are taken off for it, which have 512 inferences and two "
         "timings.\n",
         entries);
-    RunGroup(fmt::format("{} problems of mixed precision, {}, {} seeds each", options.problems, interactions ? "with interactions" : "additive", options.seeds), problems, options);
+    RunGroup(fmt::format("{} problems of mixed precision, {}, {} seeds each", options.problems,
+                         interactions ? "with interactions" : "additive", options.seeds),
+             problems, options);
   }
   return 0;
 }
@@ -98,7 +107,8 @@ int Suite(const SuiteOptions& options) {
 int Tables(const std::string& folder, const SuiteOptions& options) {
   std::vector<std::string> stems;
   for (const auto& entry : std::filesystem::directory_iterator(folder)) {
-    if (entry.path().extension() == ".csv") stems.push_back((entry.path().parent_path() / entry.path().stem()).string());
+    if (entry.path().extension() == ".csv")
+      stems.push_back((entry.path().parent_path() / entry.path().stem()).string());
   }
   std::sort(stems.begin(), stems.end());
   for (const std::string& stem : stems) {
@@ -116,7 +126,9 @@ int Tables(const std::string& folder, const SuiteOptions& options) {
     // Their recipes have no groups of layers.
     std::erase(one.strategies, "auto+table");
     one.seeds = std::max<uint64_t>(24, options.seeds);
-    RunGroup(fmt::format("{}: {} candidates, the best {:.2f} times as fast as the original, {} seeds", name, size, gain, one.seeds), problems, one);
+    RunGroup(fmt::format("{}: {} candidates, the best {:.2f} times as fast as the original, {} seeds", name, size, gain,
+                         one.seeds),
+             problems, one);
   }
   return 0;
 }

@@ -1,6 +1,7 @@
-// Latency is a sum over groups, each group's part shrinking with its precision by a factor of its own; a few groups are slower in int8 than in
-// fp16. The accuracy drop is a sum, too, with a heavy tail: few layers carry most of it. Calibration scales the part of int8. Interactions: neighbours
-// at different precisions pay a conversion, neighbours both in int8 are fused; and for some pairs of groups the errors partly cancel or add up more.
+// Latency is a sum over groups, each group's part shrinking with its precision by a factor of its own; a few groups are
+// slower in int8 than in fp16. The accuracy drop is a sum, too, with a heavy tail: few layers carry most of it.
+// Calibration scales the part of int8. Interactions: neighbours at different precisions pay a conversion, neighbours
+// both in int8 are fused; and for some pairs of groups the errors partly cancel or add up more.
 #include <algorithm>
 #include <array>
 #include <cmath>
@@ -68,7 +69,8 @@ class MixedPrecision : public Problem {
     for (size_t g = 0; g < kGroups; ++g) sum += part_[g] = std::exp(0.8 * Normal(rng));
     for (size_t g = 0; g < kGroups; ++g) {
       part_[g] *= 0.92 / sum;
-      factor_[g] = {1, 0.55 + 0.3 * rng.Uniform(), rng.Uniform() < 0.12 ? 0.8 + 0.2 * rng.Uniform() : 0.25 + 0.3 * rng.Uniform()};
+      factor_[g] = {1, 0.55 + 0.3 * rng.Uniform(),
+                    rng.Uniform() < 0.12 ? 0.8 + 0.2 * rng.Uniform() : 0.25 + 0.3 * rng.Uniform()};
       drop_[g] = {0, 0.01 * std::exp(0.8 * Normal(rng)), 0.12 * std::exp(1.2 * Normal(rng))};
     }
     for (double& method : method_) method = 0.9 + 0.8 * rng.Uniform();
@@ -94,7 +96,9 @@ class MixedPrecision : public Problem {
     return std::max(0.0, At(point).drop + kAccuracyNoise * bound_ * NormalOf(MixOf(seed_, PointHash()(point), 5)));
   }
 
-  double MeasuredLatency(const Point& point, uint64_t seed) const override { return At(point).latency * std::exp(kTimingNoise * NormalOf(seed)); }
+  double MeasuredLatency(const Point& point, uint64_t seed) const override {
+    return At(point).latency * std::exp(kTimingNoise * NormalOf(seed));
+  }
 
   // Each group alone: its loss as 16 samples show it where an evaluation set has 256, its operators' time alone to a
   // fifth.
@@ -116,7 +120,9 @@ class MixedPrecision : public Problem {
  private:
   using Levels = std::array<uint8_t, kGroups>;
 
-  static double Normal(Rng& rng) { return std::sqrt(-2 * std::log(1 - rng.Uniform())) * std::cos(2 * M_PI * rng.Uniform()); }
+  static double Normal(Rng& rng) {
+    return std::sqrt(-2 * std::log(1 - rng.Uniform())) * std::cos(2 * M_PI * rng.Uniform());
+  }
 
   // Dimensions: the stage, the groups, the method, the percentile, the backend.
   static Levels LevelsOf(const Point& point) {
@@ -150,7 +156,8 @@ class MixedPrecision : public Problem {
     for (size_t g = 0; g < kGroups; ++g) (levels[g] == 2 ? eight : half) += drop_[g][levels[g]];
     if (interactions_) {
       for (const Pair& pair : pairs_) {
-        if (levels[pair.a] == 2 && levels[pair.b] == 2) eight += pair.factor * std::sqrt(drop_[pair.a][2] * drop_[pair.b][2]);
+        if (levels[pair.a] == 2 && levels[pair.b] == 2)
+          eight += pair.factor * std::sqrt(drop_[pair.a][2] * drop_[pair.b][2]);
       }
     }
     return std::max(0.0, half + calibration * std::max(0.0, eight));
@@ -193,6 +200,8 @@ double NormalOf(uint64_t seed) {
   return std::sqrt(-2 * std::log(1 - rng.Uniform())) * std::cos(2 * M_PI * rng.Uniform());
 }
 
-std::unique_ptr<Problem> MakeMixedPrecision(uint64_t seed, bool interactions) { return std::make_unique<MixedPrecision>(seed, interactions); }
+std::unique_ptr<Problem> MakeMixedPrecision(uint64_t seed, bool interactions) {
+  return std::make_unique<MixedPrecision>(seed, interactions);
+}
 
 }  // namespace hone

@@ -62,7 +62,8 @@ int ServeOracle() {
       }
       problem = *std::move(opened);
       reply = Described(*problem);
-    } else if (problem != nullptr && request.contains("measure") && request["measure"].size() == problem->coded().size()) {
+    } else if (problem != nullptr && request.contains("measure") &&
+               request["measure"].size() == problem->coded().size()) {
       Point point;
       for (const Json& value : request["measure"]) point.push_back(value.is_null() ? kAbsent : value.get<double>());
       if (problem->coded().IsPossible(point)) {

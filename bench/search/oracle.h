@@ -3,9 +3,9 @@
 
 namespace hone {
 
-// Answers each line of standard input with one of standard output. {"open": "mixed3a"} or {"open": STEM_OF_A_TABLE} tells the dimensions, the bound, the
-// optimum and the fallback; {"measure": [numbers, null where not active], "seed": N} what a measurement shows and what is true; {"valid": [...]}
-// whether formats chain.
+// Answers each line of standard input with one of standard output. {"open": "mixed3a"} or {"open": STEM_OF_A_TABLE}
+// tells the dimensions, the bound, the optimum and the fallback; {"measure": [numbers, null where not active], "seed":
+// N} what a measurement shows and what is true; {"valid": [...]} whether formats chain.
 int ServeOracle();
 
 }  // namespace hone

@@ -48,11 +48,13 @@ class Problem {
   double bound_ = 1, optimum_ = 1, fallback_ = 1;
 };
 
-// Mixed precision of 12 groups of layers at 3 precisions, a calibration method and a percentile that only one method has: at most one point may
-// be lost, 2 % noise of timing. Seeded; with interactions neighbours share costs and errors do not simply add up.
+// Mixed precision of 12 groups of layers at 3 precisions, a calibration method and a percentile that only one method
+// has: at most one point may be lost, 2 % noise of timing. Seeded; with interactions neighbours share costs and errors
+// do not simply add up.
 std::unique_ptr<Problem> MakeMixedPrecision(uint64_t seed, bool interactions);
 
-// A table of everything measured (bench/search/tables): FILE.csv with the recipe and catalogue it was made from beside it.
+// A table of everything measured (bench/search/tables): FILE.csv with the recipe and catalogue it was made from beside
+// it.
 Result<std::unique_ptr<Problem>> LoadTable(const std::string& stem);
 
 // Normal, by chance from a seed.

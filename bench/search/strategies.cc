@@ -15,7 +15,9 @@ namespace {
 
 constexpr double kInfinity = std::numeric_limits<double>::infinity();
 
-double Now() { return std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
+double Now() {
+  return std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now().time_since_epoch()).count();
+}
 
 struct Measured {
   Point point;
@@ -47,7 +49,8 @@ const Measured* Best(const Problem& problem, const std::vector<Measured>& all, s
   return best;
 }
 
-// Times the one with the lowest lower bound again, until the timings are used up; then the best of those timed most is picked.
+// Times the one with the lowest lower bound again, until the timings are used up; then the best of those timed most is
+// picked.
 const Measured* Race(const Problem& problem, std::vector<Measured>& all, uint64_t timings, uint64_t seed) {
   constexpr double kNoise = 0.02;
   for (uint64_t i = 0; i < timings; ++i) {
@@ -133,7 +136,8 @@ void RunSampler(const Problem& problem, const RunPlan& plan, const std::vector<u
   }
   for (; told < observations.size(); ++told) Tell(problem, all[told], plan.seed, observations[told]);
   for (const uint64_t one : budgets) {
-    const Measured* picked = races ? Race(problem, all, budget - observations.size(), plan.seed) : Best(problem, all, one);
+    const Measured* picked =
+        races ? Race(problem, all, budget - observations.size(), plan.seed) : Best(problem, all, one);
     outcome.regret.push_back(RegretOf(problem, picked));
   }
 }

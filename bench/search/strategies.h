@@ -17,15 +17,17 @@ struct Outcome {
 };
 
 struct RunPlan {
-  std::string strategy;            // A sampler; optuna: Optuna 5's default as OptunaTpe replays it; auto+table: auto with a sensitivity table.
+  std::string strategy;  // A sampler; optuna: Optuna 5's default as OptunaTpe replays it; auto+table: auto with a
+                         // sensitivity table.
   std::vector<uint64_t> budgets;   // Ascending.
   size_t parallel = 1;
   uint64_t seed = 0;
 };
 
-// A strategy that looks at the budget is run once for each budget, any other once for the largest. Workers take equally long: results come in order,
-// `parallel` - 1 trials behind. A sensitivity table costs one trial for each cheaper precision: the model is built and compiled once for it, and the
-// groups are measured by inference alone. hone's infeasible trials are not timed; Optuna's are. The last tenth of auto's budget is timings of the best few.
+// A strategy that looks at the budget is run once for each budget, any other once for the largest. Workers take equally
+// long: results come in order, `parallel` - 1 trials behind. A sensitivity table costs one trial for each cheaper
+// precision: the model is built and compiled once for it, and the groups are measured by inference alone. hone's
+// infeasible trials are not timed; Optuna's are. The last tenth of auto's budget is timings of the best few.
 Outcome RunStrategy(const Problem& problem, const RunPlan& plan);
 
 }  // namespace hone

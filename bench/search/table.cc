@@ -1,4 +1,5 @@
-// The columns of a table: candidate (canonical JSON, quoted), accuracy_drop, size_bytes, latency samples in milliseconds separated by spaces.
+// The columns of a table: candidate (canonical JSON, quoted), accuracy_drop, size_bytes, latency samples in
+// milliseconds separated by spaces.
 #include <fmt/format.h>
 #include <google/protobuf/util/json_util.h>
 
@@ -55,7 +56,8 @@ class Table : public Problem {
     TRY_ASSIGN(const proto::Recipe recipe, ParseRecipe(yaml, stem + ".yaml"));
     TRY_ASSIGN(const std::string text, ReadFile(stem + ".catalogue", kMaxFileBytes));
     proto::Catalogue catalogue;
-    if (!google::protobuf::util::JsonStringToMessage(text, &catalogue).ok()) return Fail(ErrorCode::kRejected, stem + ".catalogue cannot be read");
+    if (!google::protobuf::util::JsonStringToMessage(text, &catalogue).ok())
+      return Fail(ErrorCode::kRejected, stem + ".catalogue cannot be read");
     TRY_ASSIGN(Space space, Space::Build(recipe, catalogue, {"onnx", true, true, {}}));
     auto table = std::make_unique<Table>();
     table->name_ = stem.substr(stem.rfind('/') + 1);
@@ -74,7 +76,8 @@ class Table : public Problem {
  private:
   // What could not be measured is never a good answer.
   const Entry& EntryOf(const Point& point) const {
-    static const Entry failed = {{std::numeric_limits<double>::infinity(), std::numeric_limits<double>::infinity()}, {}};
+    static const Entry failed = {{std::numeric_limits<double>::infinity(), std::numeric_limits<double>::infinity()},
+                                 {}};
     const auto entry = entries_.find(point);
     return entry == entries_.end() ? failed : entry->second;
   }
@@ -91,7 +94,8 @@ class Table : public Problem {
       TRY_ASSIGN(const proto::Candidate candidate, ParseCanonicalCandidate(fields[0]));
       const auto assignment = space_.FromCandidate(candidate);
       const auto point = assignment ? coded_->Encode(*assignment) : std::nullopt;
-      if (!point) return Fail(ErrorCode::kRejected, fmt::format("{}: {} is not in the recipe's space", path, fields[0]));
+      if (!point)
+        return Fail(ErrorCode::kRejected, fmt::format("{}: {} is not in the recipe's space", path, fields[0]));
       Entry entry;
       entry.truth.drop = std::stod(fields[1]);
       std::istringstream samples(fields[3]);
@@ -111,7 +115,8 @@ class Table : public Problem {
       if (entry.truth.drop <= bound_) optimum_ = std::min(optimum_, entry.truth.latency);
     }
     for (const Assignment& preset : space_.Presets()) {
-      if (const auto point = coded_->Encode(preset); point && entries_.contains(*point) && fallback_ == 0) fallback_ = entries_.at(*point).truth.latency;
+      if (const auto point = coded_->Encode(preset); point && entries_.contains(*point) && fallback_ == 0)
+        fallback_ = entries_.at(*point).truth.latency;
     }
     return {};
   }

@@ -1,5 +1,6 @@
-// Throughput of a good client at a real hone-coordinator: without keys, with keys, and with keys beside those who mean no good. Each row is the
-// median of several rounds; the rounds of all rows take turns, so that the machine's moods fall on all of them.
+// Throughput of a good client at a real hone-coordinator: without keys, with keys, and with keys beside those who mean
+// no good. Each row is the median of several rounds; the rounds of all rows take turns, so that the machine's moods
+// fall on all of them.
 //
 //   security_bench [SECONDS A ROUND] [ROUNDS]
 #include <arpa/inet.h>
@@ -53,7 +54,8 @@ double Calls(Dialer& dialer, double seconds) {
 // Something that goes on in a thread until the object ends.
 class Background {
  public:
-  explicit Background(std::function<void(const std::atomic<bool>&)> work) : thread_([this, work = std::move(work)] { work(stop_); }) {}
+  explicit Background(std::function<void(const std::atomic<bool>&)> work)
+      : thread_([this, work = std::move(work)] { work(stop_); }) {}
   ~Background() {
     stop_ = true;
     thread_.join();
@@ -148,12 +150,15 @@ int Main(int argc, char** argv) {
   };
   std::vector<Row> rows = {
       {"without keys", to_plain.get(), {}},
-      {"without keys, beside 10,000 bad frames/s", to_plain.get(), [&](const auto& stop) { SendBadFrames(plain.endpoint(), std::nullopt, stop); }},
+      {"without keys, beside 10,000 bad frames/s", to_plain.get(),
+       [&](const auto& stop) { SendBadFrames(plain.endpoint(), std::nullopt, stop); }},
       {"with keys", to_curve.get(), {}},
       {"with keys, beside 10,000 bad frames/s of a key that is let in", to_curve.get(),
        [&](const auto& stop) { SendBadFrames(curve.endpoint(), bad, stop); }},
-      {"with keys, beside 1,000 connections/s without a handshake", to_curve.get(), [&](const auto& stop) { Knock(curve.port(), stop); }},
-      {"with keys, beside 1,000 idle connections", to_curve.get(), [&](const auto& stop) { SitThere(curve.port(), stop); }},
+      {"with keys, beside 1,000 connections/s without a handshake", to_curve.get(),
+       [&](const auto& stop) { Knock(curve.port(), stop); }},
+      {"with keys, beside 1,000 idle connections", to_curve.get(),
+       [&](const auto& stop) { SitThere(curve.port(), stop); }},
   };
   for (const Row& row : rows) Calls(*row.dialer, 0.2);
   for (int round = 0; round < rounds; ++round) {

@@ -47,7 +47,8 @@ inline void RaiseDescriptorLimit() {
 // The keys of a coordinator and of those that it lets in.
 class Membership {
  public:
-  explicit Membership(const std::filesystem::path& folder) : folder_(folder), coordinator_(Must(MakeKeyPair("coordinator"))) {
+  explicit Membership(const std::filesystem::path& folder)
+      : folder_(folder), coordinator_(Must(MakeKeyPair("coordinator"))) {
     Must(WriteKeyPair(folder_, KeyKind::coordinator, coordinator_));
   }
   // Let in by coordinators that start after the next Write.
@@ -68,7 +69,8 @@ class Membership {
 class CoordinatorProcess {
  public:
   // Its data lie in `folder`; `keys` is a folder with its keys, empty: it serves without.
-  explicit CoordinatorProcess(std::filesystem::path folder, std::filesystem::path keys = {}) : folder_(std::move(folder)), keys_(std::move(keys)) {
+  explicit CoordinatorProcess(std::filesystem::path folder, std::filesystem::path keys = {})
+      : folder_(std::move(folder)), keys_(std::move(keys)) {
     std::filesystem::create_directories(folder_);
   }
 
@@ -78,12 +80,20 @@ class CoordinatorProcess {
     const std::filesystem::path ready = folder_ / "ready.json";
     std::filesystem::remove(ready);
     ProcessOptions options;
-    options.arguments = {(ExecutableFolder() / "hone-coordinator").string(), "--listen", "tcp://127.0.0.1:0", "--data", (folder_ / "data").string(),
-                         "--ready-file", ready.string(), "--log-level", "error"};
+    options.arguments = {(ExecutableFolder() / "hone-coordinator").string(),
+                         "--listen",
+                         "tcp://127.0.0.1:0",
+                         "--data",
+                         (folder_ / "data").string(),
+                         "--ready-file",
+                         ready.string(),
+                         "--log-level",
+                         "error"};
     options.environment["HONE_KEYS"] = keys_.string();
     process_.emplace(Must(Process::Start(options)));
     while (!std::filesystem::exists(ready)) {
-      if (Must(process_->Wait(std::chrono::milliseconds(2)))) Must(Result<>(Fail(ErrorCode::kFailed, "hone-coordinator does not start")));
+      if (Must(process_->Wait(std::chrono::milliseconds(2))))
+        Must(Result<>(Fail(ErrorCode::kFailed, "hone-coordinator does not start")));
     }
     endpoint_ = nlohmann::json::parse(Must(ReadFile(ready, 1 << 16))).at("endpoint");
     return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();

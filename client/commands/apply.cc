@@ -48,13 +48,16 @@ Result<Place> ParsePlace(const std::string& output) {
   std::error_code failure;
   if (path.empty()) return Fail(ErrorCode::kUsage, "-o names nothing");
   if (fs::is_directory(path, failure) || output.back() == '/') return Place{path, "model", ""};
-  static constexpr std::pair<const char*, const char*> kFormats[] = {{".onnx", "onnx"}, {".xml", "openvino_ir"}, {".tflite", "tflite"}};
+  static constexpr std::pair<const char*, const char*> kFormats[] = {
+      {".onnx", "onnx"}, {".xml", "openvino_ir"}, {".tflite", "tflite"}};
   for (const auto& [extension, format] : kFormats) {
     if (path.extension() == extension) {
       return Place{path.has_parent_path() ? path.parent_path() : fs::path("."), path.stem().string(), format};
     }
   }
-  if (fs::exists(path, failure)) return Fail(ErrorCode::kRejected, fmt::format("{} is a file of an unknown kind", output), "name a folder, .onnx or .xml");
+  if (fs::exists(path, failure))
+    return Fail(ErrorCode::kRejected, fmt::format("{} is a file of an unknown kind", output),
+                "name a folder, .onnx or .xml");
   return Place{path, "model", ""};
 }
 
@@ -119,7 +122,8 @@ Result<> Apply::Prepare() {
   }
   TRY_ASSIGN(const std::string format, ChainFormats(steps_, catalogue_, model_.local.bundle().format()));
   if (!place_.format.empty() && place_.format != format) {
-    return Fail(ErrorCode::kRejected, fmt::format("the passes give {}, but {} is named as {}", format, options_.output, place_.format),
+    return Fail(ErrorCode::kRejected,
+                fmt::format("the passes give {}, but {} is named as {}", format, options_.output, place_.format),
                 format == "openvino_ir" ? "name OUT with .xml, or a folder" : "name a folder");
   }
   RecipeFlags flags;
@@ -137,7 +141,8 @@ Result<> Apply::PrepareCalibration(const proto::Recipe& recipe) {
   });
   const std::string& path = options_.calibration.empty() ? options_.data : options_.calibration;
   if (needing != steps_.end() && path.empty()) {
-    return Fail(ErrorCode::kRejected, fmt::format("{} needs calibration data", needing->pass()), "give --calibration D, an .npz or a folder of data");
+    return Fail(ErrorCode::kRejected, fmt::format("{} needs calibration data", needing->pass()),
+                "give --calibration D, an .npz or a folder of data");
   }
   if (path.empty()) return {};
   TRY_ASSIGN(proto::LocalBundle bundle, OpenData(path));
@@ -170,7 +175,8 @@ Result<> Apply::RunSteps(const fs::path& scratch) {
     build.set_threads(static_cast<uint32_t>(options_.threads.value_or(0)));
     build.set_output_folder(fs::absolute(folder).string());
     Result<proto::TaskResult> result = RunLocalTask(task);
-    if (!result && result.error().code == ErrorCode::kInterrupted) return Fail(ErrorCode::kInterrupted, "interrupted: nothing was written");
+    if (!result && result.error().code == ErrorCode::kInterrupted)
+      return Fail(ErrorCode::kInterrupted, "interrupted: nothing was written");
     if (!result) return FailWith(step.pass(), std::move(result.error()));
     done_.push_back({step, std::move(*result->mutable_build())});
     *built_.mutable_bundle() = done_.back().result.model();
@@ -180,7 +186,8 @@ Result<> Apply::RunSteps(const fs::path& scratch) {
   return {};
 }
 
-// Weights beside the model keep the name that the model gives them; they must not replace another model's, nor the input itself.
+// Weights beside the model keep the name that the model gives them; they must not replace another model's, nor the
+// input itself.
 Result<> Apply::CheckTargets(const proto::Bundle& bundle) const {
   const std::vector<std::string> names = OutputNames(bundle, place_.stem);
   for (int i = 0; i < bundle.files_size(); ++i) {
@@ -189,13 +196,16 @@ Result<> Apply::CheckTargets(const proto::Bundle& bundle) const {
     if (!fs::exists(target, failure)) continue;
     for (const proto::File& source : model_.local.bundle().files()) {
       if (fs::equivalent(target, PathIn(model_.local.folder(), source), failure)) {
-        return Fail(ErrorCode::kRejected, fmt::format("{} would overwrite the model that it is made from", target.string()),
+        return Fail(ErrorCode::kRejected,
+                    fmt::format("{} would overwrite the model that it is made from", target.string()),
                     "name another file or folder with -o");
       }
     }
-    const bool named_by_model = names[static_cast<size_t>(i)] == bundle.files(i).path() && bundle.files(i).path() != bundle.main();
+    const bool named_by_model =
+        names[static_cast<size_t>(i)] == bundle.files(i).path() && bundle.files(i).path() != bundle.main();
     if (named_by_model && !place_.format.empty()) {
-      return Fail(ErrorCode::kRejected, fmt::format("{} is in the way of the model's weights", target.string()), "name a new folder with -o");
+      return Fail(ErrorCode::kRejected, fmt::format("{} is in the way of the model's weights", target.string()),
+                  "name a new folder with -o");
     }
   }
   return {};
@@ -223,7 +233,8 @@ Json Apply::Document() const {
           {"files", written_.files},
           {"artifact", digest},
           {"digests", {{"input", BundleId(model_.local.bundle())}, {"output", digest}}},
-          {"metrics", {{"size_bytes", BundleBytes(built_.bundle())}, {"input_size_bytes", BundleBytes(model_.local.bundle())}}},
+          {"metrics",
+           {{"size_bytes", BundleBytes(built_.bundle())}, {"input_size_bytes", BundleBytes(model_.local.bundle())}}},
           {"wall_s", std::chrono::duration<double>(std::chrono::steady_clock::now() - started_).count()},
           {"peak_memory_bytes", peak},
           {"steps", steps}};
@@ -244,10 +255,12 @@ std::string Apply::Text() const {
 Run DefineApply(Flags& flags) {
   auto options = std::make_shared<ApplyOptions>();
   flags.Argument("MODEL", "the model", options->model);
-  flags.RequiredList("--pass", "NAME[:key=value,...]", "a pass with its parameters; repeat for several, in order", options->passes, LooksLikePass);
+  flags.RequiredList("--pass", "NAME[:key=value,...]", "a pass with its parameters; repeat for several, in order",
+                     options->passes, LooksLikePass);
   flags.RequiredText("-o,--output", "OUT", "file (.onnx, .xml) or folder", options->output);
   flags.List("--input", "NAME=1,64", "pin the free dimensions of an input", options->inputs, LooksLikeAssignment);
-  flags.Text("--calibration", "D", "calibration data: .npz, a folder of test_data_set_N, or a folder of images", options->calibration);
+  flags.Text("--calibration", "D", "calibration data: .npz, a folder of test_data_set_N, or a folder of images",
+             options->calibration);
   flags.Text("--data", "D", "the same, where --calibration is not given", options->data);
   flags.Count("--samples", "N", "calibrate with the first N samples (default 128)", options->samples, 1, 1'000'000'000);
   flags.Text("-r,--recipe", "FILE", "recipe whose inputs and preprocessing count", options->recipe);

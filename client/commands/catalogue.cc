@@ -26,27 +26,31 @@ Result<proto::Catalogue> CatalogueOf(const CatalogueOptions& options) {
 }
 
 void AddFleetFlag(Flags& flags, CatalogueOptions& options) {
-  flags.Text("--coordinator", "EP", "what the fleet at EP can do, instead of this machine", options.coordinator.endpoint);
+  flags.Text("--coordinator", "EP", "what the fleet at EP can do, instead of this machine",
+             options.coordinator.endpoint);
   AddKeysFlag(flags, options.coordinator);
 }
 
 Result<int> Inspect(const CatalogueOptions& options, Console& console) {
   TRY_ASSIGN(const ModelFile model, OpenModel(options.word));
-  TRY(console.json ? console.PrintJson(InspectJson(options.word, model.info)) : console.Print(InspectText(options.word, model.info)));
+  TRY(console.json ? console.PrintJson(InspectJson(options.word, model.info))
+                   : console.Print(InspectText(options.word, model.info)));
   return 0;
 }
 
 Result<int> Passes(const CatalogueOptions& options, Console& console) {
   TRY_ASSIGN(const proto::Catalogue catalogue, CatalogueOf(options));
   if (options.word.empty()) {
-    TRY(console.json ? console.PrintJson(PassesJson(catalogue)) : console.Print(PassesText(catalogue, console.table_width())));
+    TRY(console.json ? console.PrintJson(PassesJson(catalogue))
+                     : console.Print(PassesText(catalogue, console.table_width())));
     return 0;
   }
   const proto::PassInfo* pass = FindPassInfo(catalogue, options.word);
   if (pass == nullptr) {
     std::vector<std::string> names;
     for (const proto::PassInfo& known : catalogue.passes()) names.push_back(known.name());
-    return Fail(ErrorCode::kNotFound, fmt::format("there is no pass '{}'{}", Printable(options.word, 100), DidYouMean(options.word, names)),
+    return Fail(ErrorCode::kNotFound,
+                fmt::format("there is no pass '{}'{}", Printable(options.word, 100), DidYouMean(options.word, names)),
                 "there are " + Join(names, ", "));
   }
   Json document = {{"schema", "hone.pass/1"}};

@@ -21,7 +21,8 @@ std::vector<Completions::Word> JobWords(Client& client) {
   const auto jobs = client.Jobs(kJobsShown);
   if (!jobs) return words;
   for (const proto::JobSummary& job : *jobs) {
-    words.push_back({std::to_string(job.job()), fmt::format("{}, {}", Printable(job.name(), 60), StateName(job.state()))});
+    words.push_back(
+        {std::to_string(job.job()), fmt::format("{}, {}", Printable(job.name(), 60), StateName(job.state()))});
   }
   return words;
 }
@@ -39,9 +40,11 @@ std::vector<Completions::Word> CatalogueWords(Client& client, bool passes) {
   const auto catalogue = client.Catalogue();
   if (!catalogue) return words;
   if (passes) {
-    for (const proto::PassInfo& pass : catalogue->passes()) words.push_back({pass.name(), Printable(pass.summary(), 100)});
+    for (const proto::PassInfo& pass : catalogue->passes())
+      words.push_back({pass.name(), Printable(pass.summary(), 100)});
   } else {
-    for (const proto::BackendInfo& backend : catalogue->backends()) words.push_back({backend.name(), backend.version()});
+    for (const proto::BackendInfo& backend : catalogue->backends())
+      words.push_back({backend.name(), backend.version()});
   }
   return words;
 }
@@ -74,10 +77,12 @@ Result<int> PrintScript(const std::string& shell, Console& console) {
 }  // namespace
 
 Result<int> RunComplete(const std::vector<std::string>& words, Console& console) {
-  if (auto configuration = Configuration::Load(ConfigurationPlaces::Find())) SetTheConfiguration(std::move(*configuration));
+  if (auto configuration = Configuration::Load(ConfigurationPlaces::Find()))
+    SetTheConfiguration(std::move(*configuration));
   const Completions completions = Complete(words, LookUp);
   std::string text;
-  for (const Completions::Word& word : completions.words) text += word.word + (word.help.empty() ? "" : "\t" + word.help) + "\n";
+  for (const Completions::Word& word : completions.words)
+    text += word.word + (word.help.empty() ? "" : "\t" + word.help) + "\n";
   if (completions.files) text += ":files\n";
   TRY(console.Print(text));
   return 0;

@@ -23,7 +23,8 @@ struct ConfigOptions {
 };
 
 Error UnknownAction(const std::string& command, const std::string& action, const std::vector<std::string>& known) {
-  return Error{ErrorCode::kUsage, fmt::format("hone {} has no action '{}'{}", command, Printable(action, 100), DidYouMean(action, known)),
+  return Error{ErrorCode::kUsage,
+               fmt::format("hone {} has no action '{}'{}", command, Printable(action, 100), DidYouMean(action, known)),
                fmt::format("actions: {}", Join(known, ", "))};
 }
 
@@ -36,23 +37,26 @@ Result<int> ShowConfiguration(const ConfigOptions& options, Console& console) {
     settings[info.key] = {{"value", setting.value}, {"origin", setting.origin}};
     table.Row({info.key, setting.value.empty() ? "-" : Printable(setting.value), options.origin ? setting.origin : ""});
   }
-  TRY(console.json ? console.PrintJson({{"schema", "hone.config/1"}, {"settings", settings}}) : console.Print(table.Text(console.table_width())));
+  TRY(console.json ? console.PrintJson({{"schema", "hone.config/1"}, {"settings", settings}})
+                   : console.Print(table.Text(console.table_width())));
   return 0;
 }
 
 Result<int> ShowPlaces(Console& console) {
   const ConfigurationPlaces& places = TheConfiguration().places();
-  const std::pair<const char*, std::string> rows[] = {{"project", places.project.string()},
-                                                      {"user", places.user.empty() ? "" : (places.user / "config.yaml").string()},
-                                                      {"system", places.system.string()},
-                                                      {"contexts", places.user.empty() ? "" : places.contexts().string()}};
+  const std::pair<const char*, std::string> rows[] = {
+      {"project", places.project.string()},
+      {"user", places.user.empty() ? "" : (places.user / "config.yaml").string()},
+      {"system", places.system.string()},
+      {"contexts", places.user.empty() ? "" : places.contexts().string()}};
   Json paths = Json::object();
   Table table({{"", Align::left, false}, {"", Align::left, true}});
   for (const auto& [name, path] : rows) {
     paths[name] = path.empty() ? Json(nullptr) : Json(path);
     table.Row({name, path.empty() ? "none" : path});
   }
-  TRY(console.json ? console.PrintJson({{"schema", "hone.config.path/1"}, {"paths", paths}}) : console.Print(table.Text(console.table_width())));
+  TRY(console.json ? console.PrintJson({{"schema", "hone.config.path/1"}, {"paths", paths}})
+                   : console.Print(table.Text(console.table_width())));
   return 0;
 }
 
@@ -66,16 +70,23 @@ Result<int> ListAll(Console& console) {
   TRY_ASSIGN(const std::vector<ContextInfo> contexts, ListContexts(TheConfiguration().places()));
   const std::string& used = TheConfiguration().Get("context").value;
   Json rows = Json::array();
-  Table table({{"", Align::left, false}, {"context", Align::left, false}, {"coordinator", Align::left, true}, {"keys", Align::left, true}});
+  Table table({{"", Align::left, false},
+               {"context", Align::left, false},
+               {"coordinator", Align::left, true},
+               {"keys", Align::left, true}});
   for (const ContextInfo& context : contexts) {
-    rows.push_back({{"name", context.name}, {"coordinator", context.coordinator}, {"keys", context.keys.empty() ? Json(nullptr) : Json(context.keys)},
+    rows.push_back({{"name", context.name},
+                    {"coordinator", context.coordinator},
+                    {"keys", context.keys.empty() ? Json(nullptr) : Json(context.keys)},
                     {"in_use", context.name == used}});
-    table.Row({context.name == used ? "*" : "", context.name, Printable(context.coordinator), context.keys.empty() ? "-" : Printable(context.keys)});
+    table.Row({context.name == used ? "*" : "", context.name, Printable(context.coordinator),
+               context.keys.empty() ? "-" : Printable(context.keys)});
   }
   if (console.json) {
     TRY(console.PrintJson({{"schema", "hone.contexts/1"}, {"contexts", rows}}));
   } else {
-    TRY(console.Print(contexts.empty() ? "no contexts; make one: hone context add NAME --coordinator tcp://host:5710\n" : table.Text(console.table_width())));
+    TRY(console.Print(contexts.empty() ? "no contexts; make one: hone context add NAME --coordinator tcp://host:5710\n"
+                                       : table.Text(console.table_width())));
   }
   return 0;
 }
@@ -94,16 +105,21 @@ Result<int> RunContext(const ConfigOptions& options, Console& console) {
     return Fail(UnknownAction("context", options.action, kActions));
   }
   if (options.name.empty()) {
-    return Fail(ErrorCode::kUsage, fmt::format("hone context {} needs the name of a context", options.action), "see `hone context --help`");
+    return Fail(ErrorCode::kUsage, fmt::format("hone context {} needs the name of a context", options.action),
+                "see `hone context --help`");
   }
   if (options.action == "add") {
     if (options.coordinator.endpoint.empty()) {
-      return Fail(ErrorCode::kUsage, "a context names its coordinator", fmt::format("hone context add {} --coordinator tcp://host:5710", options.name));
+      return Fail(ErrorCode::kUsage, "a context names its coordinator",
+                  fmt::format("hone context add {} --coordinator tcp://host:5710", options.name));
     }
     TRY(ParseEndpoint(options.coordinator.endpoint, ErrorCode::kUsage));
-    const std::string keys = options.coordinator.keys.empty() ? "" : std::filesystem::absolute(options.coordinator.keys).string();
+    const std::string keys =
+        options.coordinator.keys.empty() ? "" : std::filesystem::absolute(options.coordinator.keys).string();
     TRY(SaveContext(places, {options.name, options.coordinator.endpoint, keys}));
-    return Changed("added", options.name, fmt::format("context {} is there; take it up with: hone context use {}", options.name, options.name), console);
+    return Changed("added", options.name,
+                   fmt::format("context {} is there; take it up with: hone context use {}", options.name, options.name),
+                   console);
   }
   if (options.action == "use") {
     TRY(SelectContext(places, options.name));

@@ -1,5 +1,5 @@
-// hone doctor: what works on this machine, in the order in which things depend on each other. What stands on something that is broken is
-// skipped, with the name of what it waits for: there is one cause to mend at a time.
+// hone doctor: what works on this machine, in the order in which things depend on each other. What stands on something
+// that is broken is skipped, with the name of what it waits for: there is one cause to mend at a time.
 #include <fmt/format.h>
 #include <netdb.h>
 #include <poll.h>
@@ -79,15 +79,20 @@ void CheckProgram(Examination& e, const char* name, const char* variable) {
   const auto output = RunCommand(options, kAnswer);
   constexpr int kUsageStatus = 2;
   if (output && output->status.code == kUsageStatus) {
-    return e.Warn(name, fmt::format("{} does not tell its version", found->string()), "it is an older one: install all programs from one release");
+    return e.Warn(name, fmt::format("{} does not tell its version", found->string()),
+                  "it is an older one: install all programs from one release");
   }
   if (!output || output->status.code != 0) {
-    return e.Fault(name, fmt::format("{} does not start: {}", found->string(), output ? Printable(output->err, 500) : output.error().message),
+    return e.Fault(name,
+                   fmt::format("{} does not start: {}", found->string(),
+                               output ? Printable(output->err, 500) : output.error().message),
                    "a library that it needs is missing: ldd " + found->string());
   }
   const std::string version(Trim(output->out));
   if (version.find(HONE_VERSION) == std::string::npos) {
-    return e.Warn(name, fmt::format("{} is {}, this program {}", found->string(), Printable(version, 100), HONE_VERSION), "install both from one release");
+    return e.Warn(name,
+                  fmt::format("{} is {}, this program {}", found->string(), Printable(version, 100), HONE_VERSION),
+                  "install both from one release");
   }
   e.Ok(name, found->string());
 }
@@ -106,10 +111,13 @@ void CheckBackends(Examination& e) {
   bool reference = false;
   for (const proto::BackendInfo& backend : e.catalogue.backends()) {
     reference = reference || backend.reference();
-    e.Ok("backend", fmt::format("{} {} on {}", backend.name(), backend.version(), Join({backend.devices().begin(), backend.devices().end()}, ", ")));
+    e.Ok("backend", fmt::format("{} {} on {}", backend.name(), backend.version(),
+                                Join({backend.devices().begin(), backend.devices().end()}, ", ")));
   }
-  if (!reference) e.Fault("backend", "the reference backend, which runs the baseline, is missing", "install ONNX Runtime: ops/setup");
-  if (e.catalogue.backends_size() == 1) e.Warn("backend", "one backend alone: a search cannot choose between engines", "install the other: ops/setup");
+  if (!reference)
+    e.Fault("backend", "the reference backend, which runs the baseline, is missing", "install ONNX Runtime: ops/setup");
+  if (e.catalogue.backends_size() == 1)
+    e.Warn("backend", "one backend alone: a search cannot choose between engines", "install the other: ops/setup");
 }
 
 void CheckSandbox(Examination& e) {
@@ -120,8 +128,10 @@ void CheckSandbox(Examination& e) {
   }
   const std::string level = answer->document.value("level", "");
   std::vector<std::string> missing;
-  for (const Json& part : answer->document.value("missing", Json::array())) missing.push_back(part.is_string() ? part.get<std::string>() : "");
-  const std::string text = fmt::format("sandbox={}{}", level, missing.empty() ? "" : "; missing: " + Join(missing, "; "));
+  for (const Json& part : answer->document.value("missing", Json::array()))
+    missing.push_back(part.is_string() ? part.get<std::string>() : "");
+  const std::string text =
+      fmt::format("sandbox={}{}", level, missing.empty() ? "" : "; missing: " + Join(missing, "; "));
   if (level == "full") {
     e.Ok("sandbox", text);
   } else {
@@ -152,7 +162,8 @@ void CheckEmbedded(Examination& e) {
   const int64_t start = SystemClock().SteadyMs();
   const Result<std::unique_ptr<EmbeddedFleet>> fleet = EmbeddedFleet::Start(options);
   if (fleet) {
-    e.Ok("service", fmt::format("coordinator and worker start and find each other in {}", HumanDuration(SystemClock().SteadyMs() - start)));
+    e.Ok("service", fmt::format("coordinator and worker start and find each other in {}",
+                                HumanDuration(SystemClock().SteadyMs() - start)));
   } else {
     e.Fault("service", fleet.error().message, fleet.error().remedy);
   }
@@ -175,14 +186,16 @@ void CheckNetwork(Examination& e) {
   if (endpoint->kind == Endpoint::Kind::kIpc) {
     std::error_code failure;
     if (fs::exists(endpoint->path, failure)) return e.Ok("network", endpoint->path);
-    return e.Fault("network", "there is no socket " + endpoint->path, fmt::format("start the coordinator: hone-coordinator --listen {} --data DIR", text));
+    return e.Fault("network", "there is no socket " + endpoint->path,
+                   fmt::format("start the coordinator: hone-coordinator --listen {} --data DIR", text));
   }
   addrinfo hints{};
   hints.ai_socktype = SOCK_STREAM;
   addrinfo* found = nullptr;
   const int failure = getaddrinfo(endpoint->host.c_str(), std::to_string(endpoint->port).c_str(), &hints, &found);
   if (failure != 0) {
-    return e.Fault("network", fmt::format("the name {} does not resolve: {}", endpoint->host, gai_strerror(failure)), "mend the name, or write the address");
+    return e.Fault("network", fmt::format("the name {} does not resolve: {}", endpoint->host, gai_strerror(failure)),
+                   "mend the name, or write the address");
   }
   const std::unique_ptr<addrinfo, void (*)(addrinfo*)> owned(found, freeaddrinfo);
   const Descriptor socket(::socket(found->ai_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
@@ -197,7 +210,8 @@ void CheckNetwork(Examination& e) {
   if (error == 0) return e.Ok("network", text + " takes connections");
   const bool refused = error == ECONNREFUSED;
   e.Fault("network", fmt::format("{}: {}", text, std::strerror(error)),
-          refused ? fmt::format("nothing listens there: hone-coordinator --listen {} --data DIR", text) : "look at the firewall, the address and the port");
+          refused ? fmt::format("nothing listens there: hone-coordinator --listen {} --data DIR", text)
+                  : "look at the firewall, the address and the port");
 }
 
 void CheckCoordinator(Examination& e) {
@@ -206,17 +220,21 @@ void CheckCoordinator(Examination& e) {
   if (!client) return e.Fault("coordinator", client.error());
   const auto ping = client->Ping(kPing);
   if (!ping) return e.Fault("coordinator", ping.error());
-  e.Ok("coordinator", fmt::format("{} answers, {}{}", endpoint, ping->version(), ping->role().empty() ? ", without keys" : ", as " + ping->role()));
+  e.Ok("coordinator", fmt::format("{} answers, {}{}", endpoint, ping->version(),
+                                  ping->role().empty() ? ", without keys" : ", as " + ping->role()));
   if (ping->version() != HONE_VERSION) {
-    e.Warn("version", fmt::format("the coordinator is {}, this program {}", ping->version(), HONE_VERSION), "update the older one (docs/operations.md)");
+    e.Warn("version", fmt::format("the coordinator is {}, this program {}", ping->version(), HONE_VERSION),
+           "update the older one (docs/operations.md)");
   }
   const int64_t ahead = static_cast<int64_t>(ping->unix_ms()) - SystemClock().UnixMs();
   constexpr int64_t kFarMs = 2'000;
   if (std::abs(ahead) > kFarMs) {
-    e.Warn("clocks", fmt::format("the coordinator is {} {}", HumanDuration(std::abs(ahead)), ahead > 0 ? "ahead" : "behind"),
+    e.Warn("clocks",
+           fmt::format("the coordinator is {} {}", HumanDuration(std::abs(ahead)), ahead > 0 ? "ahead" : "behind"),
            "leases do not mind; times in lists are off: run chrony or systemd-timesyncd");
   }
-  if (!ping->disk().empty()) e.Fault("store", Printable(ping->disk(), 300), "make room on the coordinator's disk (docs/operations.md)");
+  if (!ping->disk().empty())
+    e.Fault("store", Printable(ping->disk(), 300), "make room on the coordinator's disk (docs/operations.md)");
   e.client = std::move(*client);
 }
 
@@ -228,11 +246,14 @@ void CheckWorkers(Examination& e) {
   const size_t able = by_state["ready"].size() + by_state["busy"].size();
   if (able == 0) {
     return e.Fault("workers", workers->empty() ? "none ever said hello" : "none is ready: jobs wait",
-                   fmt::format("on each machine: hone-worker --coordinator {} --data DIR", CoordinatorEndpoint(e.coordinator.endpoint)));
+                   fmt::format("on each machine: hone-worker --coordinator {} --data DIR",
+                               CoordinatorEndpoint(e.coordinator.endpoint)));
   }
   e.Ok("workers", fmt::format("{} ready or busy", able));
-  if (!by_state["lost"].empty()) e.Warn("workers", "lost: " + Join(by_state["lost"], ", "), "see their machines: systemctl status hone-worker");
-  if (!by_state["draining"].empty()) e.Warn("workers", "draining: " + Join(by_state["draining"], ", "), "take them up again: hone drain NAME --undo");
+  if (!by_state["lost"].empty())
+    e.Warn("workers", "lost: " + Join(by_state["lost"], ", "), "see their machines: systemctl status hone-worker");
+  if (!by_state["draining"].empty())
+    e.Warn("workers", "draining: " + Join(by_state["draining"], ", "), "take them up again: hone drain NAME --undo");
 }
 
 void CheckMachine(Examination& e) {
@@ -266,7 +287,8 @@ void CheckSpace(Examination& e) {
     if (failure) {
       e.Fault("disk", fmt::format("{}: {}", folder.string(), failure.message()), "");
     } else if (space.available < kLittle) {
-      e.Warn("disk", fmt::format("{} free at {}", HumanBytes(space.available), folder.string()), "candidates of a search need room");
+      e.Warn("disk", fmt::format("{} free at {}", HumanBytes(space.available), folder.string()),
+             "candidates of a search need room");
     } else {
       e.Ok("disk", fmt::format("{} free at {}", HumanBytes(space.available), folder.string()));
     }
@@ -279,7 +301,8 @@ void CheckLock(Examination& e) {
   if (lock) {
     e.Ok("timing lock", path.string());
   } else {
-    e.Fault("timing lock", lock.error().message, "make it writable for everybody who measures here, or set HONE_MACHINE_LOCK");
+    e.Fault("timing lock", lock.error().message,
+            "make it writable for everybody who measures here, or set HONE_MACHINE_LOCK");
   }
 }
 
@@ -353,18 +376,26 @@ Result<int> Doctor(Examination& examination, Console& console) {
     faults += finding.health == Health::fault ? 1 : 0;
     warnings += finding.health == Health::warning ? 1 : 0;
     const Json remedy = finding.remedy.empty() ? Json(nullptr) : Json(finding.remedy);
-    checks.push_back({{"check", finding.check}, {"state", HealthName(finding.health)}, {"detail", finding.detail}, {"remedy", remedy}});
+    checks.push_back({{"check", finding.check},
+                      {"state", HealthName(finding.health)},
+                      {"detail", finding.detail},
+                      {"remedy", remedy}});
     const size_t indent = beside ? kIndent : 4;
     const std::string head = fmt::format("{:<17} {:<8} ", finding.check, HealthName(finding.health));
     const std::string detail = Printable(finding.detail);
-    text += beside ? Wrapped(head + detail, width, indent) + "\n" : head + "\n" + Wrapped("    " + detail, width, indent) + "\n";
+    text += beside ? Wrapped(head + detail, width, indent) + "\n"
+                   : head + "\n" + Wrapped("    " + detail, width, indent) + "\n";
     if (finding.remedy.empty()) continue;
     for (const std::string& line : Split(finding.remedy, '\n')) {
       text += Wrapped(std::string(indent, ' ') + "-> " + Printable(line), width, indent + 3) + "\n";
     }
   }
   if (console.json) {
-    TRY(console.PrintJson({{"schema", "hone.doctor/1"}, {"version", HONE_VERSION}, {"checks", checks}, {"faults", faults}, {"warnings", warnings}}));
+    TRY(console.PrintJson({{"schema", "hone.doctor/1"},
+                           {"version", HONE_VERSION},
+                           {"checks", checks},
+                           {"faults", faults},
+                           {"warnings", warnings}}));
   } else {
     TRY(console.Print(text + fmt::format("warnings: {}, faults: {}\n", warnings, faults)));
   }

@@ -31,7 +31,8 @@ Result<NamedTrial> Named(Client& client, const std::string& name, uint64_t targe
   TRY_ASSIGN(const JobReference reference, ParseJobReference(name));
   TRY_ASSIGN(const proto::JobSummary job, client.Job(reference.job));
   if (target > static_cast<uint64_t>(job.studies_size())) {
-    return Fail(ErrorCode::kNotFound, fmt::format("job {} has {} targets, not {}", reference.job, job.studies_size(), target));
+    return Fail(ErrorCode::kNotFound,
+                fmt::format("job {} has {} targets, not {}", reference.job, job.studies_size(), target));
   }
   const proto::StudySummary& study = job.studies(static_cast<int>(target) - 1);
   NamedTrial named{name, reference.job, {}};
@@ -40,7 +41,8 @@ Result<NamedTrial> Named(Client& client, const std::string& name, uint64_t targe
     return named;
   }
   if (!study.has_best()) {
-    return Fail(ErrorCode::kNotFound, fmt::format("job {} has no best candidate", reference.job), fmt::format("see `hone trials {}`", reference.job));
+    return Fail(ErrorCode::kNotFound, fmt::format("job {} has no best candidate", reference.job),
+                fmt::format("see `hone trials {}`", reference.job));
   }
   named.trial = study.best();
   return named;
@@ -70,7 +72,9 @@ Result<int> CompareTrials(const ExplainOptions& options, Console& console) {
     TRY_ASSIGN(expectation, ParseExpectation(options.expect));
   }
   const Result<double> delta = ParseShare(options.delta);
-  if (!delta || *delta >= 1) return Fail(ErrorCode::kUsage, fmt::format("--delta {}: must be a share such as 2% or 0.02", Printable(options.delta, 40)));
+  if (!delta || *delta >= 1)
+    return Fail(ErrorCode::kUsage,
+                fmt::format("--delta {}: must be a share such as 2% or 0.02", Printable(options.delta, 40)));
   TRY_ASSIGN(Client client, ConnectTo(options.coordinator));
   TRY_ASSIGN(const NamedTrial a, Named(client, options.a, options.target.value_or(1)));
   TRY_ASSIGN(const NamedTrial b, Named(client, options.b, options.target.value_or(1)));
@@ -79,7 +83,8 @@ Result<int> CompareTrials(const ExplainOptions& options, Console& console) {
     TRY_ASSIGN(fresh, MeasureAgain(client, a, b, static_cast<uint32_t>(options.pairs.value_or(kFreshPairs)), console));
   }
   const FreshComparison* again = fresh ? &*fresh : nullptr;
-  TRY(console.json ? console.PrintJson(SideBySideJson(a, b, again)) : console.Print(SideBySideText(a, b, again, console.table_width())));
+  TRY(console.json ? console.PrintJson(SideBySideJson(a, b, again))
+                   : console.Print(SideBySideText(a, b, again, console.table_width())));
   return CompareCode(fresh ? CompareFresh(*fresh) : Compare(a.trial, b.trial), expectation, *delta);
 }
 

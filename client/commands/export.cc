@@ -256,8 +256,8 @@ Result<> Exporting::SettleRuntime(const proto::Catalogue& catalogue) {
   return {};
 }
 
-// The dimension that the load is tried with; nullopt for one that nobody knows. A batch of one does for every model, and so does one token, but
-// no size of a picture does.
+// The dimension that the load is tried with; nullopt for one that nobody knows. A batch of one does for every model,
+// and so does one token, but no size of a picture does.
 std::optional<int64_t> Exporting::TriedDim(const proto::TensorInfo& input, int d) const {
   const Result<int64_t> fixed = ParseInteger(input.dims(d));
   if (fixed) return *fixed;

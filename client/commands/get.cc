@@ -20,11 +20,13 @@ struct GetOptions {
 };
 
 Result<int> GetBests(Client& client, const GetOptions& options, const proto::JobSummary& job, Console& console) {
-  const bool any = std::any_of(job.studies().begin(), job.studies().end(), [](const proto::StudySummary& s) { return s.has_best(); });
+  const bool any = std::any_of(job.studies().begin(), job.studies().end(),
+                               [](const proto::StudySummary& s) { return s.has_best(); });
   if (!any) {
     const bool running = job.state() == proto::JOB_RUNNING;
     return Fail(running ? ErrorCode::kUnsure : ErrorCode::kNo,
-                fmt::format("job {} has no feasible candidate{}", job.job(), running ? " yet" : ""), fmt::format("see `hone trials {}`", job.job()));
+                fmt::format("job {} has no feasible candidate{}", job.job(), running ? " yet" : ""),
+                fmt::format("see `hone trials {}`", job.job()));
   }
   TRY_ASSIGN(NewFolder output, NewFolder::Make(options.output));
   TRY_ASSIGN(const auto written, WriteBests(client, job, options.output));
@@ -39,7 +41,9 @@ Result<int> GetTrial(Client& client, const GetOptions& options, uint64_t job, ui
   const auto study = static_cast<uint32_t>(options.target.value_or(1) - 1);
   TRY_ASSIGN(const proto::TrialSummary trial, FindTrial(client, job, study, number));
   if (trial.model().files_size() == 0) {
-    return Fail(ErrorCode::kNotFound, fmt::format("trial {}/{} is {} and has no model", job, number, StateName(trial.state())), trial.reason());
+    return Fail(ErrorCode::kNotFound,
+                fmt::format("trial {}/{} is {} and has no model", job, number, StateName(trial.state())),
+                trial.reason());
   }
   TRY_ASSIGN(NewFolder output, NewFolder::Make(options.output));
   TRY_ASSIGN(const WrittenModel written, WriteModel(client, trial.model(), options.output));
@@ -49,7 +53,8 @@ Result<int> GetTrial(Client& client, const GetOptions& options, uint64_t job, ui
   document["files"] = written.files;
   TRY(WriteResultFile(options.output, document));
   output.Keep();
-  TRY(console.json ? console.PrintJson(document) : console.Print(TrialsText({trial}, console.table_width()) + written.path + "\n"));
+  TRY(console.json ? console.PrintJson(document)
+                   : console.Print(TrialsText({trial}, console.table_width()) + written.path + "\n"));
   return 0;
 }
 
@@ -58,7 +63,8 @@ Result<int> Get(const GetOptions& options, Console& console) {
   TRY_ASSIGN(Client client, ConnectTo(options.coordinator));
   TRY_ASSIGN(proto::JobSummary job, client.Job(reference.job));
   if (options.target && *options.target > static_cast<uint64_t>(job.studies_size())) {
-    return Fail(ErrorCode::kNotFound, fmt::format("job {} has {} targets, not {}", reference.job, job.studies_size(), *options.target));
+    return Fail(ErrorCode::kNotFound,
+                fmt::format("job {} has {} targets, not {}", reference.job, job.studies_size(), *options.target));
   }
   if (reference.trial) return GetTrial(client, options, reference.job, *reference.trial, console);
   if (options.target) {

@@ -57,14 +57,17 @@ std::string BestsText(const proto::JobSummary& job, size_t width) {
   for (const proto::StudySummary& study : job.studies()) {
     if (study.has_best()) bests.push_back(study.best());
   }
-  return bests.empty() ? fmt::format("job {} has no feasible candidate{}\n", job.job(), job.state() == proto::JOB_RUNNING ? " yet" : "")
+  return bests.empty() ? fmt::format("job {} has no feasible candidate{}\n", job.job(),
+                                     job.state() == proto::JOB_RUNNING ? " yet" : "")
                        : TrialsText(bests, width);
 }
 
 std::string FrontText(const proto::JobSummary& job, size_t width) {
   std::vector<proto::TrialSummary> front;
-  for (const proto::StudySummary& study : job.studies()) front.insert(front.end(), study.pareto().begin(), study.pareto().end());
-  return front.empty() ? fmt::format("job {} has no feasible candidate{}\n", job.job(), job.state() == proto::JOB_RUNNING ? " yet" : "")
+  for (const proto::StudySummary& study : job.studies())
+    front.insert(front.end(), study.pareto().begin(), study.pareto().end());
+  return front.empty() ? fmt::format("job {} has no feasible candidate{}\n", job.job(),
+                                     job.state() == proto::JOB_RUNNING ? " yet" : "")
                        : TrialsText(front, width);
 }
 
@@ -95,7 +98,9 @@ FollowOptions FollowOptionsOf(const JobCommandOptions& options, Voice voice, Con
     (void)console.Print(line + "\n");
   };
   if (!options.events.empty()) {
-    follow.event = [&console](const proto::Event& event) { (void)console.Print(EventJson(event).dump(-1, ' ', false, Json::error_handler_t::replace) + "\n"); };
+    follow.event = [&console](const proto::Event& event) {
+      (void)console.Print(EventJson(event).dump(-1, ' ', false, Json::error_handler_t::replace) + "\n");
+    };
   }
   return follow;
 }
@@ -104,7 +109,8 @@ Result<double> ParseSpeed(const std::string& text) {
   const std::string number = !text.empty() && text.back() == 'x' ? text.substr(0, text.size() - 1) : text;
   const Result<double> speed = ParseReal(number);
   if (speed && *speed > 0 && *speed <= 1e9) return *speed;
-  return Fail(ErrorCode::kUsage, fmt::format("--replay {}: must be how many times as fast, such as 60x", Printable(text, 40)));
+  return Fail(ErrorCode::kUsage,
+              fmt::format("--replay {}: must be how many times as fast, such as 60x", Printable(text, 40)));
 }
 
 Result<int> Follow(const JobCommandOptions& options, Voice voice, Console& console) {
@@ -115,10 +121,13 @@ Result<int> Follow(const JobCommandOptions& options, Voice voice, Console& conso
   }
   TRY_ASSIGN(Client client, ConnectTo(options.coordinator));
   const FollowOptions follow = FollowOptionsOf(options, voice, console);
-  const Result<proto::JobSummary> job = speed ? ReplayJob(client, number, *speed, console, follow) : FollowJob(client, number, console, follow);
-  const bool lines = voice == Voice::events && !console.json && !console.quiet && !follow.live && options.events.empty();
+  const Result<proto::JobSummary> job =
+      speed ? ReplayJob(client, number, *speed, console, follow) : FollowJob(client, number, console, follow);
+  const bool lines =
+      voice == Voice::events && !console.json && !console.quiet && !follow.live && options.events.empty();
   const int64_t now = SystemClock().UnixMs();
-  const bool is_over_for_us = !job && job.error().code != ErrorCode::kNotFound && job.error().code != ErrorCode::kConflict;
+  const bool is_over_for_us =
+      !job && job.error().code != ErrorCode::kNotFound && job.error().code != ErrorCode::kConflict;
   if (lines && is_over_for_us) TRY(console.Print(GoesOnLine(now, number, EndOf(job)) + "\n"));
   if (!job && job.error().code == ErrorCode::kInterrupted) {
     return Fail(ErrorCode::kInterrupted, "interrupted", fmt::format("job {} goes on: hone watch {}", number, number));
@@ -147,7 +156,8 @@ Result<int> ListTrials(const JobCommandOptions& options, Console& console) {
   std::optional<uint32_t> study;
   if (options.target) study = static_cast<uint32_t>(*options.target - 1);
   TRY_ASSIGN(const std::vector<proto::TrialSummary> trials, client.Trials(number, study));
-  TRY(console.json ? console.PrintJson(TrialsJson(number, trials)) : console.Print(TrialsText(trials, console.table_width())));
+  TRY(console.json ? console.PrintJson(TrialsJson(number, trials))
+                   : console.Print(TrialsText(trials, console.table_width())));
   return 0;
 }
 
@@ -156,7 +166,8 @@ Result<int> Cancel(const JobCommandOptions& options, Console& console) {
   TRY_ASSIGN(Client client, ConnectTo(options.coordinator));
   TRY_ASSIGN(const proto::CancelJobReply reply, client.Cancel(number, options.reason));
   if (console.json) {
-    TRY(console.PrintJson({{"schema", "hone.cancel/1"}, {"job", std::to_string(number)}, {"was_running", reply.was_running()}}));
+    TRY(console.PrintJson(
+        {{"schema", "hone.cancel/1"}, {"job", std::to_string(number)}, {"was_running", reply.was_running()}}));
   } else {
     TRY(console.Print(fmt::format("job {} {}\n", number, reply.was_running() ? "is cancelled" : "was over already")));
   }
@@ -179,7 +190,8 @@ Run DefineStatus(Flags& flags) {
 
 Run DefineBest(Flags& flags) {
   const auto options = WithJob(flags);
-  flags.Toggle("--why", "what ended the search, what each pass bought, what mattered, what kept trials out", options->why);
+  flags.Toggle("--why", "what ended the search, what each pass bought, what mattered, what kept trials out",
+               options->why);
   return [options](Console& console) {
     return options->why ? PrintExplanations(options->job, options->coordinator, console)
                         : Show(*options, {BestsJson, BestsText, BestCode}, console);
@@ -198,7 +210,8 @@ Run DefineWatch(Flags& flags) {
   flags.Text("--events", "FORMAT", "the events as they are, one JSON object a line: jsonl", options->events);
   flags.Choose({"jsonl"});
   flags.Count("--since", "SEQ", "go on after this event's number", options->since, 0, INT64_MAX);
-  flags.Text("--replay", "SPEED", "show a job that is over as it happened, so many times as fast: 60x", options->replay);
+  flags.Text("--replay", "SPEED", "show a job that is over as it happened, so many times as fast: 60x",
+             options->replay);
   flags.Duration("--timeout", "stop watching after this long (exit 10); the job goes on", options->timeout_ms);
   return [options](Console& console) { return Follow(*options, Voice::events, console); };
 }

@@ -47,7 +47,8 @@ Result<RoleRow> FindRole(const std::string& word) {
   for (const RoleRow& row : kRoles) {
     if (word == row.word) return row;
   }
-  return Fail(ErrorCode::kUsage, fmt::format("--role: '{}' is none of client, admin, worker, coordinator", Printable(word, 40)));
+  return Fail(ErrorCode::kUsage,
+              fmt::format("--role: '{}' is none of client, admin, worker, coordinator", Printable(word, 40)));
 }
 
 Result<fs::path> KeysFolderFor(const KeysOptions& options) {
@@ -58,7 +59,8 @@ Result<fs::path> KeysFolderFor(const KeysOptions& options) {
 
 Result<> CheckKey(const std::string& key) {
   if (IsKey(key)) return {};
-  return Fail(ErrorCode::kUsage, "--key: this is no key", "a key is the 40 characters that `hone keys new` printed; put it in single quotes");
+  return Fail(ErrorCode::kUsage, "--key: this is no key",
+              "a key is the 40 characters that `hone keys new` printed; put it in single quotes");
 }
 
 // Two commands that change one list take turns.
@@ -79,7 +81,8 @@ Json PairJson(KeyKind kind, const KeyPair& pair) {
   return {{"kind", KindName(kind)}, {"name", pair.name}, {"public", pair.public_key}};
 }
 
-// --- the actions ---------------------------------------------------------------------------------------------------------------
+// --- the actions
+// ---------------------------------------------------------------------------------------------------------------
 
 // What is left to do elsewhere once a pair is made.
 std::string NextSteps(const fs::path& folder, const RoleRow& role, const KeyPair& pair, bool allowed_here) {
@@ -89,7 +92,8 @@ std::string NextSteps(const fs::path& folder, const RoleRow& role, const KeyPair
                        folder.string(), pair.public_key);
   }
   if (allowed_here) return "the coordinator of this folder lets it in\n";
-  return fmt::format("on the coordinator's machine:   hone keys allow {} --role {} --key '{}' --keys DIR\n", pair.name, role.word, pair.public_key);
+  return fmt::format("on the coordinator's machine:   hone keys allow {} --role {} --key '{}' --keys DIR\n", pair.name,
+                     role.word, pair.public_key);
 }
 
 Result<int> New(const KeysOptions& options, const std::string& coordinator, Console& console) {
@@ -98,13 +102,16 @@ Result<int> New(const KeysOptions& options, const std::string& coordinator, Cons
   if (!coordinator.empty()) TRY(CheckKey(coordinator));
   std::error_code ignored;
   if (!options.replace && fs::exists(SecretFile(folder, role.kind), ignored)) {
-    return Fail(ErrorCode::kConflict, fmt::format("{} exists", SecretFile(folder, role.kind).string()), "--replace makes a new pair in its place");
+    return Fail(ErrorCode::kConflict, fmt::format("{} exists", SecretFile(folder, role.kind).string()),
+                "--replace makes a new pair in its place");
   }
   TRY_ASSIGN(const KeyPair pair, MakeKeyPair(options.name));
   TRY(WriteKeyPair(folder, role.kind, pair));
-  if (!coordinator.empty()) TRY(WritePublicKey(PublicFile(folder, KeyKind::coordinator), {"coordinator", coordinator, ""}));
+  if (!coordinator.empty())
+    TRY(WritePublicKey(PublicFile(folder, KeyKind::coordinator), {"coordinator", coordinator, ""}));
   // Who can read the coordinator's secret may let in whom he likes.
-  const bool is_here = role.kind != KeyKind::coordinator && fs::exists(SecretFile(folder, KeyKind::coordinator), ignored);
+  const bool is_here =
+      role.kind != KeyKind::coordinator && fs::exists(SecretFile(folder, KeyKind::coordinator), ignored);
   if (is_here) TRY(AllowIn(folder, {pair.public_key, pair.name, role.role, false}));
   if (console.json) {
     Json document = {{"schema", "hone.key/1"}, {"folder", folder.string()}, {"role", role.word}};
@@ -134,8 +141,10 @@ Result<int> Show(const KeysOptions& options, Console& console) {
     }
     return 0;
   }
-  return Fail(ErrorCode::kNotFound, fmt::format("{} holds no key{}", folder.string(), options.name.empty() ? "" : " of the kind " + options.name),
-              "the kinds are coordinator, worker and client");
+  return Fail(
+      ErrorCode::kNotFound,
+      fmt::format("{} holds no key{}", folder.string(), options.name.empty() ? "" : " of the kind " + options.name),
+      "the kinds are coordinator, worker and client");
 }
 
 Result<int> List(const KeysOptions& options, Console& console) {
@@ -161,23 +170,29 @@ Result<int> List(const KeysOptions& options, Console& console) {
     table.Row({role, entry.name, entry.key});
   }
   if (console.json) {
-    TRY(console.PrintJson({{"schema", "hone.keys/1"}, {"folder", folder.string()}, {"keys", pairs}, {"allowed", allowed}}));
+    TRY(console.PrintJson(
+        {{"schema", "hone.keys/1"}, {"folder", folder.string()}, {"keys", pairs}, {"allowed", allowed}}));
   } else {
-    TRY(console.Print(table.empty() ? fmt::format("{} holds no keys\n", folder.string()) : table.Text(console.table_width())));
+    TRY(console.Print(table.empty() ? fmt::format("{} holds no keys\n", folder.string())
+                                    : table.Text(console.table_width())));
   }
   return 0;
 }
 
 Result<> PrintChange(const char* change, const KeysOptions& options, size_t keys, Console& console) {
-  if (console.json) return console.PrintJson({{"schema", "hone.keys.change/1"}, {"change", change}, {"name", options.name}, {"keys", keys}});
+  if (console.json)
+    return console.PrintJson(
+        {{"schema", "hone.keys.change/1"}, {"change", change}, {"name", options.name}, {"keys", keys}});
   return console.Print(fmt::format("{} {}: {} {}\n", options.name, change, keys, keys == 1 ? "key" : "keys"));
 }
 
 Result<int> Allow(const KeysOptions& options, Console& console) {
   TRY_ASSIGN(const fs::path folder, KeysFolderFor(options));
   TRY_ASSIGN(const RoleRow role, FindRole(options.role.empty() ? "client" : options.role));
-  if (role.role == Role::everyone) return Fail(ErrorCode::kUsage, "--role: a coordinator lets in clients, workers and administrators");
-  if (!IsKeyName(options.name)) return Fail(ErrorCode::kUsage, fmt::format("'{}' is no name for a key", Printable(options.name, 100)));
+  if (role.role == Role::everyone)
+    return Fail(ErrorCode::kUsage, "--role: a coordinator lets in clients, workers and administrators");
+  if (!IsKeyName(options.name))
+    return Fail(ErrorCode::kUsage, fmt::format("'{}' is no name for a key", Printable(options.name, 100)));
   TRY(CheckKey(options.key));
   TRY(AllowIn(folder, {options.key, options.name, role.role, false}));
   TRY(PrintChange("allowed", options, 1, console));
@@ -219,14 +234,18 @@ constexpr ActionRow kActions[] = {{"show", false, Show},   {"list", false, List}
 
 Result<int> Keys(const KeysOptions& options, const std::string& coordinator, Console& console) {
   const bool is_new = options.action == "new";
-  const auto row = std::find_if(std::begin(kActions), std::end(kActions), [&](const ActionRow& one) { return options.action == one.name; });
+  const auto row = std::find_if(std::begin(kActions), std::end(kActions),
+                                [&](const ActionRow& one) { return options.action == one.name; });
   if (!is_new && row == std::end(kActions)) {
     std::vector<std::string> names = {"new"};
     for (const ActionRow& one : kActions) names.emplace_back(one.name);
-    return Fail(ErrorCode::kUsage, fmt::format("hone keys has no action '{}'{}", Printable(options.action, 40), DidYouMean(options.action, names)),
-                fmt::format("one of: {}", Join(names, ", ")));
+    return Fail(
+        ErrorCode::kUsage,
+        fmt::format("hone keys has no action '{}'{}", Printable(options.action, 40), DidYouMean(options.action, names)),
+        fmt::format("one of: {}", Join(names, ", ")));
   }
-  if ((is_new || row->takes_name) && options.name.empty()) return Fail(ErrorCode::kUsage, fmt::format("hone keys {} needs a NAME", options.action));
+  if ((is_new || row->takes_name) && options.name.empty())
+    return Fail(ErrorCode::kUsage, fmt::format("hone keys {} needs a NAME", options.action));
   return is_new ? New(options, coordinator, console) : row->run(options, console);
 }
 
@@ -236,10 +255,12 @@ Run DefineKeys(Flags& flags) {
   auto options = std::make_shared<KeysOptions>();
   auto coordinator = std::make_shared<std::string>();
   flags.Argument("ACTION", "new, show, list, allow, revoke or trust", options->action);
-  flags.OptionalArgument("NAME", "whose key: a person, a machine; of show: coordinator, worker or client", options->name);
+  flags.OptionalArgument("NAME", "whose key: a person, a machine; of show: coordinator, worker or client",
+                         options->name);
   flags.Text("--keys", "DIR", "the keys folder; else $HONE_KEYS", options->folder);
   flags.Text("--role", "ROLE", "client (the default), admin, worker, or of new: coordinator", options->role);
-  flags.Text("--key", "KEY", "of allow: the public key; of revoke: that one alone; of trust: the coordinator's", options->key);
+  flags.Text("--key", "KEY", "of allow: the public key; of revoke: that one alone; of trust: the coordinator's",
+             options->key);
   flags.Text("--coordinator", "KEY", "of new: the coordinator's public key, as trust", *coordinator);
   flags.Toggle("--replace", "of new: in place of the pair that is there", options->replace);
   return [options, coordinator](Console& console) { return Keys(*options, *coordinator, console); };

@@ -47,10 +47,12 @@ Json AttemptJson(const proto::GetLogReply::Attempt& attempt) {
 
 std::string AttemptText(const proto::GetLogReply::Attempt& attempt) {
   const std::string what = attempt.pass().empty() ? attempt.kind() : attempt.kind() + " " + attempt.pass();
-  std::string text = fmt::format("attempt {}: {} on {}: {} after {}", attempt.attempt(), Printable(what), Printable(attempt.worker()),
-                                 attempt.outcome(), HumanDuration(static_cast<int64_t>(attempt.wall_ms())));
+  std::string text =
+      fmt::format("attempt {}: {} on {}: {} after {}", attempt.attempt(), Printable(what), Printable(attempt.worker()),
+                  attempt.outcome(), HumanDuration(static_cast<int64_t>(attempt.wall_ms())));
   if (attempt.signal() != 0) text += fmt::format(", signal {}", attempt.signal());
-  if (attempt.peak_memory_bytes() != 0) text += fmt::format(", peak memory {}", HumanBytes(attempt.peak_memory_bytes()));
+  if (attempt.peak_memory_bytes() != 0)
+    text += fmt::format(", peak memory {}", HumanBytes(attempt.peak_memory_bytes()));
   text += "\n";
   if (!attempt.error().empty()) text += fmt::format("  {}\n", Printable(attempt.error(), attempt.error().size()));
   for (const std::string& line : Split(attempt.output_tail(), '\n')) {
@@ -76,7 +78,8 @@ Result<std::vector<TrialLog>> Logs(Client& client, const LogOptions& options) {
     const auto study = options.target ? std::optional<uint32_t>(options.study()) : std::nullopt;
     TRY_ASSIGN(const auto trials, client.Trials(reference.job, study));
     for (const proto::TrialSummary& trial : trials) {
-      if (trial.state() == proto::TRIAL_FAILED && logs.size() < kTrialsShown) logs.push_back({trial.study(), trial.trial(), {}});
+      if (trial.state() == proto::TRIAL_FAILED && logs.size() < kTrialsShown)
+        logs.push_back({trial.study(), trial.trial(), {}});
     }
   }
   for (TrialLog& one : logs) {
@@ -93,7 +96,8 @@ Result<int> ShowLogs(const LogOptions& options, Console& console) {
     for (const TrialLog& one : logs) {
       Json attempts = Json::array();
       for (const auto& attempt : one.log.attempts()) attempts.push_back(AttemptJson(attempt));
-      trials.push_back({{"target", one.study + 1}, {"trial", one.trial}, {"attempts", attempts}, {"command", one.log.command()}});
+      trials.push_back(
+          {{"target", one.study + 1}, {"trial", one.trial}, {"attempts", attempts}, {"command", one.log.command()}});
     }
     TRY(console.PrintJson({{"schema", "hone.logs/1"}, {"trials", trials}}));
     return 0;
@@ -113,11 +117,13 @@ Result<int> Retry(const LogOptions& options, Console& console) {
   TRY_ASSIGN(Client client, ConnectTo(options.coordinator));
   const bool one_study = options.target.has_value() || reference.trial.has_value();
   TRY_ASSIGN(const uint32_t trials,
-             client.Retry(reference.job, one_study ? std::optional<uint32_t>(options.study()) : std::nullopt, reference.trial));
+             client.Retry(reference.job, one_study ? std::optional<uint32_t>(options.study()) : std::nullopt,
+                          reference.trial));
   if (console.json) {
     TRY(console.PrintJson({{"schema", "hone.retry/1"}, {"job", std::to_string(reference.job)}, {"trials", trials}}));
   } else {
-    TRY(console.Print(fmt::format("job {}: {} failed trial{} tried again\n", reference.job, trials, trials == 1 ? " is" : "s are")));
+    TRY(console.Print(
+        fmt::format("job {}: {} failed trial{} tried again\n", reference.job, trials, trials == 1 ? " is" : "s are")));
   }
   return 0;
 }

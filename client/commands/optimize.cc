@@ -25,7 +25,8 @@ Result<> RefuseOverwriting(const ModelFile& model, const fs::path& output) {
   std::error_code failure;
   if (!fs::exists(output, failure) || model.path.stem() != "model") return {};
   if (!fs::equivalent(fs::absolute(model.path).parent_path(), output, failure)) return {};
-  return Fail(ErrorCode::kRejected, fmt::format("the best model would overwrite {}", model.path.string()), "name another folder with -o");
+  return Fail(ErrorCode::kRejected, fmt::format("the best model would overwrite {}", model.path.string()),
+              "name another folder with -o");
 }
 
 struct Submitted {
@@ -52,7 +53,8 @@ Result<Submitted> SubmitOrResume(Client& client, JobRequest& request) {
   for (const auto& [job, state] : known) {
     if (state != proto::JOB_RUNNING || job == submitted.job) continue;
     TRY(client.Cancel(job, fmt::format("job {} of another recipe or model took its place", submitted.job)));
-    request.notes.push_back(fmt::format("job {}, interrupted earlier, was cancelled: its recipe, model or data differ", job));
+    request.notes.push_back(
+        fmt::format("job {}, interrupted earlier, was cancelled: its recipe, model or data differ", job));
   }
   return submitted;
 }
@@ -88,7 +90,8 @@ class Optimize {
 Result<int> Optimize::Run() {
   std::error_code failure;
   if (fs::exists(output_, failure) && !fs::is_directory(output_, failure)) {
-    return Fail(ErrorCode::kRejected, fmt::format("{} is a file, not a folder", options_.output), "name another folder with -o");
+    return Fail(ErrorCode::kRejected, fmt::format("{} is a file, not a folder", options_.output),
+                "name another folder with -o");
   }
   TRY_ASSIGN(request_, PrepareJob(options_.job, LocalCatalogue));
   TRY(RefuseOverwriting(request_.model, output_));
@@ -105,14 +108,15 @@ Result<int> Optimize::Run() {
   TRY_ASSIGN(const std::unique_ptr<EmbeddedFleet> fleet, EmbeddedFleet::Start(fleet_options));
 
   const Result<proto::JobSummary> job = Search(*fleet);
-  // A job that was refused, or failed before so much as a baseline, leaves nothing to come back to: what this command made goes again.
+  // A job that was refused, or failed before so much as a baseline, leaves nothing to come back to: what this command
+  // made goes again.
   if (job ? AnyBaseline(*job) || job->state() != proto::JOB_FAILED : submitted_) {
     output.Keep();
     state.Keep();
   }
   if (!job && Interrupted() && submitted_) {
-    return Fail(ErrorCode::kInterrupted, "interrupted", fmt::format("what is done is kept in {}; the same command goes on from there",
-                                                                    state_.string()));
+    return Fail(ErrorCode::kInterrupted, "interrupted",
+                fmt::format("what is done is kept in {}; the same command goes on from there", state_.string()));
   }
   if (!job && Interrupted()) return Fail(ErrorCode::kInterrupted, "interrupted");
   if (!job) return Fail(job.error());
@@ -167,7 +171,8 @@ Result<int> RunOptimize(const OptimizeOptions& options, Console& console) { retu
 Run DefineOptimize(Flags& flags) {
   auto options = std::make_shared<OptimizeOptions>();
   AddJobFlags(flags, options->job);
-  flags.RequiredText("-o,--output", "DIR", "folder for the best model, result.json and the job's state", options->output);
+  flags.RequiredText("-o,--output", "DIR", "folder for the best model, result.json and the job's state",
+                     options->output);
   flags.Count("--threads", "N", "let the search and everything measured use N cores", options->job.threads, 1, 4096);
   flags.Text("--state", "DIR", "where the job's state is kept (default: .hone in the output folder)", options->state);
   return [options](Console& console) { return RunOptimize(*options, console); };

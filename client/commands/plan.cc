@@ -78,7 +78,8 @@ Result<Knowledge> FromHistory(Client& client, const std::string& model_id) {
     Knowledge known;
     known.seconds = SecondsPerTrial(trials);
     known.noise = NoiseOfPairs(trials);
-    known.source = fmt::format("{} trials of {} at this coordinator", trials.size(), same_model ? "this model" : "other models");
+    known.source =
+        fmt::format("{} trials of {} at this coordinator", trials.size(), same_model ? "this model" : "other models");
     if (known.seconds) return known;
   }
   return Knowledge{};
@@ -110,7 +111,8 @@ Result<Knowledge> FromProbe(const JobRequest& request, const proto::Catalogue& c
   return known;
 }
 
-StudyPlan PlanStudy(const proto::CheckRecipeReply::StudySize& size, const proto::Recipe& recipe, const Knowledge& known) {
+StudyPlan PlanStudy(const proto::CheckRecipeReply::StudySize& size, const proto::Recipe& recipe,
+                    const Knowledge& known) {
   StudyPlan study;
   study.target = size.tags_size() == 0 ? "any worker" : Join({size.tags().begin(), size.tags().end()}, " ");
   if (!size.infinite()) study.candidates = size.candidates();
@@ -118,7 +120,8 @@ StudyPlan PlanStudy(const proto::CheckRecipeReply::StudySize& size, const proto:
   const uint64_t budget = recipe.search().trials();
   const uint64_t space = study.candidates.value_or(0);
   study.trials = budget == 0 || space == 0 ? std::max(budget, space) : std::min(budget, space);
-  if (known.seconds && study.trials > 0) study.seconds = SecondsOfSearch(*known.seconds, study.trials, study.workers.size());
+  if (known.seconds && study.trials > 0)
+    study.seconds = SecondsOfSearch(*known.seconds, study.trials, study.workers.size());
   return study;
 }
 
@@ -156,18 +159,21 @@ std::string SecondsText(double seconds) { return HumanDuration(std::llround(seco
 
 std::string StudyText(const StudyPlan& study, const SearchPlan& plan) {
   std::string text = fmt::format("target    {}\n", study.target);
-  text += fmt::format("space     {} candidates\n", study.candidates ? std::to_string(*study.candidates) : "infinitely many");
+  text += fmt::format("space     {} candidates\n",
+                      study.candidates ? std::to_string(*study.candidates) : "infinitely many");
   text += fmt::format("workers   {}\n", study.workers.empty() ? "none matches now" : Join(study.workers, " "));
   if (study.seconds) {
-    text += fmt::format("cost      {} trials in about {} ({} to {})\n", study.trials, SecondsText(study.seconds->middle),
-                        SecondsText(study.seconds->low), SecondsText(study.seconds->high));
+    text +=
+        fmt::format("cost      {} trials in about {} ({} to {})\n", study.trials, SecondsText(study.seconds->middle),
+                    SecondsText(study.seconds->low), SecondsText(study.seconds->high));
   } else if (study.trials > 0) {
     text += fmt::format("cost      {} trials; what one takes is not known yet\n", study.trials);
   } else {
     text += "cost      no bound on trials: give --trials or --time\n";
   }
   const uint64_t limit_ms = plan.recipe.search().time_ms();
-  if (limit_ms > 0) text += fmt::format("          ends after {} in any case\n", HumanDuration(static_cast<int64_t>(limit_ms)));
+  if (limit_ms > 0)
+    text += fmt::format("          ends after {} in any case\n", HumanDuration(static_cast<int64_t>(limit_ms)));
   return text;
 }
 
@@ -175,19 +181,23 @@ std::string PlanText(const SearchPlan& plan, size_t width) {
   std::string text;
   for (const StudyPlan& study : plan.studies) text += StudyText(study, plan);
   if (plan.known.seconds) {
-    text += fmt::format("a trial   {} of one worker ({} to {})\n", SecondsText(plan.known.seconds->middle), SecondsText(plan.known.seconds->low),
-                        SecondsText(plan.known.seconds->high));
+    text += fmt::format("a trial   {} of one worker ({} to {})\n", SecondsText(plan.known.seconds->middle),
+                        SecondsText(plan.known.seconds->low), SecondsText(plan.known.seconds->high));
   }
   if (plan.smallest) {
-    text += fmt::format("resolve   differences of {:.1f} % and more will be seen, by {} pairs a finalist\n", *plan.smallest * 100, plan.pairs);
+    text += fmt::format("resolve   differences of {:.1f} % and more will be seen, by {} pairs a finalist\n",
+                        *plan.smallest * 100, plan.pairs);
   }
   constexpr uint64_t kManyPairs = 10'000;
   if (plan.pairs_to_resolve && *plan.pairs_to_resolve > kManyPairs) {
-    text += fmt::format("          {:.1f} % cannot be seen on machines this noisy; `hone doctor` there tells why\n", *plan.resolve * 100);
+    text += fmt::format("          {:.1f} % cannot be seen on machines this noisy; `hone doctor` there tells why\n",
+                        *plan.resolve * 100);
   } else if (plan.pairs_to_resolve) {
-    text += fmt::format("          to see {:.1f} %: measure: {{final_pairs: {}}}", *plan.resolve * 100, *plan.pairs_to_resolve);
+    text += fmt::format("          to see {:.1f} %: measure: {{final_pairs: {}}}", *plan.resolve * 100,
+                        *plan.pairs_to_resolve);
     if (plan.known.pair_seconds && *plan.pairs_to_resolve > plan.pairs) {
-      const double more = static_cast<double>((*plan.pairs_to_resolve - plan.pairs) * plan.finalists) * *plan.known.pair_seconds;
+      const double more =
+          static_cast<double>((*plan.pairs_to_resolve - plan.pairs) * plan.finalists) * *plan.known.pair_seconds;
       text += fmt::format(", {} more for {} finalists", SecondsText(more), plan.finalists);
     }
     text += "\n";
@@ -218,7 +228,8 @@ Result<int> MakePlan(const PlanOptions& options, Console& console) {
   if (!options.resolve.empty()) {
     const Result<double> share = ParseShare(options.resolve);
     if (!share || *share <= 0 || *share >= 1) {
-      return Fail(ErrorCode::kUsage, fmt::format("--resolve {}: must be a share such as 1% or 0.01", Printable(options.resolve, 40)));
+      return Fail(ErrorCode::kUsage,
+                  fmt::format("--resolve {}: must be a share such as 1% or 0.01", Printable(options.resolve, 40)));
     }
     plan.resolve = *share;
   }

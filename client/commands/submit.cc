@@ -55,9 +55,11 @@ class UploadReport {
 Result<proto::SubmitJobReply> Upload(Client& client, const Client::Submission& submission, Console& console) {
   const HoldInterrupts hold;
   UploadReport report(console);
-  Result<proto::SubmitJobReply> reply = client.Submit(submission, [&](uint64_t done, uint64_t total) { return report(done, total); });
+  Result<proto::SubmitJobReply> reply =
+      client.Submit(submission, [&](uint64_t done, uint64_t total) { return report(done, total); });
   if (!reply && Interrupted()) {
-    return Fail(ErrorCode::kInterrupted, "interrupted: no job was made", "the same command goes on with the upload where it stopped");
+    return Fail(ErrorCode::kInterrupted, "interrupted: no job was made",
+                "the same command goes on with the upload where it stopped");
   }
   return reply;
 }
@@ -68,7 +70,8 @@ Result<> ParsePriority(const std::string& text, int32_t& priority) {
   const char* const end = text.data() + text.size();
   const auto parsed = std::from_chars(text.data(), end, priority);
   if (parsed.ec == std::errc() && parsed.ptr == end && std::abs(priority) <= kHighestPriority) return {};
-  return Fail(ErrorCode::kUsage, fmt::format("must be a whole number from -{} to {}", kHighestPriority, kHighestPriority));
+  return Fail(ErrorCode::kUsage,
+              fmt::format("must be a whole number from -{} to {}", kHighestPriority, kHighestPriority));
 }
 
 Result<int> Submit(const SubmitOptions& options, Console& console) {
@@ -119,7 +122,8 @@ Result<int> Check(const CheckOptions& options, Console& console) {
   *request.mutable_recipe() = recipe;
   request.set_model_format(FormatOfName(options.model.empty() ? recipe.model() : options.model));
   // One data set is enough for both: it is parted.
-  const bool data = !options.data.empty() || !recipe.calibration().path().empty() || !recipe.evaluation().path().empty();
+  const bool data =
+      !options.data.empty() || !recipe.calibration().path().empty() || !recipe.evaluation().path().empty();
   request.set_has_calibration(data);
   request.set_has_evaluation(data);
 
@@ -131,10 +135,14 @@ Result<int> Check(const CheckOptions& options, Console& console) {
   }
   for (const std::string& note : reply.notes()) TRY(console.Print(note + "\n"));
   for (const auto& study : reply.studies()) {
-    const std::string tags = study.tags_size() == 0 ? "any worker" : Join({study.tags().begin(), study.tags().end()}, " ");
+    const std::string tags =
+        study.tags_size() == 0 ? "any worker" : Join({study.tags().begin(), study.tags().end()}, " ");
     const std::string size = study.infinite() ? "infinitely many" : std::to_string(study.candidates());
-    const std::string workers = study.workers_size() == 0 ? "no worker matches now" : Join({study.workers().begin(), study.workers().end()}, ", ");
-    TRY(console.Print(fmt::format("target {}: {} candidates; {}\n", tags, size, fleet_named ? workers : "checked against this machine")));
+    const std::string workers = study.workers_size() == 0
+                                    ? "no worker matches now"
+                                    : Join({study.workers().begin(), study.workers().end()}, ", ");
+    TRY(console.Print(fmt::format("target {}: {} candidates; {}\n", tags, size,
+                                  fleet_named ? workers : "checked against this machine")));
   }
   TRY(console.Print(options.recipe + " is valid\n"));
   return 0;
@@ -145,7 +153,8 @@ Result<int> Check(const CheckOptions& options, Console& console) {
 Run DefineSubmit(Flags& flags) {
   auto options = std::make_shared<SubmitOptions>();
   AddJobFlags(flags, options->job);
-  flags.Text("--request", "KEY", "the same key gives the same job: a repeated submit makes no second one", options->request);
+  flags.Text("--request", "KEY", "the same key gives the same job: a repeated submit makes no second one",
+             options->request);
   flags.Add({"--priority", Flags::Kind::value, "N",
              "-100 ... 100 (default 0): work of higher ones goes first", [options](const std::string& text) {
                return ParsePriority(text, options->priority);

@@ -21,7 +21,8 @@ Result<int> ListWorkers(const WorkerOptions& options, Console& console) {
   TRY_ASSIGN(Client client, ConnectTo(options.coordinator));
   TRY_ASSIGN(const std::vector<proto::WorkerSummary> workers, client.Workers());
   const auto now = static_cast<uint64_t>(SystemClock().UnixMs());
-  TRY(console.json ? console.PrintJson(WorkersJson(workers)) : console.Print(WorkersText(workers, console.table_width(), now)));
+  TRY(console.json ? console.PrintJson(WorkersJson(workers))
+                   : console.Print(WorkersText(workers, console.table_width(), now)));
   return 0;
 }
 

@@ -152,7 +152,8 @@ Outcome<Job> Session::Watch(uint64_t job, const std::function<bool(const Event&)
   uint64_t after = 0;
   while (true) {
     const std::chrono::duration<double> passed = std::chrono::steady_clock::now() - start;
-    if (timeout_s > 0 && passed.count() >= timeout_s) return Error{10, "the job still runs", "watch it again: it goes on", "", 0, 0};
+    if (timeout_s > 0 && passed.count() >= timeout_s)
+      return Error{10, "the job still runs", "watch it again: it goes on", "", 0, 0};
     const auto reply = body_->client.Events(job, after, kWait);
     if (!reply) return ToSdk(reply.error());
     for (const proto::Event& event : reply->events()) {
@@ -168,7 +169,8 @@ Outcome<Job> Session::Watch(uint64_t job, const std::function<bool(const Event&)
 Outcome<std::string> Session::Get(uint64_t job, const std::string& folder) {
   const auto summary = body_->client.Job(job);
   if (!summary) return ToSdk(summary.error());
-  if (summary->studies_size() == 0 || !summary->studies(0).has_best()) return Error{1, "the job has no best candidate", "see its trials", "", 0, 0};
+  if (summary->studies_size() == 0 || !summary->studies(0).has_best())
+    return Error{1, "the job has no best candidate", "see its trials", "", 0, 0};
   if (const auto made = MakeFolder(folder); !made) return ToSdk(made.error());
   const auto written = WriteModel(body_->client, summary->studies(0).best().model(), folder);
   if (!written) return ToSdk(written.error());
@@ -208,7 +210,8 @@ Outcome<Measurement> Benchmark(const std::string& model, const std::string& othe
       }
       measurement.speedup = metric;
     }
-    if (document.contains("verdict") && document.at("verdict").is_string()) measurement.verdict = document.at("verdict").get<std::string>();
+    if (document.contains("verdict") && document.at("verdict").is_string())
+      measurement.verdict = document.at("verdict").get<std::string>();
     return measurement;
   });
 }

@@ -75,7 +75,8 @@ fs::path Normal(const fs::path& path) {
   return normal.has_filename() ? normal : normal.parent_path();
 }
 
-// The file that a person named may be a link: it is what was asked for. All others are reached from the folder, without links.
+// The file that a person named may be a link: it is what was asked for. All others are reached from the folder, without
+// links.
 struct Root {
   fs::path path;
   Descriptor folder;
@@ -102,7 +103,8 @@ Result<RegularFile> OpenFileOf(const Root& root, const std::string& relative) {
 // Hashes one file of a bundle: the bytes of one descriptor, opened once.
 Result<proto::File> Describe(const Root& root, const std::string& relative) {
   if (!IsSafeRelativePath(relative)) {
-    return Fail(ErrorCode::kRejected, fmt::format("'{}' cannot be the path of a file of a bundle", Printable(relative, 200)),
+    return Fail(ErrorCode::kRejected,
+                fmt::format("'{}' cannot be the path of a file of a bundle", Printable(relative, 200)),
                 "Paths lie beneath the folder, have at most 1024 bytes of UTF-8, and no control characters");
   }
   const fs::path path = root.path / relative;
@@ -140,15 +142,16 @@ Result<proto::Bundle> MakeBundle(const std::string& format, const std::string& m
 }
 
 // Relative paths of the files beneath root that `wanted` takes, hidden ones left out.
-Result<std::vector<std::string>> FilesBeneath(const fs::path& root, const std::function<bool(const fs::path&)>& wanted) {
+Result<std::vector<std::string>> FilesBeneath(const fs::path& root,
+                                              const std::function<bool(const fs::path&)>& wanted) {
   std::vector<std::string> paths;
   size_t entries = 0;
   std::error_code error;
   fs::recursive_directory_iterator entry(root, error);
   for (const fs::recursive_directory_iterator end; !error && entry != end; entry.increment(error)) {
     if (++entries > kMaxEntries || entry.depth() > kMaxDepth) {
-      return Fail(ErrorCode::kRejected, fmt::format("{} holds more than {} entries or is deeper than {} folders", root.string(), kMaxEntries,
-                                                    kMaxDepth));
+      return Fail(ErrorCode::kRejected, fmt::format("{} holds more than {} entries or is deeper than {} folders",
+                                                    root.string(), kMaxEntries, kMaxDepth));
     }
     const fs::path relative = entry->path().lexically_relative(root);
     TRY_ASSIGN(const Kind kind, KindOf(entry->path()));
@@ -191,7 +194,8 @@ const ModelFormat* FindModelFormat(const fs::path& path) {
 
 Error UnknownModel(const fs::path& path) {
   return Error{ErrorCode::kRejected, fmt::format("{} is no model whose format hone knows by its name", path.string()),
-               "Give a .onnx, .xml (with .bin), .tflite, .pdmodel (with .pdiparams), .pb or .gguf file, a TensorFlow SavedModel folder, or a "
+               "Give a .onnx, .xml (with .bin), .tflite, .pdmodel (with .pdiparams), .pb or .gguf file, a TensorFlow "
+               "SavedModel folder, or a "
                "folder with config.json and safetensors"};
 }
 
@@ -202,7 +206,8 @@ Result<proto::Bundle> BundleOfSavedModel(const fs::path& folder) {
   return MakeBundle("tensorflow", "", folder, std::move(paths));
 }
 
-// What of a Hugging Face folder makes a model: configurations, vocabularies, weights; not the same weights in other formats.
+// What of a Hugging Face folder makes a model: configurations, vocabularies, weights; not the same weights in other
+// formats.
 bool IsOfCheckpoint(const fs::path& relative) {
   constexpr std::string_view kExtensions[] = {".json", ".safetensors", ".jinja"};
   constexpr std::string_view kNames[] = {"merges.txt", "tokenizer.model", "vocab.txt"};
@@ -245,14 +250,16 @@ Result<std::optional<std::string>> CompanionOf(const fs::path& path, const Model
 
 // Layout of ONNX's own tests: test_data_set_0/input_0.pb, test_data_set_0/output_0.pb ...
 bool IsNumbered(std::string_view name, std::string_view prefix, std::string_view suffix) {
-  if (name.size() <= prefix.size() + suffix.size() || !name.starts_with(prefix) || !name.ends_with(suffix)) return false;
+  if (name.size() <= prefix.size() + suffix.size() || !name.starts_with(prefix) || !name.ends_with(suffix))
+    return false;
   const std::string_view digits = name.substr(prefix.size(), name.size() - prefix.size() - suffix.size());
   return std::all_of(digits.begin(), digits.end(), [](char c) { return c >= '0' && c <= '9'; });
 }
 
 bool IsOnnxTestData(const fs::path& relative) {
   const std::string name = relative.filename().string();
-  return std::distance(relative.begin(), relative.end()) == 2 && IsNumbered(relative.begin()->string(), "test_data_set_", "") &&
+  return std::distance(relative.begin(), relative.end()) == 2 &&
+         IsNumbered(relative.begin()->string(), "test_data_set_", "") &&
          (IsNumbered(name, "input_", ".pb") || IsNumbered(name, "output_", ".pb"));
 }
 
@@ -265,19 +272,23 @@ bool IsImage(const fs::path& path) {
 Result<proto::Bundle> BundleOfDataFolder(const fs::path& folder) {
   TRY_ASSIGN(auto tests, FilesBeneath(folder, IsOnnxTestData));
   if (!tests.empty()) return MakeBundle("onnx_test_data", "", folder, std::move(tests));
-  TRY_ASSIGN(auto images, FilesBeneath(folder, [](const fs::path& path) { return IsImage(path) || path == "labels.csv"; }));
+  TRY_ASSIGN(auto images,
+             FilesBeneath(folder, [](const fs::path& path) { return IsImage(path) || path == "labels.csv"; }));
   if (std::any_of(images.begin(), images.end(), [](const std::string& path) { return IsImage(path); })) {
     return MakeBundle("images", "", folder, std::move(images));
   }
-  return Fail(ErrorCode::kRejected, fmt::format("{} is no data set: it holds neither test_data_set_N folders nor images", folder.string()),
+  return Fail(ErrorCode::kRejected,
+              fmt::format("{} is no data set: it holds neither test_data_set_N folders nor images", folder.string()),
               "Give an .npz file, a folder that holds test_data_set_0, or a folder of png, jpg or bmp images");
 }
 
 Result<> CheckFile(const proto::File& file) {
   const std::string shown = Printable(file.path(), 200);
-  if (!IsSafeRelativePath(file.path())) return Fail(ErrorCode::kRejected, fmt::format("bundle: unsafe path '{}'", shown));
+  if (!IsSafeRelativePath(file.path()))
+    return Fail(ErrorCode::kRejected, fmt::format("bundle: unsafe path '{}'", shown));
   if (!IsDigest(file.digest())) {
-    return Fail(ErrorCode::kRejected, fmt::format("bundle: the digest of '{}' is malformed: '{}'", shown, Printable(file.digest(), 80)));
+    return Fail(ErrorCode::kRejected,
+                fmt::format("bundle: the digest of '{}' is malformed: '{}'", shown, Printable(file.digest(), 80)));
   }
   if (file.size_bytes() == 0) return Fail(ErrorCode::kRejected, fmt::format("bundle: '{}' is empty", shown));
   return {};
@@ -291,7 +302,8 @@ Result<> CheckNoFileIsFolder(const proto::Bundle& bundle) {
     const std::string_view path = file.path();
     for (size_t slash = path.find('/'); slash != std::string_view::npos; slash = path.find('/', slash + 1)) {
       if (paths.contains(path.substr(0, slash))) {
-        return Fail(ErrorCode::kRejected, fmt::format("bundle: '{}' is both a file and a folder", path.substr(0, slash)));
+        return Fail(ErrorCode::kRejected,
+                    fmt::format("bundle: '{}' is both a file and a folder", path.substr(0, slash)));
       }
     }
   }
@@ -304,9 +316,11 @@ std::string BundleId(const proto::Bundle& bundle) {
   if (bundle.files_size() == 1) return bundle.files(0).digest();
   std::vector<const proto::File*> files;
   for (const proto::File& file : bundle.files()) files.push_back(&file);
-  std::sort(files.begin(), files.end(), [](const proto::File* a, const proto::File* b) { return a->path() < b->path(); });
+  std::sort(files.begin(), files.end(),
+            [](const proto::File* a, const proto::File* b) { return a->path() < b->path(); });
   Hasher hasher;
-  for (const proto::File* file : files) hasher.Update(fmt::format("{} {} {}\n", file->path(), file->digest(), file->size_bytes()));
+  for (const proto::File* file : files)
+    hasher.Update(fmt::format("{} {} {}\n", file->path(), file->digest(), file->size_bytes()));
   return hasher.Finish();
 }
 
@@ -328,7 +342,8 @@ bool IsSafeRelativePath(std::string_view path) {
 
 Result<> CheckBundle(const proto::Bundle& bundle) {
   if (bundle.files_size() < 1 || bundle.files_size() > kMaxFiles) {
-    return Fail(ErrorCode::kRejected, fmt::format("bundle: it has {} files; 1 to {} are allowed", bundle.files_size(), kMaxFiles));
+    return Fail(ErrorCode::kRejected,
+                fmt::format("bundle: it has {} files; 1 to {} are allowed", bundle.files_size(), kMaxFiles));
   }
   uint64_t bytes = 0;
   bool has_main = bundle.main().empty();
@@ -346,12 +361,14 @@ Result<> CheckBundle(const proto::Bundle& bundle) {
     last = &file.path();
   }
   if (!has_main) {
-    return Fail(ErrorCode::kRejected, fmt::format("bundle: its main file '{}' is not among its files", Printable(bundle.main(), 200)));
+    return Fail(ErrorCode::kRejected,
+                fmt::format("bundle: its main file '{}' is not among its files", Printable(bundle.main(), 200)));
   }
   return CheckNoFileIsFolder(bundle);
 }
 
-Result<proto::Bundle> BundleOfModel(const fs::path& given, const std::function<Result<std::vector<std::string>>(const fs::path&)>& external_files) {
+Result<proto::Bundle> BundleOfModel(
+    const fs::path& given, const std::function<Result<std::vector<std::string>>(const fs::path&)>& external_files) {
   const fs::path path = Normal(given);
   TRY_ASSIGN(const Kind kind, NamedKindOf(path));
   if (kind == Kind::kAbsent) return Fail(ErrorCode::kNotFound, fmt::format("model {} is not there", path.string()));

@@ -1,8 +1,9 @@
-// Everything new is written under folder/partial and gets its final name by a rename, after its bytes were hashed, synced and made
-// read-only. So a name under folder/ab/cd always means whole and verified bytes, whatever process died when.
+// Everything new is written under folder/partial and gets its final name by a rename, after its bytes were hashed,
+// synced and made read-only. So a name under folder/ab/cd always means whole and verified bytes, whatever process died
+// when.
 //
-// A partial upload is one file named for its digest. flock(2) on it keeps two processes from appending at once; the winner of a race
-// renames the file away, which the other sees because the name no longer leads to the inode it locked.
+// A partial upload is one file named for its digest. flock(2) on it keeps two processes from appending at once; the
+// winner of a race renames the file away, which the other sees because the name no longer leads to the inode it locked.
 #include "common/artifact/file_store.h"
 
 #include <fcntl.h>
@@ -29,7 +30,8 @@ namespace fs = std::filesystem;
 
 constexpr std::string_view kDigestPrefix = "sha256:";
 constexpr size_t kBufferBytes = 1 << 20;
-// A partial upload nobody continued for this long, or a temporary of a process that died, is removed when the store opens.
+// A partial upload nobody continued for this long, or a temporary of a process that died, is removed when the store
+// opens.
 constexpr std::chrono::hours kPartialLife{24 * 7};
 
 std::string Hex(const std::string& digest) { return digest.substr(kDigestPrefix.size()); }
@@ -72,7 +74,8 @@ struct Partial {
   uint64_t held = 0;
 
   Result<> Truncate(uint64_t size_bytes) {
-    if (ftruncate(descriptor.get(), static_cast<off_t>(size_bytes)) != 0) return Fail(ErrnoError("truncate", path, errno));
+    if (ftruncate(descriptor.get(), static_cast<off_t>(size_bytes)) != 0)
+      return Fail(ErrnoError("truncate", path, errno));
     held = size_bytes;
     return {};
   }
@@ -80,7 +83,8 @@ struct Partial {
 
 bool IsSameFile(int fd, const fs::path& path) {
   struct stat opened {}, named {};
-  return fstat(fd, &opened) == 0 && lstat(path.c_str(), &named) == 0 && opened.st_dev == named.st_dev && opened.st_ino == named.st_ino;
+  return fstat(fd, &opened) == 0 && lstat(path.c_str(), &named) == 0 && opened.st_dev == named.st_dev &&
+         opened.st_ino == named.st_ino;
 }
 
 Result<Partial> OpenPartial(const fs::path& path) {
@@ -140,7 +144,8 @@ bool FileStore::Has(const std::string& digest) const {
 
 Result<uint64_t> FileStore::Size(const std::string& digest) const {
   struct stat status {};
-  if (!IsDigest(digest) || lstat(PathOf(digest).c_str(), &status) != 0 || !S_ISREG(status.st_mode)) return Fail(NotFound(digest));
+  if (!IsDigest(digest) || lstat(PathOf(digest).c_str(), &status) != 0 || !S_ISREG(status.st_mode))
+    return Fail(NotFound(digest));
   return static_cast<uint64_t>(status.st_size);
 }
 
@@ -149,13 +154,14 @@ Result<std::string> FileStore::Read(const std::string& digest, uint64_t offset, 
   const fs::path path = PathOf(digest);
   TRY_ASSIGN(const RegularFile file, OpenRegular(path, Links::refuse));
   if (offset > file.size_bytes) {
-    return Fail(ErrorCode::kRejected,
-                fmt::format("read artifact {}: offset {} is beyond its end at {} bytes", digest, offset, file.size_bytes));
+    return Fail(ErrorCode::kRejected, fmt::format("read artifact {}: offset {} is beyond its end at {} bytes", digest,
+                                                  offset, file.size_bytes));
   }
   std::string bytes(static_cast<size_t>(std::min(max_bytes, file.size_bytes - offset)), '\0');
   size_t used = 0;
   while (used < bytes.size()) {
-    const ssize_t count = pread(file.descriptor.get(), bytes.data() + used, bytes.size() - used, static_cast<off_t>(offset + used));
+    const ssize_t count =
+        pread(file.descriptor.get(), bytes.data() + used, bytes.size() - used, static_cast<off_t>(offset + used));
     if (count < 0 && errno == EINTR) continue;
     if (count < 0) return Fail(ErrnoError("read", path, errno));
     if (count == 0) return Fail(ErrorCode::kFailed, fmt::format("read {}: it became shorter", path.string()));
@@ -172,17 +178,19 @@ uint64_t FileStore::Received(const std::string& digest) const {
   return there ? static_cast<uint64_t>(status.st_size) : 0;
 }
 
-Result<uint64_t> FileStore::Append(const std::string& digest, uint64_t size_bytes, uint64_t offset, std::string_view data) {
+Result<uint64_t> FileStore::Append(const std::string& digest, uint64_t size_bytes, uint64_t offset,
+                                   std::string_view data) {
   TRY(CheckDigest(digest));
   if (size_bytes == 0) return Fail(ErrorCode::kRejected, fmt::format("upload {}: an artifact is never empty", digest));
   if (offset > size_bytes || data.size() > size_bytes - offset) {
-    return Fail(ErrorCode::kRejected, fmt::format("upload {}: {} bytes at {} go beyond its size of {} bytes", digest, data.size(), offset,
-                                                  size_bytes));
+    return Fail(ErrorCode::kRejected, fmt::format("upload {}: {} bytes at {} go beyond its size of {} bytes", digest,
+                                                  data.size(), offset, size_bytes));
   }
   const auto present = [&]() -> Result<uint64_t> {
     TRY_ASSIGN(const uint64_t size, Size(digest));
     if (size == size_bytes) return size;
-    return Fail(ErrorCode::kRejected, fmt::format("upload {}: the artifact has {} bytes, not {}", digest, size, size_bytes));
+    return Fail(ErrorCode::kRejected,
+                fmt::format("upload {}: the artifact has {} bytes, not {}", digest, size, size_bytes));
   };
   if (Has(digest)) return present();
 
@@ -195,7 +203,8 @@ Result<uint64_t> FileStore::Append(const std::string& digest, uint64_t size_byte
   // Begun under a larger size: one of the two senders is wrong, and only a whole file can tell.
   if (partial.held > size_bytes) TRY(partial.Truncate(0));
   if (offset > partial.held) {
-    return Fail(ErrorCode::kConflict, fmt::format("upload {}: offset {} leaves a gap, {} bytes are here", digest, offset, partial.held),
+    return Fail(ErrorCode::kConflict,
+                fmt::format("upload {}: offset {} leaves a gap, {} bytes are here", digest, offset, partial.held),
                 "Go on from the bytes that are here");
   }
   if (offset == partial.held) {
@@ -212,7 +221,8 @@ Result<uint64_t> FileStore::Append(const std::string& digest, uint64_t size_byte
   TRY_ASSIGN(const std::string actual, DigestOfFile(partial.path));
   if (actual != digest) {
     unlink(partial.path.c_str());
-    return Fail(ErrorCode::kRejected, fmt::format("upload {}: the {} bytes received have digest {}", digest, size_bytes, actual),
+    return Fail(ErrorCode::kRejected,
+                fmt::format("upload {}: the {} bytes received have digest {}", digest, size_bytes, actual),
                 "Upload it again; if it fails again, the file changed after it was hashed");
   }
   TRY(Publish(partial.descriptor.get(), partial.path, PathOf(digest)));
@@ -227,7 +237,8 @@ Result<std::string> FileStore::Import(const fs::path& file, const std::string& e
   TRY_ASSIGN(TemporaryFile copy, TemporaryFile::Make(folder_ / "partial"));
   TRY_ASSIGN(const std::string digest, HashWhile(source.descriptor.get(), file, copy.fd(), copy.path()));
   if (!expected.empty() && digest != expected) {
-    return Fail(ErrorCode::kRejected, fmt::format("take in {}: its digest is {}, not {}", file.string(), digest, expected));
+    return Fail(ErrorCode::kRejected,
+                fmt::format("take in {}: its digest is {}, not {}", file.string(), digest, expected));
   }
   if (!Has(digest)) TRY(Publish(copy.fd(), copy.path(), PathOf(digest)));
   return digest;

@@ -109,7 +109,8 @@ Result<std::string> ReadFile(const fs::path& path, uint64_t max_bytes) {
   uint64_t room = file.size_bytes + 1;
   while (true) {
     bytes.resize(used + static_cast<size_t>(room));
-    TRY_ASSIGN(const size_t count, ReadSome(file.descriptor.get(), bytes.data() + used, static_cast<size_t>(room), path));
+    TRY_ASSIGN(const size_t count,
+               ReadSome(file.descriptor.get(), bytes.data() + used, static_cast<size_t>(room), path));
     used += count;
     if (used > max_bytes) return too_large();
     if (count == 0) break;

@@ -15,14 +15,15 @@ Result<std::string> ReadFile(const std::filesystem::path& path, uint64_t max_byt
 
 enum class Durable { no, yes };
 
-// Writes through a temporary beside the target and renames it; with Durable::yes file and folder are fsynced. On failure the
-// target is as it was. kExhausted when the disk is full.
+// Writes through a temporary beside the target and renames it; with Durable::yes file and folder are fsynced. On
+// failure the target is as it was. kExhausted when the disk is full.
 Result<> WriteFile(const std::filesystem::path& path, std::string_view bytes, Durable durable = Durable::no);
 
 // Creates the folder with its parents.
 Result<> MakeFolder(const std::filesystem::path& path);
 
-// Copies by reflink or hard link where the file system can (the target must then never be written in place), else by bytes.
+// Copies by reflink or hard link where the file system can (the target must then never be written in place), else by
+// bytes.
 Result<> LinkOrCopy(const std::filesystem::path& from, const std::filesystem::path& to);
 
 // A folder that is removed, with what it holds, at the end of the object's life.

@@ -3,8 +3,8 @@
 //   reader: gate shared, main shared, gate released
 //   writer: gate exclusive, main exclusive, gate released
 //
-// A writer that waits for the readers inside holds the gate, so no new reader passes it; readers that wait behind hold nothing that
-// the writer needs.
+// A writer that waits for the readers inside holds the gate, so no new reader passes it; readers that wait behind hold
+// nothing that the writer needs.
 #include "common/base/machine_lock.h"
 
 #include <fcntl.h>
@@ -29,8 +29,8 @@ namespace {
 constexpr std::chrono::milliseconds kFirstWait{5};
 constexpr std::chrono::milliseconds kLongestWait{50};
 
-// Opens the file, making it for everybody. An existing file is opened without O_CREAT: the kernel refuses that for other users'
-// files in sticky folders such as /tmp (fs.protected_regular).
+// Opens the file, making it for everybody. An existing file is opened without O_CREAT: the kernel refuses that for
+// other users' files in sticky folders such as /tmp (fs.protected_regular).
 Result<Descriptor> OpenLockFile(const std::filesystem::path& path) {
   constexpr int kFlags = O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK;
   constexpr int kAttempts = 8;  // Somebody may remove or create it in between.

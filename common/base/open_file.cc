@@ -19,10 +19,12 @@
 namespace hone {
 namespace {
 
-// One part at a time, following no link. A racer who swaps a part between two steps is still beneath the folder that was opened.
+// One part at a time, following no link. A racer who swaps a part between two steps is still beneath the folder that
+// was opened.
 Descriptor OpenByParts(int folder, const std::string& relative, int flags) {
   const std::vector<std::string> parts = Split(relative, '/');
-  const bool leads_out = relative.empty() || std::any_of(parts.begin(), parts.end(), [](const auto& part) { return part.empty() || part == ".."; });
+  const bool leads_out = relative.empty() || std::any_of(parts.begin(), parts.end(),
+                                                         [](const auto& part) { return part.empty() || part == ".."; });
   if (leads_out) {
     errno = EXDEV;
     return {};
@@ -40,8 +42,9 @@ Descriptor OpenByParts(int folder, const std::string& relative, int flags) {
   return {};
 }
 
-// Whether the path still names the open file and is its only name. A file that lost its other name between open and fstat has one name
-// too, but not this one; to pass, a racer would have to give it back and take it away again within each of these looks.
+// Whether the path still names the open file and is its only name. A file that lost its other name between open and
+// fstat has one name too, but not this one; to pass, a racer would have to give it back and take it away again within
+// each of these looks.
 bool IsOnlyName(int folder, const std::string& relative, const struct stat& opened) {
   constexpr int kLooks = 3;
   for (int look = 0; look < kLooks; ++look) {
@@ -83,13 +86,16 @@ Result<RegularFile> OpenRegular(const std::filesystem::path& path, Links links) 
       return Fail(ErrorCode::kRejected, fmt::format("open {}: it is a symbolic link", path.string()),
                   "Give the file itself");
     }
-    if (errno == ENXIO) return Fail(ErrorCode::kRejected, fmt::format("open {}: it is not a regular file", path.string()));
+    if (errno == ENXIO)
+      return Fail(ErrorCode::kRejected, fmt::format("open {}: it is not a regular file", path.string()));
     return Fail(ErrnoError("open", path, errno));
   }
   struct stat status {};
   if (fstat(descriptor.get(), &status) != 0) return Fail(ErrnoError("stat", path, errno));
-  if (S_ISDIR(status.st_mode)) return Fail(ErrorCode::kRejected, fmt::format("open {}: it is a folder, not a file", path.string()));
-  if (!S_ISREG(status.st_mode)) return Fail(ErrorCode::kRejected, fmt::format("open {}: it is not a regular file", path.string()));
+  if (S_ISDIR(status.st_mode))
+    return Fail(ErrorCode::kRejected, fmt::format("open {}: it is a folder, not a file", path.string()));
+  if (!S_ISREG(status.st_mode))
+    return Fail(ErrorCode::kRejected, fmt::format("open {}: it is not a regular file", path.string()));
   return RegularFile{std::move(descriptor), static_cast<uint64_t>(status.st_size), status.st_mode & 07777u};
 }
 
@@ -101,13 +107,15 @@ Descriptor OpenBeneath(int folder, const std::string& relative, int flags) {
   for (int attempt = 0; attempt < kAttempts; ++attempt) {
     Descriptor opened(static_cast<int>(syscall(SYS_openat2, folder, relative.c_str(), &how, sizeof how)));
     if (opened) return opened;
-    if (errno == ENOSYS || errno == EPERM || errno == EINVAL || errno == E2BIG) return OpenByParts(folder, relative, flags);
+    if (errno == ENOSYS || errno == EPERM || errno == EINVAL || errno == E2BIG)
+      return OpenByParts(folder, relative, flags);
     if (errno != EAGAIN && errno != EINTR) break;
   }
   return {};
 }
 
-Result<RegularFile> OpenRegularBeneath(int folder, const std::string& relative, HardLinks hard_links, const std::filesystem::path& root) {
+Result<RegularFile> OpenRegularBeneath(int folder, const std::string& relative, HardLinks hard_links,
+                                       const std::filesystem::path& root) {
   const std::string name = Printable((root / relative).string(), 400);
   // O_NONBLOCK: opening a pipe must not wait for its writer.
   Descriptor descriptor = OpenBeneath(folder, relative, O_RDONLY | O_NONBLOCK);
@@ -124,11 +132,13 @@ Result<RegularFile> OpenRegularBeneath(int folder, const std::string& relative, 
   if (fstat(descriptor.get(), &status) != 0) return Fail(ErrnoError("stat", name, errno));
   if (!S_ISREG(status.st_mode)) return Fail(ErrorCode::kRejected, fmt::format("{} is not a regular file", name));
   if (hard_links == HardLinks::refuse && status.st_nlink != 1) {
-    return Fail(ErrorCode::kRejected, fmt::format("{} has {} names (hard links): it may be another's file", name, status.st_nlink),
+    return Fail(ErrorCode::kRejected,
+                fmt::format("{} has {} names (hard links): it may be another's file", name, status.st_nlink),
                 "Put a copy in its place");
   }
   if (hard_links == HardLinks::refuse && !IsOnlyName(folder, relative, status)) {
-    return Fail(ErrorCode::kRejected, fmt::format("{} was replaced while it was opened", name), "Leave the folder alone meanwhile");
+    return Fail(ErrorCode::kRejected, fmt::format("{} was replaced while it was opened", name),
+                "Leave the folder alone meanwhile");
   }
   return RegularFile{std::move(descriptor), static_cast<uint64_t>(status.st_size), status.st_mode & 07777u};
 }

@@ -1,4 +1,5 @@
-// Open descriptors that close themselves, and files that appear whole or not at all: what file, digest, store and transfers share.
+// Open descriptors that close themselves, and files that appear whole or not at all: what file, digest, store and
+// transfers share.
 #pragma once
 
 #include <cstdint>
@@ -41,19 +42,21 @@ struct RegularFile {
   uint64_t size_bytes = 0;
   uint32_t mode = 0;
 };
-// Opens for reading without ever blocking. kNotFound if it is not there; kRejected for a folder, a special file, or (with
-// Links::refuse) a link.
+// Opens for reading without ever blocking. kNotFound if it is not there; kRejected for a folder, a special file, or
+// (with Links::refuse) a link.
 Result<RegularFile> OpenRegular(const std::filesystem::path& path, Links links = Links::follow);
 
-// Opens a relative path beneath an open folder with `flags` (O_CLOEXEC is added). No part of the path may be a link and none may lead
-// out: the kernel resolves it (openat2); where it lacks that, part by part. An invalid descriptor with errno on failure: ELOOP, EXDEV or
-// ENOTDIR for a link or a way out.
+// Opens a relative path beneath an open folder with `flags` (O_CLOEXEC is added). No part of the path may be a link and
+// none may lead out: the kernel resolves it (openat2); where it lacks that, part by part. An invalid descriptor with
+// errno on failure: ELOOP, EXDEV or ENOTDIR for a link or a way out.
 Descriptor OpenBeneath(int folder, const std::string& relative, int flags);
 
 enum class HardLinks { allow, refuse };
-// A file for reading by OpenBeneath, without ever blocking. `root` and the path are for errors alone. kNotFound if it is not there;
-// kRejected for a link, a folder, a special file, or (with HardLinks::refuse) a file that has other names: its bytes may be another's.
-Result<RegularFile> OpenRegularBeneath(int folder, const std::string& relative, HardLinks hard_links, const std::filesystem::path& root = {});
+// A file for reading by OpenBeneath, without ever blocking. `root` and the path are for errors alone. kNotFound if it
+// is not there; kRejected for a link, a folder, a special file, or (with HardLinks::refuse) a file that has other
+// names: its bytes may be another's.
+Result<RegularFile> OpenRegularBeneath(int folder, const std::string& relative, HardLinks hard_links,
+                                       const std::filesystem::path& root = {});
 
 // Reads at most `bytes` from the present position into `buffer`; 0 only at the end. path is for the error alone.
 Result<size_t> ReadSome(int fd, char* buffer, size_t bytes, const std::filesystem::path& path);
@@ -81,7 +84,8 @@ class TemporaryFile {
   Result<> Commit(const std::filesystem::path& target);
 
  private:
-  TemporaryFile(Descriptor descriptor, std::filesystem::path path) : descriptor_(std::move(descriptor)), path_(std::move(path)) {}
+  TemporaryFile(Descriptor descriptor, std::filesystem::path path)
+      : descriptor_(std::move(descriptor)), path_(std::move(path)) {}
   Descriptor descriptor_;
   std::filesystem::path path_;
 };

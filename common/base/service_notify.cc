@@ -36,13 +36,16 @@ ServiceNotifier ServiceNotifier::FromEnvironment() {
   ServiceNotifier notifier;
   notifier.socket_ = Connect(std::getenv("NOTIFY_SOCKET"));
   const char* watchdog = std::getenv("WATCHDOG_USEC");
-  if (notifier.socket_ >= 0 && watchdog != nullptr) notifier.beat_every_ms_ = std::strtoll(watchdog, nullptr, 10) / 4000;
+  if (notifier.socket_ >= 0 && watchdog != nullptr)
+    notifier.beat_every_ms_ = std::strtoll(watchdog, nullptr, 10) / 4000;
   for (const char* name : {"NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID"}) ::unsetenv(name);
   return notifier;
 }
 
 ServiceNotifier::ServiceNotifier(ServiceNotifier&& other) noexcept
-    : socket_(std::exchange(other.socket_, -1)), beat_every_ms_(other.beat_every_ms_), next_beat_ms_(other.next_beat_ms_) {}
+    : socket_(std::exchange(other.socket_, -1)),
+      beat_every_ms_(other.beat_every_ms_),
+      next_beat_ms_(other.next_beat_ms_) {}
 
 ServiceNotifier::~ServiceNotifier() {
   if (socket_ >= 0) ::close(socket_);

@@ -1,4 +1,5 @@
-// What a service manager is told (sd_notify(3)): that the service is ready, what it does, that it is alive. Nothing happens where none asks for it.
+// What a service manager is told (sd_notify(3)): that the service is ready, what it does, that it is alive. Nothing
+// happens where none asks for it.
 #pragma once
 
 #include <cstdint>
@@ -10,7 +11,8 @@ namespace hone {
 // Of one thread: the loop whose life matters.
 class ServiceNotifier {
  public:
-  // By NOTIFY_SOCKET and WATCHDOG_USEC. They are taken out of the environment, so that children do not speak for the service.
+  // By NOTIFY_SOCKET and WATCHDOG_USEC. They are taken out of the environment, so that children do not speak for the
+  // service.
   static ServiceNotifier FromEnvironment();
   ServiceNotifier(ServiceNotifier&& other) noexcept;
   ServiceNotifier& operator=(ServiceNotifier&&) = delete;

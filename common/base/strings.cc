@@ -75,7 +75,8 @@ constexpr double kUint64End = 18446744073709551616.0;
 
 template <size_t N>
 const UnitRow* FindUnit(const UnitRow (&rows)[N], std::string_view name) {
-  const auto row = std::find_if(std::begin(rows), std::end(rows), [&](const UnitRow& candidate) { return candidate.name == name; });
+  const auto row =
+      std::find_if(std::begin(rows), std::end(rows), [&](const UnitRow& candidate) { return candidate.name == name; });
   return row == std::end(rows) ? nullptr : &*row;
 }
 
@@ -104,8 +105,8 @@ Character Decode(std::string_view text) {
 
 // Controls, and what turns or breaks a line without being one: bidirectional overrides and Unicode's line separators.
 bool IsUnsafe(uint32_t code) {
-  return code < 0x20 || (code >= 0x7f && code <= 0x9f) || (code >= 0x2028 && code <= 0x202e) || (code >= 0x2066 && code <= 0x2069) ||
-         code == 0x200e || code == 0x200f || code == 0xfeff;
+  return code < 0x20 || (code >= 0x7f && code <= 0x9f) || (code >= 0x2028 && code <= 0x202e) ||
+         (code >= 0x2066 && code <= 0x2069) || code == 0x200e || code == 0x200f || code == 0xfeff;
 }
 
 }  // namespace
@@ -170,7 +171,8 @@ std::string HumanBytes(uint64_t bytes) {
 }
 
 std::string HumanDuration(int64_t ms) {
-  if (ms < 0) return "-" + HumanDuration(ms == std::numeric_limits<int64_t>::min() ? std::numeric_limits<int64_t>::max() : -ms);
+  if (ms < 0)
+    return "-" + HumanDuration(ms == std::numeric_limits<int64_t>::min() ? std::numeric_limits<int64_t>::max() : -ms);
   if (ms < 1000) return fmt::format("{} ms", ms);
   if (ms < 59950) return fmt::format("{:.1f} s", static_cast<double>(ms) / 1e3);
   const int64_t seconds = ms / 1000 + (ms % 1000 >= 500 ? 1 : 0);
@@ -197,7 +199,9 @@ std::string HumanNumber(double value) {
 }
 
 Result<int64_t> ParseInteger(std::string_view text) {
-  const auto no_number = [&] { return Fail(ErrorCode::kRejected, fmt::format("'{}' is not an integer", Printable(text, 80))); };
+  const auto no_number = [&] {
+    return Fail(ErrorCode::kRejected, fmt::format("'{}' is not an integer", Printable(text, 80)));
+  };
   std::string_view digits = text;
   if (digits.size() > 1 && digits.front() == '+' && IsDigit(digits[1])) digits.remove_prefix(1);
   int64_t value = 0;
@@ -244,13 +248,15 @@ Result<int64_t> ParseDuration(std::string_view text) {
     total_ms += *number * row->factor;
     last = row;
   }
-  if (!(total_ms < kInt64End)) return Fail(ErrorCode::kRejected, fmt::format("the duration '{}' is too long", Printable(text, 80)));
+  if (!(total_ms < kInt64End))
+    return Fail(ErrorCode::kRejected, fmt::format("the duration '{}' is too long", Printable(text, 80)));
   return static_cast<int64_t>(std::round(total_ms));
 }
 
 Result<uint64_t> ParseBytes(std::string_view text) {
   const auto malformed = [&] {
-    return Fail(ErrorCode::kRejected, fmt::format("'{}' is not a size", Printable(text, 80)), "Write it like 512MB, 2GiB or 1000");
+    return Fail(ErrorCode::kRejected, fmt::format("'{}' is not a size", Printable(text, 80)),
+                "Write it like 512MB, 2GiB or 1000");
   };
   std::string_view rest = Trim(text);
   uint64_t exact = 0;
@@ -262,7 +268,8 @@ Result<uint64_t> ParseBytes(std::string_view text) {
   const UnitRow* row = FindUnit(kSizes, Trim(unit));
   if (row == nullptr || !rest.empty()) return malformed();
   const double bytes = std::round(*number * row->factor);
-  if (!(bytes < kUint64End)) return Fail(ErrorCode::kRejected, fmt::format("the size '{}' is beyond 64 bits", Printable(text, 80)));
+  if (!(bytes < kUint64End))
+    return Fail(ErrorCode::kRejected, fmt::format("the size '{}' is beyond 64 bits", Printable(text, 80)));
   return static_cast<uint64_t>(bytes);
 }
 

@@ -42,8 +42,8 @@ bool IsUtf8(std::string_view text);
 // The text with every broken byte replaced by '?'; nothing else changes.
 std::string ToUtf8(std::string_view text);
 
-// Text from outside made safe for a terminal or a log line: control characters (line ends too) and broken UTF-8 become '?'; what is longer
-// than max_bytes is cut and ends in "...".
+// Text from outside made safe for a terminal or a log line: control characters (line ends too) and broken UTF-8 become
+// '?'; what is longer than max_bytes is cut and ends in "...".
 std::string Printable(std::string_view text, size_t max_bytes = 4096);
 
 // As one word of a POSIX shell: quoted where it must be.

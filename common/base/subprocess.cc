@@ -1,6 +1,6 @@
-// Between fork and exec a child of a threaded program may make plain system calls alone, so everything that allocates (argument
-// vectors, the environment, open files) is prepared before. What goes wrong in the child comes back through a pipe that a
-// successful exec closes.
+// Between fork and exec a child of a threaded program may make plain system calls alone, so everything that allocates
+// (argument vectors, the environment, open files) is prepared before. What goes wrong in the child comes back through a
+// pipe that a successful exec closes.
 #include "common/base/subprocess.h"
 
 #include <fcntl.h>
@@ -154,7 +154,8 @@ Error FailureError(const Failure& failure, const ProcessOptions& options) {
     case Stage::kFolder: return ErrnoError("start a program in", options.folder, failure.error_number);
     case Stage::kExecute: return ErrnoError("start", options.arguments.front(), failure.error_number);
     case Stage::kGroup: return ErrnoError("make a process group for", options.arguments.front(), failure.error_number);
-    case Stage::kDeathSignal: return ErrnoError("set the death signal of", options.arguments.front(), failure.error_number);
+    case Stage::kDeathSignal:
+      return ErrnoError("set the death signal of", options.arguments.front(), failure.error_number);
     case Stage::kStreams: return ErrnoError("set the streams of", options.arguments.front(), failure.error_number);
   }
   return ErrnoError("start", options.arguments.front(), failure.error_number);
@@ -292,8 +293,8 @@ struct Capture {
 
 void SetNonBlocking(int fd) { fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK); }
 
-// Gathers both streams until the child ended. A grandchild may keep the pipes open beyond that: nobody waits for it. False at
-// the deadline.
+// Gathers both streams until the child ended. A grandchild may keep the pipes open beyond that: nobody waits for it.
+// False at the deadline.
 bool Gather(pid_t pid, std::array<Capture, 2>& captures, SteadyTime deadline) {
   const Descriptor handle = OpenPid(pid);
   while (true) {
@@ -304,8 +305,8 @@ bool Gather(pid_t pid, std::array<Capture, 2>& captures, SteadyTime deadline) {
     if (left == 0) return false;
     if (!handle) left = std::min(left, static_cast<int>(kPollStep.count()));
     // Closed ones are -1, which poll ignores.
-    std::array<pollfd, 3> entries = {pollfd{captures[0].descriptor.get(), POLLIN, 0}, pollfd{captures[1].descriptor.get(), POLLIN, 0},
-                                     pollfd{handle.get(), POLLIN, 0}};
+    std::array<pollfd, 3> entries = {pollfd{captures[0].descriptor.get(), POLLIN, 0},
+                                     pollfd{captures[1].descriptor.get(), POLLIN, 0}, pollfd{handle.get(), POLLIN, 0}};
     poll(entries.data(), entries.size(), left);
   }
 }
@@ -323,7 +324,9 @@ Result<Process> Process::Start(const ProcessOptions& options) {
 Process::~Process() { Kill(); }
 
 Process::Process(Process&& other) noexcept
-    : pid_(std::exchange(other.pid_, -1)), own_group_(other.own_group_), ended_(std::exchange(other.ended_, std::nullopt)) {}
+    : pid_(std::exchange(other.pid_, -1)),
+      own_group_(other.own_group_),
+      ended_(std::exchange(other.ended_, std::nullopt)) {}
 
 Process& Process::operator=(Process&& other) noexcept {
   if (this != &other) {
@@ -385,10 +388,12 @@ Result<CommandOutput> RunCommand(const ProcessOptions& options, milliseconds tim
   SetNonBlocking(out.read.get());
   SetNonBlocking(err.read.get());
   CommandOutput output;
-  std::array<Capture, 2> captures = {Capture{std::move(out.read), &output.out, max_bytes}, Capture{std::move(err.read), &output.err, max_bytes}};
+  std::array<Capture, 2> captures = {Capture{std::move(out.read), &output.out, max_bytes},
+                                     Capture{std::move(err.read), &output.err, max_bytes}};
   if (!Gather(pid, captures, deadline)) {
-    return Fail(ErrorCode::kTimeout, fmt::format("run {}: it did not end within {}", options.arguments.front(),
-                                                 HumanDuration(std::clamp(timeout, milliseconds{0}, kForever).count())));
+    return Fail(ErrorCode::kTimeout,
+                fmt::format("run {}: it did not end within {}", options.arguments.front(),
+                            HumanDuration(std::clamp(timeout, milliseconds{0}, kForever).count())));
   }
   TRY_ASSIGN(const auto status, process.Wait(milliseconds{0}));
   output.status = status.value_or(ExitStatus{});

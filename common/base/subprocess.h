@@ -22,7 +22,7 @@ struct ProcessOptions {
   std::filesystem::path stdout_file;               // Empty: inherited. Appended to.
   std::filesystem::path stderr_file;               // Empty: inherited.
   bool new_group = true;                           // Own process group, so that a terminal's Ctrl-C does not reach it.
-  bool die_with_parent = true;                     // PR_SET_PDEATHSIG SIGTERM: it goes when the thread that started it ends.
+  bool die_with_parent = true;  // PR_SET_PDEATHSIG SIGTERM: it goes when the thread that started it ends.
 };
 
 struct ExitStatus {
@@ -32,7 +32,8 @@ struct ExitStatus {
 
 struct CommandOutput;
 
-// A running child. Movable; the destructor kills (SIGKILL to the group) and reaps what still runs. One thread at a time.
+// A running child. Movable; the destructor kills (SIGKILL to the group) and reaps what still runs. One thread at a
+// time.
 class Process {
  public:
   static Result<Process> Start(const ProcessOptions& options);
@@ -49,7 +50,8 @@ class Process {
   ExitStatus Stop(std::chrono::milliseconds grace);
 
  private:
-  friend Result<CommandOutput> RunCommand(const ProcessOptions& options, std::chrono::milliseconds timeout, size_t max_bytes);
+  friend Result<CommandOutput> RunCommand(const ProcessOptions& options, std::chrono::milliseconds timeout,
+                                          size_t max_bytes);
   Process(pid_t pid, bool own_group) : pid_(pid), own_group_(own_group) {}
   void Kill();
   pid_t pid_ = -1;
@@ -63,7 +65,8 @@ struct CommandOutput {
   std::string err;
 };
 // Runs to the end (or kills at the timeout: kTimeout) with stdin from /dev/null and both streams captured.
-Result<CommandOutput> RunCommand(const ProcessOptions& options, std::chrono::milliseconds timeout, size_t max_bytes = 16 << 20);
+Result<CommandOutput> RunCommand(const ProcessOptions& options, std::chrono::milliseconds timeout,
+                                 size_t max_bytes = 16 << 20);
 
 // The folder of the running executable.
 std::filesystem::path ExecutableFolder();

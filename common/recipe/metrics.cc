@@ -32,7 +32,8 @@ const std::vector<MetricInfo>& MetricCatalogue() {
       {"memory_bytes", false, "peak memory of the process that holds the model"},
       {"load_ms", false, "time from the files to a model that can run"},
       {"accuracy", true, "the recipe's accuracy metric of the candidate", false, false, -kAnything, kAnything},
-      {"accuracy_drop", false, "how much worse than the baseline, in the accuracy metric's own unit", false, false, 0, kAnything},
+      {"accuracy_drop", false, "how much worse than the baseline, in the accuracy metric's own unit", false, false, 0,
+       kAnything},
       {"cosine", true, "mean cosine similarity of a sample's outputs to the original's", true, false, -1, 1},
       {"sqnr_db", true, "signal to quantization-noise ratio against the original", true, false, -kAnything, kAnything},
       {"max_error", false, "largest absolute error against the original", true},
@@ -47,7 +48,8 @@ const std::vector<MetricInfo>& MetricCatalogue() {
 
 const MetricInfo* FindMetric(std::string_view name) {
   const auto& metrics = MetricCatalogue();
-  const auto found = std::find_if(metrics.begin(), metrics.end(), [&](const MetricInfo& metric) { return name == metric.name; });
+  const auto found =
+      std::find_if(metrics.begin(), metrics.end(), [&](const MetricInfo& metric) { return name == metric.name; });
   return found == metrics.end() ? nullptr : &*found;
 }
 
@@ -63,8 +65,9 @@ Result<const MetricInfo*> RequireAccuracyMetric(std::string_view name) {
   if (metric != nullptr && metric->is_accuracy) return metric;
   const std::vector<std::string> names = Names(true);
   return Fail(ErrorCode::kRejected,
-              metric != nullptr ? fmt::format("'{}' is no accuracy metric", name)
-                                : fmt::format("unknown accuracy metric '{}'{}", Printable(name, 80), DidYouMean(name, names)),
+              metric != nullptr
+                  ? fmt::format("'{}' is no accuracy metric", name)
+                  : fmt::format("unknown accuracy metric '{}'{}", Printable(name, 80), DidYouMean(name, names)),
               "Accuracy metrics are " + Join(names, ", "));
 }
 

@@ -32,8 +32,8 @@ Result<const MetricInfo*> RequireMetric(std::string_view name);
 // The same among those that `accuracy` can name.
 Result<const MetricInfo*> RequireAccuracyMetric(std::string_view name);
 
-// Whether more of the metric is better, where the job's accuracy is measured as `accuracy_metric` ("" = auto): `accuracy` itself has no
-// direction of its own.
+// Whether more of the metric is better, where the job's accuracy is measured as `accuracy_metric` ("" = auto):
+// `accuracy` itself has no direction of its own.
 bool LargerIsBetter(const MetricInfo& metric, std::string_view accuracy_metric);
 
 }  // namespace hone

@@ -1,5 +1,6 @@
-// The recipe's sections are tables of keys, each key a row with the function that reads its value; everything that is said about unknown
-// keys, and RecipeKeys(), comes from the tables. Values are read in the order of the text, so the first mistake is the one that is told.
+// The recipe's sections are tables of keys, each key a row with the function that reads its value; everything that is
+// said about unknown keys, and RecipeKeys(), comes from the tables. Values are read in the order of the text, so the
+// first mistake is the one that is told.
 #include "common/recipe/recipe_yaml.h"
 
 #include <fmt/format.h>
@@ -41,22 +42,28 @@ Result<int64_t> ReadDimension(const Context& context, const YamlNode& node, cons
   const proto::Value value = node.plain ? ParseValue(node.text) : TextValue(node.text);
   if (value.kind_case() == proto::Value::kText && !value.text().empty()) return -1;
   if (value.kind_case() == proto::Value::kInteger && value.integer() == -1) return -1;
-  if (value.kind_case() != proto::Value::kInteger) return WrongKind(context, node, what, "a whole number, a name or null");
+  if (value.kind_case() != proto::Value::kInteger)
+    return WrongKind(context, node, what, "a whole number, a name or null");
   if (value.integer() < 1 || value.integer() > kMaxDimension) {
-    return FailAt(context, node.place, fmt::format("{} must be 1 to {}, or -1 for free, is {}", what, kMaxDimension, value.integer()));
+    return FailAt(context, node.place,
+                  fmt::format("{} must be 1 to {}, or -1 for free, is {}", what, kMaxDimension, value.integer()));
   }
   return value.integer();
 }
 
 Result<> ReadInputs(const Context& context, const YamlEntry& entry, proto::Recipe* recipe) {
-  if (entry.value.kind != YamlNode::Kind::kMap) return WrongKind(context, entry.value, "'inputs'", "a map of input names to shapes like [1, 64]");
+  if (entry.value.kind != YamlNode::Kind::kMap)
+    return WrongKind(context, entry.value, "'inputs'", "a map of input names to shapes like [1, 64]");
   for (const YamlEntry& input : entry.value.entries) {
     if (input.key.empty()) return FailAt(context, input.place, "an input name must not be empty");
     if (input.value.kind != YamlNode::Kind::kList) {
-      return WrongKind(context, input.value, fmt::format("the shape of input {}", Quoted(input.key)), "a list of dimensions");
+      return WrongKind(context, input.value, fmt::format("the shape of input {}", Quoted(input.key)),
+                       "a list of dimensions");
     }
     if (input.value.items.size() > kMaxRank) {
-      return FailAt(context, input.place, fmt::format("input {} has {} dimensions, at most {} are allowed", Quoted(input.key), input.value.items.size(), kMaxRank));
+      return FailAt(context, input.place,
+                    fmt::format("input {} has {} dimensions, at most {} are allowed", Quoted(input.key),
+                                input.value.items.size(), kMaxRank));
     }
     proto::InputShape* shape = recipe->add_inputs();
     shape->set_name(input.key);
@@ -75,14 +82,16 @@ using Doubles = google::protobuf::RepeatedField<double>;
 // One number, or a list with one a channel.
 Result<> ReadChannels(const Context& context, const YamlEntry& entry, Doubles* values) {
   const YamlNode& node = entry.value;
-  if (node.kind == YamlNode::Kind::kMap) return WrongKind(context, node, Quoted(entry.key), "a number or a list of numbers");
+  if (node.kind == YamlNode::Kind::kMap)
+    return WrongKind(context, node, Quoted(entry.key), "a number or a list of numbers");
   if (node.kind == YamlNode::Kind::kScalar) {
     TRY_ASSIGN(const double value, ReadReal(context, node, Quoted(entry.key)));
     values->Add(value);
     return {};
   }
   TRY(CheckList(context, entry, "a number or a list of numbers"));
-  if (node.items.size() > kMaxChannels) return FailAt(context, entry.place, fmt::format("'{}' has more than {} channels", entry.key, kMaxChannels));
+  if (node.items.size() > kMaxChannels)
+    return FailAt(context, entry.place, fmt::format("'{}' has more than {} channels", entry.key, kMaxChannels));
   for (const YamlNode& item : node.items) {
     TRY_ASSIGN(const double value, ReadReal(context, item, fmt::format("an item of '{}'", entry.key)));
     values->Add(value);
@@ -108,10 +117,11 @@ Result<> ReadSize(const Context& context, const YamlEntry& entry, proto::Preproc
   return {};
 }
 
-constexpr std::array<std::pair<const char*, proto::Preprocess::Resize>, 4> kResizes = {{{"stretch", proto::Preprocess::STRETCH},
-                                                                                      {"pad_right", proto::Preprocess::PAD_RIGHT},
-                                                                                      {"center_crop", proto::Preprocess::CENTER_CROP},
-                                                                                      {"letterbox", proto::Preprocess::LETTERBOX}}};
+constexpr std::array<std::pair<const char*, proto::Preprocess::Resize>, 4> kResizes = {
+    {{"stretch", proto::Preprocess::STRETCH},
+     {"pad_right", proto::Preprocess::PAD_RIGHT},
+     {"center_crop", proto::Preprocess::CENTER_CROP},
+     {"letterbox", proto::Preprocess::LETTERBOX}}};
 constexpr std::array<std::pair<const char*, bool>, 2> kChannelOrders = {{{"rgb", false}, {"bgr", true}}};
 constexpr std::array<std::pair<const char*, bool>, 2> kLayouts = {{{"nchw", false}, {"nhwc", true}}};
 
@@ -147,7 +157,8 @@ const Section<proto::Preprocess>& PreprocessRows() {
          p->set_bgr(bgr);
          return {};
        }},
-      {"mean", [](const Context& c, const YamlEntry& e, proto::Preprocess* p) { return ReadChannels(c, e, p->mutable_mean()); }},
+      {"mean", [](const Context& c, const YamlEntry& e,
+                  proto::Preprocess* p) { return ReadChannels(c, e, p->mutable_mean()); }},
       {"std",
        [](const Context& c, const YamlEntry& e, proto::Preprocess* p) -> Result<> {
          TRY(ReadChannels(c, e, p->mutable_std()));
@@ -178,8 +189,10 @@ Result<> ReadPreprocess(const Context& context, const YamlEntry& entry, proto::D
   const YamlEntry* size = FindEntry(entry.value, "size");
   const YamlEntry* height = FindEntry(entry.value, "height");
   const YamlEntry* width = FindEntry(entry.value, "width");
-  if (size != nullptr && (height != nullptr || width != nullptr)) return FailAt(context, size->place, "'size' and 'height' or 'width' exclude one another");
-  if (height != nullptr && width == nullptr) return FailAt(context, height->place, "'height' needs a 'width' beside it");
+  if (size != nullptr && (height != nullptr || width != nullptr))
+    return FailAt(context, size->place, "'size' and 'height' or 'width' exclude one another");
+  if (height != nullptr && width == nullptr)
+    return FailAt(context, height->place, "'height' needs a 'width' beside it");
   if (width != nullptr && height == nullptr) return FailAt(context, width->place, "'width' needs a 'height' beside it");
   const int means = preprocess->mean_size(), deviations = preprocess->std_size();
   if (means > 1 && deviations > 1 && means != deviations) {
@@ -203,7 +216,8 @@ const Section<proto::DataRange>& DataRangeRows() {
        }},
       {"samples",
        [](const Context& c, const YamlEntry& e, proto::DataRange* range) -> Result<> {
-         TRY_ASSIGN(const int64_t samples, ReadInteger(c, e.value, "'samples'", 1, std::numeric_limits<int64_t>::max()));
+         TRY_ASSIGN(const int64_t samples,
+                    ReadInteger(c, e.value, "'samples'", 1, std::numeric_limits<int64_t>::max()));
          range->set_samples(static_cast<uint64_t>(samples));
          return {};
        }},
@@ -221,8 +235,10 @@ Result<> ReadDataRange(const Context& context, const YamlEntry& entry, proto::Da
 
 const Section<proto::Recipe>& DataRows() {
   static const Section<proto::Recipe> rows = {
-      {"calibration", [](const Context& c, const YamlEntry& e, proto::Recipe* r) { return ReadDataRange(c, e, r->mutable_calibration()); }},
-      {"evaluation", [](const Context& c, const YamlEntry& e, proto::Recipe* r) { return ReadDataRange(c, e, r->mutable_evaluation()); }},
+      {"calibration", [](const Context& c, const YamlEntry& e,
+                         proto::Recipe* r) { return ReadDataRange(c, e, r->mutable_calibration()); }},
+      {"evaluation", [](const Context& c, const YamlEntry& e,
+                        proto::Recipe* r) { return ReadDataRange(c, e, r->mutable_evaluation()); }},
   };
   return rows;
 }
@@ -268,8 +284,10 @@ Result<> ReadAccuracy(const Context& context, const YamlEntry& entry, proto::Rec
     accuracy->set_against_labels(metric->needs_labels);
   } else if (accuracy->against_labels() != metric->needs_labels) {
     return FailAt(context, against->value.place,
-                  fmt::format("'{}' compares with {}", metric->name, metric->needs_labels ? "labels" : "the original, not with labels"),
-                  metric->needs_labels ? "Write 'against: labels', or the metric top1_agreement" : "Use top1, top5 or f1 against labels");
+                  fmt::format("'{}' compares with {}", metric->name,
+                              metric->needs_labels ? "labels" : "the original, not with labels"),
+                  metric->needs_labels ? "Write 'against: labels', or the metric top1_agreement"
+                                       : "Use top1, top5 or f1 against labels");
   }
   return {};
 }
@@ -294,8 +312,10 @@ Result<> ReadObjective(const Context& context, const YamlEntry& entry, bool maxi
 
 const Section<proto::Objective>& ObjectiveRows() {
   static const Section<proto::Objective> rows = {
-      {"minimize", [](const Context& c, const YamlEntry& e, proto::Objective* o) { return ReadObjective(c, e, false, o); }},
-      {"maximize", [](const Context& c, const YamlEntry& e, proto::Objective* o) { return ReadObjective(c, e, true, o); }},
+      {"minimize",
+       [](const Context& c, const YamlEntry& e, proto::Objective* o) { return ReadObjective(c, e, false, o); }},
+      {"maximize",
+       [](const Context& c, const YamlEntry& e, proto::Objective* o) { return ReadObjective(c, e, true, o); }},
   };
   return rows;
 }
@@ -305,10 +325,13 @@ Result<> ReadObjectives(const Context& context, const YamlEntry& entry, proto::R
   TRY(CheckList(context, entry, wanted));
   std::set<std::string> seen;
   for (const YamlNode& item : entry.value.items) {
-    if (item.kind != YamlNode::Kind::kMap) return WrongKind(context, item, "an item of 'objectives'", "{minimize: metric} or {maximize: metric}");
+    if (item.kind != YamlNode::Kind::kMap)
+      return WrongKind(context, item, "an item of 'objectives'", "{minimize: metric} or {maximize: metric}");
     proto::Objective* objective = recipe->add_objectives();
     TRY(ReadSection(context, item, "an item of 'objectives'", ObjectiveRows(), objective));
-    if (item.entries.size() != 1) return FailAt(context, item.place, "an objective has one key, minimize or maximize", "Write one list item an objective");
+    if (item.entries.size() != 1)
+      return FailAt(context, item.place, "an objective has one key, minimize or maximize",
+                    "Write one list item an objective");
     if (!seen.insert(objective->metric()).second) {
       return FailAt(context, item.place, fmt::format("'{}' is an objective twice", objective->metric()));
     }
@@ -336,15 +359,19 @@ const Section<proto::Constraint>& ConstraintRows() {
 }
 
 // Bounds that nothing or everything keeps are mistakes.
-Result<> CheckBounds(const Context& context, const YamlEntry& entry, const MetricInfo& metric, const proto::Constraint& constraint) {
+Result<> CheckBounds(const Context& context, const YamlEntry& entry, const MetricInfo& metric,
+                     const proto::Constraint& constraint) {
   const YamlPlace place = entry.value.place;
-  for (const auto& [given, bound] : {std::pair(constraint.has_minimum(), constraint.minimum()), std::pair(constraint.has_maximum(), constraint.maximum())}) {
+  for (const auto& [given, bound] : {std::pair(constraint.has_minimum(), constraint.minimum()),
+                                     std::pair(constraint.has_maximum(), constraint.maximum())}) {
     if (!given || (bound >= metric.least && bound <= metric.most)) continue;
-    const std::string range = metric.most < 1e300 ? fmt::format("between {} and {}", metric.least, metric.most) : fmt::format("at least {}", metric.least);
+    const std::string range = metric.most < 1e300 ? fmt::format("between {} and {}", metric.least, metric.most)
+                                                  : fmt::format("at least {}", metric.least);
     return FailAt(context, place, fmt::format("the bound of '{}' must be {}, is {}", metric.name, range, bound));
   }
   if (constraint.has_minimum() && constraint.has_maximum() && constraint.minimum() > constraint.maximum()) {
-    return FailAt(context, place, fmt::format("'{}' has min {} above max {}", metric.name, constraint.minimum(), constraint.maximum()));
+    return FailAt(context, place,
+                  fmt::format("'{}' has min {} above max {}", metric.name, constraint.minimum(), constraint.maximum()));
   }
   if (constraint.metric() == "accuracy_drop" && constraint.has_minimum()) {
     return FailAt(context, place, "'accuracy_drop' has a max alone", "Write 'accuracy_drop: 0.01'");
@@ -361,9 +388,11 @@ Result<> ReadConstraint(const Context& context, const YamlEntry& entry, proto::C
     LargerIsBetter(*metric, context.accuracy_metric) ? constraint->set_minimum(bound) : constraint->set_maximum(bound);
   } else if (entry.value.kind == YamlNode::Kind::kMap) {
     TRY(ReadSection(context, entry.value, fmt::format("constraint '{}'", entry.key), ConstraintRows(), constraint));
-    if (entry.value.entries.empty()) return FailAt(context, entry.place, fmt::format("constraint '{}' has neither min nor max", entry.key));
+    if (entry.value.entries.empty())
+      return FailAt(context, entry.place, fmt::format("constraint '{}' has neither min nor max", entry.key));
   } else {
-    return WrongKind(context, entry.value, fmt::format("constraint '{}'", entry.key), "a number or a map with min and max");
+    return WrongKind(context, entry.value, fmt::format("constraint '{}'", entry.key),
+                     "a number or a map with min and max");
   }
   return CheckBounds(context, entry, *metric, *constraint);
 }
@@ -384,8 +413,10 @@ Result<> ReadTags(const Context& context, const YamlEntry& entry, proto::Target*
   for (const YamlNode& item : entry.value.items) {
     TRY_ASSIGN(const std::string tag, ReadText(context, item, "an item of 'tags'", "a hardware tag"));
     const bool word = std::all_of(tag.begin(), tag.end(), [](unsigned char c) { return c > 0x20 && c != ','; });
-    if (!word) return FailAt(context, item.place, fmt::format("the tag '{}' must not hold spaces or commas", Shown(tag)));
-    if (!tags.insert(tag).second) return FailAt(context, item.place, fmt::format("the tag '{}' is given twice", Shown(tag)));
+    if (!word)
+      return FailAt(context, item.place, fmt::format("the tag '{}' must not hold spaces or commas", Shown(tag)));
+    if (!tags.insert(tag).second)
+      return FailAt(context, item.place, fmt::format("the tag '{}' is given twice", Shown(tag)));
   }
   for (const std::string& tag : tags) target->add_tags(tag);
   return {};
@@ -405,7 +436,8 @@ Result<> ReadTargets(const Context& context, const YamlEntry& entry, proto::Reci
     TRY(ReadSection(context, item, "an item of 'targets'", TargetRows(), target));
     if (target->tags().empty()) return FailAt(context, item.place, "a target needs 'tags'");
     *target->mutable_position() = PositionOf(context, item.place);
-    if (!seen.insert({target->tags().begin(), target->tags().end()}).second) return FailAt(context, item.place, "this target is given twice");
+    if (!seen.insert({target->tags().begin(), target->tags().end()}).second)
+      return FailAt(context, item.place, "this target is given twice");
   }
   return {};
 }
@@ -417,8 +449,10 @@ using Values = google::protobuf::RepeatedPtrField<proto::Value>;
 Result<> AddValues(const Context& context, const YamlNode& list, const std::string& what, Values* values) {
   for (const YamlNode& item : list.items) {
     TRY_ASSIGN(proto::Value value, ReadValue(context, item, "a value of " + what));
-    const bool repeated = std::any_of(values->begin(), values->end(), [&](const proto::Value& other) { return Equal(other, value); });
-    if (repeated) return FailAt(context, item.place, fmt::format("{} has the value '{}' twice", what, Shown(item.text)));
+    const bool repeated =
+        std::any_of(values->begin(), values->end(), [&](const proto::Value& other) { return Equal(other, value); });
+    if (repeated)
+      return FailAt(context, item.place, fmt::format("{} has the value '{}' twice", what, Shown(item.text)));
     *values->Add() = std::move(value);
   }
   return {};
@@ -427,24 +461,30 @@ Result<> AddValues(const Context& context, const YamlNode& list, const std::stri
 Result<> ReadRange(const Context& context, const YamlEntry& entry, proto::Domain* domain) {
   const YamlNode& node = entry.value;
   if (node.kind != YamlNode::Kind::kList || node.items.size() != 2) {
-    return FailAt(context, node.place, fmt::format("'range' must be a list of two numbers [low, high], is {}",
-                                                   node.kind == YamlNode::Kind::kList ? fmt::format("a list of {}", node.items.size()) : KindOf(node)));
+    return FailAt(context, node.place,
+                  fmt::format("'range' must be a list of two numbers [low, high], is {}",
+                              node.kind == YamlNode::Kind::kList ? fmt::format("a list of {}", node.items.size())
+                                                                 : KindOf(node)));
   }
   for (const YamlNode& item : node.items) TRY(ReadReal(context, item, "a bound in 'range'"));
   *domain->mutable_low() = ParseValue(node.items[0].text);
   *domain->mutable_high() = ParseValue(node.items[1].text);
   if (RealOf(domain->low()) > RealOf(domain->high())) {
-    return FailAt(context, node.place, fmt::format("the range's low {} is above its high {}", ToText(domain->low()), ToText(domain->high())));
+    return FailAt(
+        context, node.place,
+        fmt::format("the range's low {} is above its high {}", ToText(domain->low()), ToText(domain->high())));
   }
   return {};
 }
 
 Result<> ReadWhen(const Context& context, const YamlEntry& entry, proto::Domain* domain) {
-  if (entry.value.kind != YamlNode::Kind::kMap) return WrongKind(context, entry.value, "'when'", "a map of parameters to values");
+  if (entry.value.kind != YamlNode::Kind::kMap)
+    return WrongKind(context, entry.value, "'when'", "a map of parameters to values");
   if (entry.value.entries.empty()) return FailAt(context, entry.place, "'when' names no parameter");
   for (const YamlEntry& item : entry.value.entries) {
     if (item.key.empty()) return FailAt(context, item.place, "a parameter name must not be empty");
-    if (item.key == domain->name()) return FailAt(context, item.place, fmt::format("'{}' cannot depend on itself", Shown(item.key)));
+    if (item.key == domain->name())
+      return FailAt(context, item.place, fmt::format("'{}' cannot depend on itself", Shown(item.key)));
     proto::When* when = domain->add_when();
     when->set_parameter(item.key);
     const std::string what = fmt::format("condition '{}'", Shown(item.key));
@@ -497,31 +537,39 @@ Result<> ReadDomainMap(const Context& context, const YamlEntry& entry, const std
   const YamlEntry* step = FindEntry(entry.value, "step");
   const YamlEntry* log = FindEntry(entry.value, "log");
   if (range == nullptr && choices == nullptr) {
-    return FailAt(context, entry.place, fmt::format("{} needs 'range' or 'choices'", what), "Write a value, a list of values, {range: [low, high]} or {choices: [...]}");
+    return FailAt(context, entry.place, fmt::format("{} needs 'range' or 'choices'", what),
+                  "Write a value, a list of values, {range: [low, high]} or {choices: [...]}");
   }
-  if (range != nullptr && choices != nullptr) return FailAt(context, choices->place, "'range' and 'choices' exclude one another");
+  if (range != nullptr && choices != nullptr)
+    return FailAt(context, choices->place, "'range' and 'choices' exclude one another");
   const YamlEntry* groups = FindEntry(entry.value, "groups");
   if (groups != nullptr && choices == nullptr) {
-    return FailAt(context, groups->place, "'groups' belongs to 'choices'", "List the precisions that a group of layers may have, the most precise first");
+    return FailAt(context, groups->place, "'groups' belongs to 'choices'",
+                  "List the precisions that a group of layers may have, the most precise first");
   }
   for (const YamlEntry* of_range : {step, log}) {
-    if (of_range != nullptr && range == nullptr) return FailAt(context, of_range->place, fmt::format("'{}' belongs to a 'range'", of_range->key));
+    if (of_range != nullptr && range == nullptr)
+      return FailAt(context, of_range->place, fmt::format("'{}' belongs to a 'range'", of_range->key));
   }
-  if (domain->log() && step != nullptr) return FailAt(context, step->place, "'step' and 'log: true' exclude one another");
+  if (domain->log() && step != nullptr)
+    return FailAt(context, step->place, "'step' and 'log: true' exclude one another");
   if (domain->log() && RealOf(domain->low()) <= 0) {
-    return FailAt(context, range->value.place, fmt::format("a range with 'log: true' must begin above 0, begins at {}", ToText(domain->low())));
+    return FailAt(context, range->value.place,
+                  fmt::format("a range with 'log: true' must begin above 0, begins at {}", ToText(domain->low())));
   }
   return {};
 }
 
 // owner: "pass 'fp16'", "backend 'openvino'".
-Result<> ReadDomain(const Context& context, const YamlEntry& entry, const char* word, const std::string& owner, proto::Domain* domain) {
+Result<> ReadDomain(const Context& context, const YamlEntry& entry, const char* word, const std::string& owner,
+                    proto::Domain* domain) {
   if (entry.key.empty()) return FailAt(context, entry.place, fmt::format("a {} of {} has an empty name", word, owner));
   const std::string what = fmt::format("{} '{}' of {}", word, Shown(entry.key), owner);
   domain->set_name(entry.key);
   *domain->mutable_position() = PositionOf(context, entry.place);
   switch (entry.value.kind) {
-    case YamlNode::Kind::kNull: return FailAt(context, entry.place, what + " has no value", "Give it a value or leave it out");
+    case YamlNode::Kind::kNull:
+      return FailAt(context, entry.place, what + " has no value", "Give it a value or leave it out");
     case YamlNode::Kind::kMap: return ReadDomainMap(context, entry, what, domain);
     case YamlNode::Kind::kList:
       if (entry.value.items.empty()) return FailAt(context, entry.place, what + " has an empty list of values");
@@ -536,7 +584,8 @@ Result<> ReadDomains(const Context& context, const YamlEntry& entry, const char*
                      google::protobuf::RepeatedPtrField<proto::Domain>* domains) {
   if (entry.value.kind == YamlNode::Kind::kNull) return {};
   if (entry.value.kind != YamlNode::Kind::kMap) {
-    return WrongKind(context, entry.value, fmt::format("what follows {}", owner), fmt::format("a map of its {}s", word));
+    return WrongKind(context, entry.value, fmt::format("what follows {}", owner),
+                     fmt::format("a map of its {}s", word));
   }
   for (const YamlEntry& item : entry.value.entries) TRY(ReadDomain(context, item, word, owner, domains->Add()));
   return {};
@@ -556,17 +605,22 @@ Result<> ReadPassName(const Context& context, const std::string& name, YamlPlace
 // name, or {name: parameters}.
 Result<> ReadPass(const Context& context, const YamlNode& node, const std::string& what, proto::PassChoice* choice) {
   if (node.kind == YamlNode::Kind::kScalar) return ReadPassName(context, node.text, node.place, choice);
-  if (node.kind != YamlNode::Kind::kMap) return WrongKind(context, node, what, "the name of a pass or {name: {parameter: value}}");
+  if (node.kind != YamlNode::Kind::kMap)
+    return WrongKind(context, node, what, "the name of a pass or {name: {parameter: value}}");
   if (node.entries.empty()) return FailAt(context, node.place, what + " is an empty map, names no pass");
   if (node.entries.size() > 1) {
-    return FailAt(context, node.entries[1].place, fmt::format("{} names two passes, '{}' and '{}'", what, Shown(node.entries[0].key), Shown(node.entries[1].key)),
-                  "Begin each pass with '- '; indent its parameters below its name");
+    return FailAt(
+        context, node.entries[1].place,
+        fmt::format("{} names two passes, '{}' and '{}'", what, Shown(node.entries[0].key), Shown(node.entries[1].key)),
+        "Begin each pass with '- '; indent its parameters below its name");
   }
   const YamlEntry& entry = node.entries.front();
   TRY(ReadPassName(context, entry.key, entry.place, choice));
   const std::string owner = fmt::format("pass '{}'", Shown(entry.key));
   if (entry.value.kind == YamlNode::Kind::kList) {
-    return FailAt(context, entry.place, fmt::format("what follows {} must be a map of its parameters, is a list{}", owner, DidYouMean(entry.key, {kChoose})));
+    return FailAt(context, entry.place,
+                  fmt::format("what follows {} must be a map of its parameters, is a list{}", owner,
+                              DidYouMean(entry.key, {kChoose})));
   }
   return ReadDomains(context, entry, "parameter", owner, choice->mutable_parameters());
 }
@@ -587,14 +641,18 @@ Result<> ReadStage(const Context& context, const YamlNode& node, proto::Stage* s
     proto::PassChoice* choice = stage->add_options();
     TRY(ReadPass(context, node, "an item of 'passes'", choice));
     if (choice->pass() == kChoose) return FailAt(context, node.place, "'choose' needs a list of passes");
-    if (choice->pass() == kNone) return FailAt(context, node.place, "'none' is allowed inside 'choose' only", "Leave the pass out, or write 'choose: [none, ...]'");
+    if (choice->pass() == kNone)
+      return FailAt(context, node.place, "'none' is allowed inside 'choose' only",
+                    "Leave the pass out, or write 'choose: [none, ...]'");
     return {};
   }
   if (node.entries.size() > 1) {
     const YamlEntry& other = &node.entries[0] == choose ? node.entries[1] : node.entries[0];
-    return FailAt(context, other.place, fmt::format("'choose' has {} beside it", Quoted(other.key)), "Begin each pass with '- '");
+    return FailAt(context, other.place, fmt::format("'choose' has {} beside it", Quoted(other.key)),
+                  "Begin each pass with '- '");
   }
-  if (choose->value.kind == YamlNode::Kind::kNull) return FailAt(context, choose->place, "'choose' needs a list of passes");
+  if (choose->value.kind == YamlNode::Kind::kNull)
+    return FailAt(context, choose->place, "'choose' needs a list of passes");
   TRY(CheckList(context, *choose, "a list of passes"));
   for (const YamlNode& item : choose->value.items) TRY(ReadOption(context, item, stage->add_options()));
   return {};
@@ -607,21 +665,25 @@ Result<> ReadPasses(const Context& context, const YamlEntry& entry, proto::Recip
 }
 
 Result<> ReadBackends(const Context& context, const YamlEntry& entry, proto::Recipe* recipe) {
-  if (entry.value.kind != YamlNode::Kind::kMap) return WrongKind(context, entry.value, "'backends'", "a map of backends to their settings");
-  if (entry.value.entries.empty()) return FailAt(context, entry.place, "'backends' names no backend", "Leave the key out for every backend there is");
+  if (entry.value.kind != YamlNode::Kind::kMap)
+    return WrongKind(context, entry.value, "'backends'", "a map of backends to their settings");
+  if (entry.value.entries.empty())
+    return FailAt(context, entry.place, "'backends' names no backend", "Leave the key out for every backend there is");
   for (const YamlEntry& item : entry.value.entries) {
     if (item.key.empty()) return FailAt(context, item.place, "a backend name must not be empty");
     proto::BackendChoice* choice = recipe->add_backends();
     choice->set_backend(item.key);
     *choice->mutable_position() = PositionOf(context, item.place);
-    TRY(ReadDomains(context, item, "setting", fmt::format("backend '{}'", Shown(item.key)), choice->mutable_settings()));
+    TRY(ReadDomains(context, item, "setting", fmt::format("backend '{}'", Shown(item.key)),
+                    choice->mutable_settings()));
   }
   return {};
 }
 
 // --- search, measure -------------------------------------------------------------------------------------------
 
-constexpr std::array<std::pair<const char*, const char*>, 2> kOrders = {{{"joint", ""}, {"pass_by_pass", "pass_by_pass"}}};
+constexpr std::array<std::pair<const char*, const char*>, 2> kOrders = {
+    {{"joint", ""}, {"pass_by_pass", "pass_by_pass"}}};
 
 const Section<proto::Search>& SearchRows() {
   static const Section<proto::Search> rows = {
@@ -740,8 +802,8 @@ const Section<proto::Recipe>& RecipeRows() {
          return {};
        }},
       {"inputs", ReadInputs},
-      {"data",
-       [](const Context& c, const YamlEntry& e, proto::Recipe* recipe) { return ReadSection(c, e.value, "'data'", DataRows(), recipe); }},
+      {"data", [](const Context& c, const YamlEntry& e,
+                  proto::Recipe* recipe) { return ReadSection(c, e.value, "'data'", DataRows(), recipe); }},
       {"accuracy", ReadAccuracy},
       {"objectives", ReadObjectives},
       {"constraints", ReadConstraints},

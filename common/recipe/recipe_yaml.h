@@ -10,18 +10,21 @@
 
 namespace hone {
 
-// Parses recipe YAML. Every error is kRejected with file, line and column: unknown keys (nearest known key offered), duplicate keys, wrong
-// types, wrong ranges. Anchors and aliases are refused (they make bombs), at most 1 MiB of text, depth 32. Pass and backend names and
-// parameters are not checked here: the fleet's catalogue decides (coordinator/search/space.h). Positions are kept in the message.
+// Parses recipe YAML. Every error is kRejected with file, line and column: unknown keys (nearest known key offered),
+// duplicate keys, wrong types, wrong ranges. Anchors and aliases are refused (they make bombs), at most 1 MiB of text,
+// depth 32. Pass and backend names and parameters are not checked here: the fleet's catalogue decides
+// (coordinator/search/space.h). Positions are kept in the message.
 Result<proto::Recipe> ParseRecipe(std::string_view yaml, const std::string& file_name);
 
 // The built-in recipe `auto` (recipes/auto.yaml, compiled in).
 std::string_view AutoRecipeText();
 
-// YAML of a recipe, for `hone get` and the importers. ParseRecipe gives an equal message back, positions and name aside.
+// YAML of a recipe, for `hone get` and the importers. ParseRecipe gives an equal message back, positions and name
+// aside.
 std::string WriteRecipe(const proto::Recipe& recipe);
 
-// Every key that ParseRecipe knows, for documents and their tests. Keys that people make up (inputs, passes, parameters, backends) are none.
+// Every key that ParseRecipe knows, for documents and their tests. Keys that people make up (inputs, passes,
+// parameters, backends) are none.
 struct RecipeKey {
   const char* section;   // "recipe" for the top, else the map that the key belongs to: "data", "preprocess" ...
   const char* key;

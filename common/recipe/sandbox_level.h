@@ -28,7 +28,8 @@ std::string_view SandboxOf(const Tags& tags) {
   return kSandboxLevels.front();
 }
 
-// Whether a worker with these tags has the one that is asked for. A higher sandbox level serves where a lower one is asked for.
+// Whether a worker with these tags has the one that is asked for. A higher sandbox level serves where a lower one is
+// asked for.
 template <class Tags>
 bool HasTag(const Tags& tags, std::string_view tag) {
   if (std::find(tags.begin(), tags.end(), tag) != tags.end()) return true;

@@ -1,5 +1,6 @@
-// One rule keeps "equal" and "same bytes" together: a number that is integral and fits 64 bits is written as an integer, whichever
-// kind holds it, so 1 and 1.0 are equal and both read "1". Other reals are written in the shortest form that reads back equal.
+// One rule keeps "equal" and "same bytes" together: a number that is integral and fits 64 bits is written as an
+// integer, whichever kind holds it, so 1 and 1.0 are equal and both read "1". Other reals are written in the shortest
+// form that reads back equal.
 #include "common/recipe/value.h"
 
 #include <fmt/format.h>
@@ -52,7 +53,9 @@ std::string ToJson(const proto::Value& value) {
   return Json(ToText(value)).dump(-1, ' ', false, Json::error_handler_t::replace);
 }
 
-std::string JsonText(const std::string& text) { return Json(text).dump(-1, ' ', false, Json::error_handler_t::replace); }
+std::string JsonText(const std::string& text) {
+  return Json(text).dump(-1, ' ', false, Json::error_handler_t::replace);
+}
 
 // Those given, ordered by name; of repeated names the first, as Find sees it.
 std::vector<const proto::Parameter*> Ordered(const Parameters& parameters) {
@@ -61,8 +64,9 @@ std::vector<const proto::Parameter*> Ordered(const Parameters& parameters) {
     if (IsGiven(parameter.value())) ordered.push_back(&parameter);
   }
   std::stable_sort(ordered.begin(), ordered.end(), [](const auto* a, const auto* b) { return a->name() < b->name(); });
-  ordered.erase(std::unique(ordered.begin(), ordered.end(), [](const auto* a, const auto* b) { return a->name() == b->name(); }),
-                ordered.end());
+  ordered.erase(
+      std::unique(ordered.begin(), ordered.end(), [](const auto* a, const auto* b) { return a->name() == b->name(); }),
+      ordered.end());
   return ordered;
 }
 
@@ -78,7 +82,8 @@ Result<proto::Value> ValueFromJson(const Json& json, const std::string& name) {
   if (json.is_number_integer()) return IntValue(json.get<int64_t>());
   if (json.is_number_float()) return RealValue(json.get<double>());
   if (json.is_string()) return TextValue(json.get<std::string>());
-  return Fail(MalformedCandidate(fmt::format("the value of '{}' is neither a boolean, a number nor a text", Printable(name, 80))));
+  return Fail(MalformedCandidate(
+      fmt::format("the value of '{}' is neither a boolean, a number nor a text", Printable(name, 80))));
 }
 
 Result<> ParametersFromJson(const Json& json, Parameters& parameters) {
@@ -117,7 +122,8 @@ Result<proto::PassStep> StepFromJson(const Json& json) {
 // "(a=1, b=2)" or "".
 std::string InParentheses(const Parameters& parameters) {
   std::vector<std::string> words;
-  for (const proto::Parameter* parameter : Ordered(parameters)) words.push_back(parameter->name() + "=" + ToText(parameter->value()));
+  for (const proto::Parameter* parameter : Ordered(parameters))
+    words.push_back(parameter->name() + "=" + ToText(parameter->value()));
   return words.empty() ? "" : fmt::format("({})", Join(words, ", "));
 }
 
@@ -187,7 +193,8 @@ std::optional<int64_t> YamlInteger(std::string_view text) {
     base = row.base;
   }
   if (base == 10) {
-    if (!AllDigits(text.starts_with('+') || text.starts_with('-') ? text.substr(1) : text, "0123456789")) return std::nullopt;
+    if (!AllDigits(text.starts_with('+') || text.starts_with('-') ? text.substr(1) : text, "0123456789"))
+      return std::nullopt;
     if (text.front() == '+') text.remove_prefix(1);
   }
   int64_t value = 0;
@@ -201,8 +208,11 @@ std::optional<double> YamlReal(std::string_view text) {
     std::string_view text;
     double value;
   };
-  constexpr Word kWords[] = {{".inf", kInfinity}, {".Inf", kInfinity}, {".INF", kInfinity},
-                             {".nan", std::numeric_limits<double>::quiet_NaN()}, {".NaN", std::numeric_limits<double>::quiet_NaN()},
+  constexpr Word kWords[] = {{".inf", kInfinity},
+                             {".Inf", kInfinity},
+                             {".INF", kInfinity},
+                             {".nan", std::numeric_limits<double>::quiet_NaN()},
+                             {".NaN", std::numeric_limits<double>::quiet_NaN()},
                              {".NAN", std::numeric_limits<double>::quiet_NaN()}};
   const bool negative = text.starts_with('-');
   const std::string_view unsigned_text = negative || text.starts_with('+') ? text.substr(1) : text;
@@ -210,7 +220,8 @@ std::optional<double> YamlReal(std::string_view text) {
     if (unsigned_text == word.text) return negative ? -word.value : word.value;
   }
   // What from_chars takes beyond YAML's numbers are words: inf, nan. A second sign is none of YAML's either.
-  const bool begins = !unsigned_text.empty() && (unsigned_text[0] == '.' || (unsigned_text[0] >= '0' && unsigned_text[0] <= '9'));
+  const bool begins =
+      !unsigned_text.empty() && (unsigned_text[0] == '.' || (unsigned_text[0] >= '0' && unsigned_text[0] <= '9'));
   if (!begins) return std::nullopt;
   const auto real = ParseReal(unsigned_text);
   if (!real) return std::nullopt;
@@ -298,14 +309,16 @@ std::string CanonicalParameters(const Parameters& parameters) {
 std::string CanonicalCandidate(const proto::Candidate& candidate) {
   std::vector<std::string> steps;
   for (const proto::PassStep& step : candidate.pipeline()) {
-    steps.push_back(fmt::format(R"({{"params":{},"pass":{}}})", CanonicalParameters(step.parameters()), JsonText(step.pass())));
+    steps.push_back(
+        fmt::format(R"({{"params":{},"pass":{}}})", CanonicalParameters(step.parameters()), JsonText(step.pass())));
   }
-  return fmt::format(R"({{"backend":{},"pipeline":[{}],"settings":{}}})", JsonText(candidate.backend()), Join(steps, ","),
-                     CanonicalParameters(candidate.settings()));
+  return fmt::format(R"({{"backend":{},"pipeline":[{}],"settings":{}}})", JsonText(candidate.backend()),
+                     Join(steps, ","), CanonicalParameters(candidate.settings()));
 }
 
 Result<proto::Candidate> ParseCanonicalCandidate(std::string_view text) {
-  if (text.size() > kMaxCandidateBytes) return Fail(MalformedCandidate(fmt::format("it is larger than {} bytes", kMaxCandidateBytes)));
+  if (text.size() > kMaxCandidateBytes)
+    return Fail(MalformedCandidate(fmt::format("it is larger than {} bytes", kMaxCandidateBytes)));
   const Json json = Json::parse(text, nullptr, false);
   if (json.is_discarded()) return Fail(MalformedCandidate("it is not JSON"));
   TRY(CheckMembers(json, {"backend", "pipeline", "settings"}, "the candidate"));
@@ -322,7 +335,8 @@ Result<proto::Candidate> ParseCanonicalCandidate(std::string_view text) {
 
 std::string CandidateText(const proto::Candidate& candidate) {
   std::vector<std::string> steps;
-  for (const proto::PassStep& step : candidate.pipeline()) steps.push_back(step.pass() + InParentheses(step.parameters()));
+  for (const proto::PassStep& step : candidate.pipeline())
+    steps.push_back(step.pass() + InParentheses(step.parameters()));
   return fmt::format("{} on {}{}", steps.empty() ? "original" : Join(steps, " + "), candidate.backend(),
                      InParentheses(candidate.settings()));
 }
@@ -340,37 +354,47 @@ Result<> CheckValue(const proto::ParameterInfo& info, const proto::Value& value,
   };
   const std::string shown = Printable(ToText(value), 200);
   if (!IsGiven(value)) return refuse("has no value");
-  const auto row = std::find_if(std::begin(kTypes), std::end(kTypes), [&](const TypeRow& candidate) { return candidate.type == info.type(); });
+  const auto row = std::find_if(std::begin(kTypes), std::end(kTypes),
+                                [&](const TypeRow& candidate) { return candidate.type == info.type(); });
   if (row == std::end(kTypes)) return refuse("is declared without a type");
   if (!HasType(value, *row)) return refuse(fmt::format("must be {}, not '{}'", row->name, shown), info.help());
-  if (value.kind_case() == proto::Value::kReal && !std::isfinite(value.real())) return refuse("must be a finite number");
+  if (value.kind_case() == proto::Value::kReal && !std::isfinite(value.real()))
+    return refuse("must be a finite number");
   if (value.kind_case() == proto::Value::kText && value.text().size() > kMaxValueBytes) {
     return refuse(fmt::format("has more than {} bytes of text", kMaxValueBytes));
   }
   const auto is_value = [&](const proto::Value& choice) { return Equal(choice, value); };
   if (!info.choices().empty() && std::none_of(info.choices().begin(), info.choices().end(), is_value)) {
     const std::vector<std::string> choices = Texts(info.choices());
-    return refuse(fmt::format("is '{}'; it must be one of {}{}", shown, Join(choices, ", "), DidYouMean(shown, choices)), info.help());
+    return refuse(
+        fmt::format("is '{}'; it must be one of {}{}", shown, Join(choices, ", "), DidYouMean(shown, choices)),
+        info.help());
   }
-  if (IsNumber(value) && !IsWithin(info, value)) return refuse(fmt::format("is {}; it must be {}", shown, Bounds(info)), info.help());
+  if (IsNumber(value) && !IsWithin(info, value))
+    return refuse(fmt::format("is {}; it must be {}", shown, Bounds(info)), info.help());
   return {};
 }
 
-const proto::ParameterInfo* FindInfo(const google::protobuf::RepeatedPtrField<proto::ParameterInfo>& infos, std::string_view name) {
+const proto::ParameterInfo* FindInfo(const google::protobuf::RepeatedPtrField<proto::ParameterInfo>& infos,
+                                     std::string_view name) {
   const auto find = [&](std::string_view wanted, bool per_group) -> const proto::ParameterInfo* {
-    const auto info = std::find_if(infos.begin(), infos.end(), [&](const auto& one) { return one.name() == wanted && one.per_group() == per_group; });
+    const auto info = std::find_if(infos.begin(), infos.end(), [&](const auto& one) {
+      return one.name() == wanted && one.per_group() == per_group;
+    });
     return info == infos.end() ? nullptr : &*info;
   };
   if (const proto::ParameterInfo* info = find(name, false)) return info;
   const size_t dot = name.rfind('.');
   if (dot == std::string_view::npos) return nullptr;
   const std::string_view group = name.substr(dot + 1);
-  const bool number = !group.empty() && group.size() <= 4 && group.find_first_not_of("0123456789") == std::string_view::npos && (group == "0" || group[0] != '0');
+  const bool number = !group.empty() && group.size() <= 4 &&
+                      group.find_first_not_of("0123456789") == std::string_view::npos &&
+                      (group == "0" || group[0] != '0');
   return number ? find(name.substr(0, dot), true) : nullptr;
 }
 
-Result<> CheckParameters(const google::protobuf::RepeatedPtrField<proto::ParameterInfo>& infos, const Parameters& parameters,
-                         std::string_view owner) {
+Result<> CheckParameters(const google::protobuf::RepeatedPtrField<proto::ParameterInfo>& infos,
+                         const Parameters& parameters, std::string_view owner) {
   std::vector<std::string> seen;
   for (const proto::Parameter& parameter : parameters) {
     const std::string shown = Printable(parameter.name(), 80);
@@ -378,7 +402,8 @@ Result<> CheckParameters(const google::protobuf::RepeatedPtrField<proto::Paramet
     if (info == nullptr) {
       std::vector<std::string> names;
       for (const proto::ParameterInfo& known : infos) names.push_back(known.name());
-      return Fail(ErrorCode::kRejected, fmt::format("{} has no parameter '{}'{}", owner, shown, DidYouMean(parameter.name(), names)),
+      return Fail(ErrorCode::kRejected,
+                  fmt::format("{} has no parameter '{}'{}", owner, shown, DidYouMean(parameter.name(), names)),
                   names.empty() ? "It takes no parameters" : fmt::format("It knows {}", Join(names, ", ")));
     }
     if (std::find(seen.begin(), seen.end(), parameter.name()) != seen.end()) {
@@ -398,8 +423,8 @@ bool TermHolds(const proto::Impossible::Term& term, const proto::Value& value) {
 }
 
 Result<> CheckTogether(const google::protobuf::RepeatedPtrField<proto::Impossible>& rules,
-                       const google::protobuf::RepeatedPtrField<proto::ParameterInfo>& infos, const Parameters& parameters,
-                       std::string_view owner) {
+                       const google::protobuf::RepeatedPtrField<proto::ParameterInfo>& infos,
+                       const Parameters& parameters, std::string_view owner) {
   const auto holds = [&](const proto::Impossible::Term& term) {
     // Of a parameter for groups of layers: for all groups that are given.
     size_t groups = 0;
@@ -418,13 +443,15 @@ Result<> CheckTogether(const google::protobuf::RepeatedPtrField<proto::Impossibl
     // Which backend and which machine it will be is for the search to know.
     if (!rule.backends().empty() || !rule.without().empty()) continue;
     if (!std::all_of(rule.terms().begin(), rule.terms().end(), holds)) continue;
-    return Fail(ErrorCode::kRejected, fmt::format("{}: {}", owner, rule.reason()), "`hone passes NAME` tells which values go together");
+    return Fail(ErrorCode::kRejected, fmt::format("{}: {}", owner, rule.reason()),
+                "`hone passes NAME` tells which values go together");
   }
   return {};
 }
 
 std::string BuildKey(const proto::PassInfo& pass, const std::string& input_bundle_id, const proto::PassStep& step,
-                     const google::protobuf::RepeatedPtrField<proto::InputShape>& inputs, const std::string& calibration_digest, uint64_t seed) {
+                     const google::protobuf::RepeatedPtrField<proto::InputShape>& inputs,
+                     const std::string& calibration_digest, uint64_t seed) {
   std::vector<std::string> pins;
   for (const proto::InputShape& input : inputs) {
     std::vector<std::string> dims;
@@ -432,8 +459,9 @@ std::string BuildKey(const proto::PassInfo& pass, const std::string& input_bundl
     pins.push_back(fmt::format("{}:[{}]", JsonText(input.name()), Join(dims, ",")));
   }
   std::sort(pins.begin(), pins.end());
-  std::string text = fmt::format(R"({{"input":{},"pass":{},"version":{},"params":{},"pins":{{{}}})", JsonText(input_bundle_id),
-                                 JsonText(pass.name()), pass.version(), CanonicalParameters(step.parameters()), Join(pins, ","));
+  std::string text =
+      fmt::format(R"({{"input":{},"pass":{},"version":{},"params":{},"pins":{{{}}})", JsonText(input_bundle_id),
+                  JsonText(pass.name()), pass.version(), CanonicalParameters(step.parameters()), Join(pins, ","));
   if (!pass.program_version().empty()) text += fmt::format(R"(,"program":{})", JsonText(pass.program_version()));
   if (pass.needs_calibration() || pass.takes_calibration())
     text += fmt::format(R"(,"calibration":{},"seed":{})", JsonText(calibration_digest), seed);

@@ -1,4 +1,5 @@
-// Recipes back to YAML. Every word is quoted unless it surely reads back as the same word, so any text from anywhere is safe.
+// Recipes back to YAML. Every word is quoted unless it surely reads back as the same word, so any text from anywhere is
+// safe.
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -34,7 +35,8 @@ bool IsPlainWord(std::string_view text) {
   if (text.empty() || text == "null" || text == "Null" || text == "NULL") return false;
   const auto letter = [](char c) { return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '_'; };
   const auto inner = [&](char c) { return letter(c) || (c >= '0' && c <= '9') || c == '.' || c == '/' || c == '-'; };
-  return letter(text.front()) && std::all_of(text.begin(), text.end(), inner) && ParseValue(text).kind_case() == proto::Value::kText;
+  return letter(text.front()) && std::all_of(text.begin(), text.end(), inner) &&
+         ParseValue(text).kind_case() == proto::Value::kText;
 }
 
 std::string Word(std::string_view text) { return IsPlainWord(text) ? std::string(text) : InQuotes(ToUtf8(text)); }
@@ -73,7 +75,8 @@ std::string Preprocess(const proto::Preprocess& preprocess) {
   AddIf(preprocess.height() > 0, entries, "height", fmt::format("{}", preprocess.height()));
   AddIf(preprocess.width() > 0, entries, "width", fmt::format("{}", preprocess.width()));
   const auto resize = static_cast<size_t>(preprocess.resize());
-  AddIf(resize > 0 && resize < std::size(kResizeWords), entries, "resize", kResizeWords[resize % std::size(kResizeWords)]);
+  AddIf(resize > 0 && resize < std::size(kResizeWords), entries, "resize",
+        kResizeWords[resize % std::size(kResizeWords)]);
   AddIf(preprocess.bgr(), entries, "channels", "bgr");
   AddIf(!preprocess.mean().empty(), entries, "mean", FlowList(preprocess.mean(), Number));
   AddIf(!preprocess.std().empty(), entries, "std", FlowList(preprocess.std(), Number));
@@ -106,12 +109,14 @@ std::string Constraint(const proto::Constraint& constraint) {
 }
 
 std::string When(const proto::When& when) {
-  return fmt::format("{}: {}", Word(when.parameter()), when.values_size() == 1 ? Scalar(when.values(0)) : FlowList(when.values(), Scalar));
+  return fmt::format("{}: {}", Word(when.parameter()),
+                     when.values_size() == 1 ? Scalar(when.values(0)) : FlowList(when.values(), Scalar));
 }
 
 std::string Domain(const proto::Domain& domain) {
   const bool range = domain.choices().empty();
-  if (!range && domain.when().empty() && domain.groups() == 0) return domain.choices_size() == 1 ? Scalar(domain.choices(0)) : FlowList(domain.choices(), Scalar);
+  if (!range && domain.when().empty() && domain.groups() == 0)
+    return domain.choices_size() == 1 ? Scalar(domain.choices(0)) : FlowList(domain.choices(), Scalar);
   std::vector<std::string> entries, conditions;
   for (const proto::When& when : domain.when()) conditions.push_back(When(when));
   AddIf(!conditions.empty(), entries, "when", FlowMap(conditions));
@@ -152,7 +157,8 @@ std::string SearchText(const proto::Search& search) {
   AddIf(search.patience() > 0, entries, "patience", fmt::format("{}", search.patience()));
   AddIf(search.machine_time_ms() > 0, entries, "machine_time", fmt::format("{}ms", search.machine_time_ms()));
   std::vector<std::string> goal;
-  for (const auto& bound : search.goal()) goal.push_back(fmt::format("{}: {}", Word(bound.metric()), Constraint(bound)));
+  for (const auto& bound : search.goal())
+    goal.push_back(fmt::format("{}: {}", Word(bound.metric()), Constraint(bound)));
   AddIf(!goal.empty(), entries, "goal", fmt::format("{{{}}}", Join(goal, ", ")));
   AddIf(search.cold(), entries, "warm_start", "false");
   AddIf(!search.order().empty(), entries, "order", Word(search.order()));
@@ -180,7 +186,8 @@ std::string WriteData(const proto::Recipe& recipe) {
 std::string WriteInputs(const proto::Recipe& recipe) {
   std::string text;
   for (const proto::InputShape& input : recipe.inputs()) {
-    text += fmt::format("  {}: {}\n", Word(input.name()), FlowList(input.dims(), [](int64_t dim) { return fmt::format("{}", dim); }));
+    text += fmt::format("  {}: {}\n", Word(input.name()),
+                        FlowList(input.dims(), [](int64_t dim) { return fmt::format("{}", dim); }));
   }
   return text.empty() ? "" : "inputs:\n" + text;
 }
@@ -195,7 +202,8 @@ std::string WriteGoals(const proto::Recipe& recipe) {
     text += fmt::format("  {}: {}\n", Word(constraint.metric()), Constraint(constraint));
   }
   if (!recipe.targets().empty()) text += "targets:\n";
-  for (const proto::Target& target : recipe.targets()) text += fmt::format("  - tags: {}\n", FlowList(target.tags(), Word));
+  for (const proto::Target& target : recipe.targets())
+    text += fmt::format("  - tags: {}\n", FlowList(target.tags(), Word));
   return text;
 }
 

@@ -25,7 +25,8 @@ struct Stopped {
 class Places {
  public:
   explicit Places(std::string_view text) : text_(text) {
-    for (size_t end = text.find('\n'); end != std::string_view::npos; end = text.find('\n', end + 1)) starts_.push_back(end + 1);
+    for (size_t end = text.find('\n'); end != std::string_view::npos; end = text.find('\n', end + 1))
+      starts_.push_back(end + 1);
   }
 
   YamlPlace Of(size_t byte) const {
@@ -67,7 +68,8 @@ class Places {
 
  private:
   uint32_t Characters(size_t begin, size_t end) const {
-    return static_cast<uint32_t>(std::count_if(text_.begin() + static_cast<std::ptrdiff_t>(begin), text_.begin() + static_cast<std::ptrdiff_t>(end),
+    return static_cast<uint32_t>(std::count_if(text_.begin() + static_cast<std::ptrdiff_t>(begin),
+                                               text_.begin() + static_cast<std::ptrdiff_t>(end),
                                                [](char c) { return (static_cast<unsigned char>(c) & 0xc0) != 0x80; }));
   }
 
@@ -79,10 +81,12 @@ Error ErrorAt(const std::string& file, YamlPlace place, std::string message, std
   return {ErrorCode::kRejected, std::move(message), std::move(remedy), file, place.line, place.column};
 }
 
-// Builds the tree from events. open_ holds the lists and maps that are not yet closed; a map that waits for a value has its key in front.
+// Builds the tree from events. open_ holds the lists and maps that are not yet closed; a map that waits for a value has
+// its key in front.
 class TreeBuilder : public YAML::EventHandler {
  public:
-  TreeBuilder(const std::string& file, const Places& places, const std::string& what) : file_(file), places_(places), what_(what) {}
+  TreeBuilder(const std::string& file, const Places& places, const std::string& what)
+      : file_(file), places_(places), what_(what) {}
 
   std::optional<YamlNode> Take() { return std::move(root_); }
 
@@ -98,20 +102,24 @@ class TreeBuilder : public YAML::EventHandler {
 
   void OnAlias(const YAML::Mark& mark, YAML::anchor_t) override { RefuseAnchor(places_.Of(mark)); }
 
-  void OnScalar(const YAML::Mark& mark, const std::string& tag, YAML::anchor_t anchor, const std::string& value) override {
+  void OnScalar(const YAML::Mark& mark, const std::string& tag, YAML::anchor_t anchor,
+                const std::string& value) override {
     CheckPlain(mark, tag, anchor);
     YamlNode node = NodeAt(mark, YamlNode::Kind::kScalar);
     node.text = value;
     node.plain = tag != "!";
-    if (!node.plain && !places_.IsClosed(mark)) Stop(node.place, "a quote begins here and is never closed", "Close it, or leave it out");
+    if (!node.plain && !places_.IsClosed(mark))
+      Stop(node.place, "a quote begins here and is never closed", "Close it, or leave it out");
     Add(std::move(node));
   }
 
-  void OnSequenceStart(const YAML::Mark& mark, const std::string& tag, YAML::anchor_t anchor, YAML::EmitterStyle::value) override {
+  void OnSequenceStart(const YAML::Mark& mark, const std::string& tag, YAML::anchor_t anchor,
+                       YAML::EmitterStyle::value) override {
     Open(mark, tag, anchor, YamlNode::Kind::kList);
   }
   void OnSequenceEnd() override { Close(); }
-  void OnMapStart(const YAML::Mark& mark, const std::string& tag, YAML::anchor_t anchor, YAML::EmitterStyle::value) override {
+  void OnMapStart(const YAML::Mark& mark, const std::string& tag, YAML::anchor_t anchor,
+                  YAML::EmitterStyle::value) override {
     Open(mark, tag, anchor, YamlNode::Kind::kMap);
   }
   void OnMapEnd() override { Close(); }
@@ -148,7 +156,8 @@ class TreeBuilder : public YAML::EventHandler {
   void Open(const YAML::Mark& mark, const std::string& tag, YAML::anchor_t anchor, YamlNode::Kind kind) {
     CheckPlain(mark, tag, anchor);
     YamlNode node = NodeAt(mark, kind);
-    if (open_.size() >= kMaxYamlDepth) Stop(node.place, fmt::format("lists and maps are nested more than {} deep", kMaxYamlDepth));
+    if (open_.size() >= kMaxYamlDepth)
+      Stop(node.place, fmt::format("lists and maps are nested more than {} deep", kMaxYamlDepth));
     if (WantsKey()) Stop(node.place, "a key must be a word, is a list or a map");
     open_.push_back({std::move(node)});
   }
@@ -159,7 +168,9 @@ class TreeBuilder : public YAML::EventHandler {
     Add(std::move(node));
   }
 
-  bool WantsKey() const { return !open_.empty() && open_.back().node.kind == YamlNode::Kind::kMap && !open_.back().has_key; }
+  bool WantsKey() const {
+    return !open_.empty() && open_.back().node.kind == YamlNode::Kind::kMap && !open_.back().has_key;
+  }
 
   void Add(YamlNode node) {
     if (open_.empty()) {
@@ -186,9 +197,11 @@ class TreeBuilder : public YAML::EventHandler {
     if (node.kind != YamlNode::Kind::kScalar) Stop(node.place, "a key must be a word, is empty");
     std::vector<YamlEntry>& entries = open_.back().node.entries;
     if (entries.size() >= kMaxYamlItems) Stop(node.place, fmt::format("the map has more than {} keys", kMaxYamlItems));
-    const auto same = std::find_if(entries.begin(), entries.end(), [&](const YamlEntry& entry) { return entry.key == node.text; });
+    const auto same =
+        std::find_if(entries.begin(), entries.end(), [&](const YamlEntry& entry) { return entry.key == node.text; });
     if (same != entries.end()) {
-      Stop(node.place, fmt::format("the key '{}' is given twice, first in line {}", Printable(node.text, 80), same->place.line));
+      Stop(node.place,
+           fmt::format("the key '{}' is given twice, first in line {}", Printable(node.text, 80), same->place.line));
     }
     entries.push_back({std::move(node.text), node.place, {}});
     open_.back().has_key = true;
@@ -203,10 +216,12 @@ class TreeBuilder : public YAML::EventHandler {
 
 Result<> CheckBytes(std::string_view text, const std::string& file, const std::string& what) {
   if (text.size() > kMaxYamlBytes) {
-    return Fail(ErrorAt(file, {1, 1}, fmt::format("the {} has {} bytes, at most {} are read", what, text.size(), kMaxYamlBytes)));
+    return Fail(ErrorAt(file, {1, 1},
+                        fmt::format("the {} has {} bytes, at most {} are read", what, text.size(), kMaxYamlBytes)));
   }
   const Places places(text);
-  // The first broken place is where the longest good prefix ends; lines are short, so each is looked at on its own first.
+  // The first broken place is where the longest good prefix ends; lines are short, so each is looked at on its own
+  // first.
   size_t begin = 0;
   while (begin < text.size()) {
     const size_t end = std::min(text.find('\n', begin), text.size());
@@ -223,7 +238,8 @@ Result<> CheckBytes(std::string_view text, const std::string& file, const std::s
       const auto byte = static_cast<unsigned char>(line[i]);
       const bool line_end = byte == '\r' && i + 1 == line.size();
       if ((byte >= 0x20 && byte != 0x7f) || byte == '\t' || line_end) continue;
-      return Fail(ErrorAt(file, places.Of(begin + i), fmt::format("the control character 0x{:02x} is not allowed", byte)));
+      return Fail(
+          ErrorAt(file, places.Of(begin + i), fmt::format("the control character 0x{:02x} is not allowed", byte)));
     }
     begin = end + 1;
   }
@@ -246,14 +262,16 @@ Result<YamlNode> ParseYamlTree(std::string_view text, const std::string& file, c
     return Fail(stopped.error);
   } catch (const YAML::Exception& exception) {
     const YamlPlace place = places.Of(exception.mark);
-    const std::string remedy = places.IsIndentedWithTab(place.line) ? "Indent with spaces, YAML takes no tabs there" : "";
+    const std::string remedy =
+        places.IsIndentedWithTab(place.line) ? "Indent with spaces, YAML takes no tabs there" : "";
     return Fail(ErrorAt(file, place, "cannot be read as YAML: " + Printable(exception.msg, 200), remedy));
   } catch (const std::exception& exception) {
     return Fail(ErrorAt(file, {1, 1}, fmt::format("cannot be read as YAML: {}", Printable(exception.what(), 200))));
   }
   std::optional<YamlNode> root = builder.Take();
   if (!root || root->kind == YamlNode::Kind::kNull) {
-    return Fail(ErrorAt(file, {1, 1}, fmt::format("the {} is empty", what), fmt::format("Write '{{}}' for a {} of defaults", what)));
+    return Fail(ErrorAt(file, {1, 1}, fmt::format("the {} is empty", what),
+                        fmt::format("Write '{{}}' for a {} of defaults", what)));
   }
   return *std::move(root);
 }

@@ -1,5 +1,5 @@
-// YAML text as a small tree that knows where each thing stands. Stricter than YAML: what a recipe has no use for and what can deceive
-// (duplicate keys, anchors, tags, several documents) is an error.
+// YAML text as a small tree that knows where each thing stands. Stricter than YAML: what a recipe has no use for and
+// what can deceive (duplicate keys, anchors, tags, several documents) is an error.
 #pragma once
 
 #include <cstdint>

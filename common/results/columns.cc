@@ -48,7 +48,9 @@ class Column {
     while (rows_ < rows) Put("null");
   }
   void Whole(uint64_t value) { Put(std::to_string(value)); }
-  void Real(double value, int digits = 6) { Put(std::isfinite(value) ? fmt::format("{:.{}g}", value, digits) : "null"); }
+  void Real(double value, int digits = 6) {
+    Put(std::isfinite(value) ? fmt::format("{:.{}g}", value, digits) : "null");
+  }
   void Seconds(uint64_t unix_ms) {
     Put(unix_ms == 0 ? "null" : fmt::format("{:.3f}", static_cast<double>(unix_ms) / 1000));
   }

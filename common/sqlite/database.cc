@@ -9,7 +9,8 @@ namespace hone {
 std::string_view Row::View(int column) const {
   const void* bytes = sqlite3_column_blob(statement_, column);
   const int size = sqlite3_column_bytes(statement_, column);
-  return bytes == nullptr ? std::string_view() : std::string_view(static_cast<const char*>(bytes), static_cast<size_t>(size));
+  return bytes == nullptr ? std::string_view()
+                          : std::string_view(static_cast<const char*>(bytes), static_cast<size_t>(size));
 }
 
 Result<Database> Database::Open(const std::filesystem::path& path) {
@@ -23,13 +24,15 @@ Result<Database> Database::Open(const std::filesystem::path& path) {
   sqlite3_db_config(database.connection_, SQLITE_DBCONFIG_TRUSTED_SCHEMA, 0, nullptr);
   sqlite3_db_config(database.connection_, SQLITE_DBCONFIG_DEFENSIVE, 1, nullptr);
   // A trial touches a dozen trees; with the default of 2 MB their pages are read and written again for each.
-  TRY(database.Script("PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA foreign_keys=ON; PRAGMA cache_size=-65536;"));
+  TRY(database.Script(
+      "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA foreign_keys=ON; PRAGMA cache_size=-65536;"));
   return database;
 }
 
 Result<Database> Database::OpenToRead(const std::filesystem::path& path) {
   std::error_code missing;
-  if (!std::filesystem::exists(path, missing)) return Fail(ErrorCode::kNotFound, fmt::format("{} is not there", path.string()));
+  if (!std::filesystem::exists(path, missing))
+    return Fail(ErrorCode::kNotFound, fmt::format("{} is not there", path.string()));
   Database database;
   database.path_ = path;
   const int flags = SQLITE_OPEN_READONLY | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_EXRESCODE;
@@ -97,7 +100,8 @@ Result<> Database::CopyTo(const std::filesystem::path& file) {
     code = finished == SQLITE_OK && stepped != SQLITE_DONE ? stepped : finished;
   }
   // The copy says of itself that it has a write-ahead log, as the original has; without one it is a single file.
-  if (code == SQLITE_OK) code = sqlite3_exec(target, "PRAGMA journal_mode=DELETE; PRAGMA synchronous=FULL;", nullptr, nullptr, nullptr);
+  if (code == SQLITE_OK)
+    code = sqlite3_exec(target, "PRAGMA journal_mode=DELETE; PRAGMA synchronous=FULL;", nullptr, nullptr, nullptr);
   const std::string cause = target == nullptr ? sqlite3_errstr(code) : sqlite3_errmsg(target);
   sqlite3_close(target);
   if (code == SQLITE_OK) return {};

@@ -1,4 +1,5 @@
-// SQLite behind Result: one connection, prepared statements kept for the connection's life, error codes translated once.
+// SQLite behind Result: one connection, prepared statements kept for the connection's life, error codes translated
+// once.
 #pragma once
 
 #include <sqlite3.h>
@@ -43,8 +44,8 @@ class Database {
  public:
   // Creates the file if it is not there.
   static Result<Database> Open(const std::filesystem::path& path);
-  // A reader beside the one connection that writes: it changes nothing and never moves the write-ahead log into the database, also
-  // not when it is closed. kNotFound if the file is not there.
+  // A reader beside the one connection that writes: it changes nothing and never moves the write-ahead log into the
+  // database, also not when it is closed. kNotFound if the file is not there.
   static Result<Database> OpenToRead(const std::filesystem::path& path);
   Database(Database&&) noexcept;
   Database& operator=(Database&&) noexcept;

@@ -31,8 +31,8 @@ double QuantileOfSorted(const std::vector<double>& sorted, double q) {
   return fraction == 0 ? sorted[below] : sorted[below] + fraction * (sorted[below + 1] - sorted[below]);
 }
 
-// Uniform below `bound`. The standard leaves uniform_int_distribution's algorithm open, and results must be the same everywhere: numbers
-// of the last, incomplete stretch of length `bound` are drawn again.
+// Uniform below `bound`. The standard leaves uniform_int_distribution's algorithm open, and results must be the same
+// everywhere: numbers of the last, incomplete stretch of length `bound` are drawn again.
 uint64_t Below(std::mt19937_64& generator, uint64_t bound) {
   const uint64_t excess = (UINT64_MAX % bound + 1) % bound;
   while (true) {
@@ -74,8 +74,8 @@ double Mean(const std::vector<double>& values) {
   return (sum + lost) / static_cast<double>(values.size());
 }
 
-// The k-th smallest and k-th largest of n values enclose the median with probability 1 - 2 P(B <= k-1), B ~ Binomial(n, 1/2). The largest
-// k that reaches the confidence gives the shortest interval.
+// The k-th smallest and k-th largest of n values enclose the median with probability 1 - 2 P(B <= k-1), B ~ Binomial(n,
+// 1/2). The largest k that reaches the confidence gives the shortest interval.
 Interval MedianInterval(std::vector<double> values, double confidence) {
   CHECK_THAT(!values.empty());
   CHECK_THAT(confidence > 0 && confidence < 1);
@@ -86,7 +86,8 @@ Interval MedianInterval(std::vector<double> values, double confidence) {
   size_t rank = 0;   // Counted from 0.
   for (size_t k = 0; k < n / 2; ++k) {
     const auto chosen = static_cast<double>(k);
-    const double log_ways = LogGamma(static_cast<double>(n) + 1) - LogGamma(chosen + 1) - LogGamma(static_cast<double>(n) - chosen + 1);
+    const double log_ways =
+        LogGamma(static_cast<double>(n) + 1) - LogGamma(chosen + 1) - LogGamma(static_cast<double>(n) - chosen + 1);
     tail += std::exp(log_ways - log_all);
     if (1 - 2 * tail < confidence) break;
     rank = k;

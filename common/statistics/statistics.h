@@ -17,8 +17,8 @@ struct Interval {
   double high = 0;
 };
 
-// Distribution-free interval of the median from order statistics (binomial, e.g. Hahn & Meeker 1991); the whole range where n is too
-// small for the confidence.
+// Distribution-free interval of the median from order statistics (binomial, e.g. Hahn & Meeker 1991); the whole range
+// where n is too small for the confidence.
 Interval MedianInterval(std::vector<double> values, double confidence);
 
 // Percentile-bootstrap interval of the median of `values` (Efron & Tibshirani 1993), `resamples` draws from a
@@ -31,8 +31,8 @@ struct Ratio {
   double high = 1;
   int pairs = 0;
 };
-// Speed-up of paired measurements: element i of both was measured side by side. 99 % bootstrap interval of the median log ratio. Pairs
-// without two positive finite values are left out (and not counted).
+// Speed-up of paired measurements: element i of both was measured side by side. 99 % bootstrap interval of the median
+// log ratio. Pairs without two positive finite values are left out (and not counted).
 Ratio PairedSpeedup(const std::vector<double>& baseline, const std::vector<double>& candidate, uint64_t seed);
 
 }  // namespace hone

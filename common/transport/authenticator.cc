@@ -51,7 +51,8 @@ std::vector<std::string> ReceiveParts(void* socket) {
       return parts;
     }
     more = zmq_msg_more(&part) != 0;
-    if (parts.size() < kMaxParts) parts.emplace_back(static_cast<const char*>(zmq_msg_data(&part)), zmq_msg_size(&part));
+    if (parts.size() < kMaxParts)
+      parts.emplace_back(static_cast<const char*>(zmq_msg_data(&part)), zmq_msg_size(&part));
     zmq_msg_close(&part);
   }
   return parts;
@@ -99,7 +100,8 @@ class Authenticator::Tally {
   std::chrono::steady_clock::time_point next_{};
 };
 
-Result<std::unique_ptr<Authenticator>> Authenticator::Start(void* context, const std::filesystem::path& allowed, int wake) {
+Result<std::unique_ptr<Authenticator>> Authenticator::Start(void* context, const std::filesystem::path& allowed,
+                                                            int wake) {
   Descriptor stop(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
   if (!stop) return Fail(ErrnoError("watch", allowed, errno));
   std::unique_ptr<Authenticator> authenticator(new Authenticator(context, allowed, AllowList(), wake, std::move(stop)));
@@ -109,14 +111,19 @@ Result<std::unique_ptr<Authenticator>> Authenticator::Start(void* context, const
   authenticator->list_ = std::make_shared<const AllowList>(std::move(list));
   authenticator->door_ = OpenSocket(context, ZMQ_REP);
   authenticator->events_ = OpenSocket(context, ZMQ_PAIR);
-  if (authenticator->door_ == nullptr || authenticator->events_ == nullptr || zmq_bind(authenticator->door_, kDoor) != 0) {
+  if (authenticator->door_ == nullptr || authenticator->events_ == nullptr ||
+      zmq_bind(authenticator->door_, kDoor) != 0) {
     return Fail(ErrorCode::kExhausted, fmt::format("guard the door: {}", zmq_strerror(errno)));
   }
   return authenticator;
 }
 
 Authenticator::Authenticator(void* context, std::filesystem::path allowed, AllowList list, int wake, Descriptor stop)
-    : context_(context), allowed_(std::move(allowed)), wake_(wake), stop_(std::move(stop)), list_(std::make_shared<const AllowList>(std::move(list))) {}
+    : context_(context),
+      allowed_(std::move(allowed)),
+      wake_(wake),
+      stop_(std::move(stop)),
+      list_(std::make_shared<const AllowList>(std::move(list))) {}
 
 void Authenticator::Watch(void* socket) {
   CHECK_THAT(zmq_socket_monitor(socket, kEvents, kWatched) == 0);
@@ -145,7 +152,8 @@ Authenticator::Counters Authenticator::counters() const { return {admitted_, unk
 void Authenticator::Run() {
   Tally tally;
   for (;;) {
-    std::array<zmq_pollitem_t, 3> items = {zmq_pollitem_t{door_, 0, ZMQ_POLLIN, 0}, zmq_pollitem_t{events_, 0, ZMQ_POLLIN, 0},
+    std::array<zmq_pollitem_t, 3> items = {zmq_pollitem_t{door_, 0, ZMQ_POLLIN, 0},
+                                           zmq_pollitem_t{events_, 0, ZMQ_POLLIN, 0},
                                            zmq_pollitem_t{nullptr, stop_.get(), ZMQ_POLLIN, 0}};
     zmq_poll(items.data(), static_cast<int>(items.size()), kLookMs);
     if (items[2].revents != 0) return;
@@ -167,7 +175,8 @@ void Authenticator::Answer(void* door, Tally& tally) {
       SendParts(door, {"1.0", request, "400", text, "", ""});
     };
     const std::string address = asked.size() > 3 ? Printable(asked[3], 64) : "";
-    const bool well_formed = asked.size() == 7 && asked[0] == "1.0" && asked[2] == kDomain && asked[5] == "CURVE" && asked[6].size() == kKeyBytes;
+    const bool well_formed = asked.size() == 7 && asked[0] == "1.0" && asked[2] == kDomain && asked[5] == "CURVE" &&
+                             asked[6].size() == kKeyBytes;
     if (!well_formed) {
       refuse("no keys", garbled_, fmt::format("no keys from {}", address));
       continue;
@@ -205,7 +214,8 @@ Authenticator::Stamp Authenticator::StampOfFile() const {
   return {status.st_ino, status.st_size, nanoseconds(status.st_mtim), nanoseconds(status.st_ctim)};
 }
 
-// A list that cannot be read changes nothing: a slip of the pen must not lock the fleet out. It is told, and tried again at the next change.
+// A list that cannot be read changes nothing: a slip of the pen must not lock the fleet out. It is told, and tried
+// again at the next change.
 void Authenticator::ReloadIfChanged() {
   const Stamp stamp = StampOfFile();
   if (stamp == stamp_) return;
@@ -213,11 +223,12 @@ void Authenticator::ReloadIfChanged() {
   auto read = AllowList::Read(allowed_);
   if (!read) {
     const Error& error = read.error();
-    spdlog::error("the list of keys stays as it was: {}{}", error.line != 0 ? fmt::format("{}:{}: ", error.file, error.line) : "", error.message);
+    spdlog::error("the list of keys stays as it was: {}{}",
+                  error.line != 0 ? fmt::format("{}:{}: ", error.file, error.line) : "", error.message);
     return;
   }
-  const size_t keys = static_cast<size_t>(
-      std::count_if(read->entries().begin(), read->entries().end(), [](const AllowList::Entry& entry) { return !entry.revoked; }));
+  const size_t keys = static_cast<size_t>(std::count_if(read->entries().begin(), read->entries().end(),
+                                                        [](const AllowList::Entry& entry) { return !entry.revoked; }));
   auto fresh = std::make_shared<const AllowList>(std::move(*read));
   {
     const std::lock_guard lock(mutex_);

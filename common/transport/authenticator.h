@@ -1,8 +1,9 @@
-// The door of a listener with keys: ZeroMQ's authentication protocol (RFC 27) in a thread of its own, the list of keys that are let in, read
-// again whenever its file changes, and the count of those who were turned away.
+// The door of a listener with keys: ZeroMQ's authentication protocol (RFC 27) in a thread of its own, the list of keys
+// that are let in, read again whenever its file changes, and the count of those who were turned away.
 //
-// libzmq asks for each connection, after the CURVE handshake proved that the other side has the secret of its public key. What we answer as
-// the user's id is that public key; libzmq attaches it to every message of the connection, where no message field can reach it.
+// libzmq asks for each connection, after the CURVE handshake proved that the other side has the secret of its public
+// key. What we answer as the user's id is that public key; libzmq attaches it to every message of the connection, where
+// no message field can reach it.
 #pragma once
 
 #include <atomic>
@@ -27,12 +28,12 @@ class Authenticator {
     uint64_t admitted = 0;         // Handshakes of keys on the list.
     uint64_t unknown = 0;          // Of keys that are not.
     uint64_t revoked = 0;
-    uint64_t garbled = 0;          // No handshake of ours: other mechanism, wrong coordinator key, broken off, replayed.
+    uint64_t garbled = 0;  // No handshake of ours: other mechanism, wrong coordinator key, broken off, replayed.
     uint64_t reloads = 0;          // Of the list, successful ones.
   };
 
-  // Binds the door in the ZeroMQ context before any server socket may be bound in it. `wake` is an eventfd that is written to whenever the
-  // list changed. Errors as ReadGuarded of the list has them.
+  // Binds the door in the ZeroMQ context before any server socket may be bound in it. `wake` is an eventfd that is
+  // written to whenever the list changed. Errors as ReadGuarded of the list has them.
   static Result<std::unique_ptr<Authenticator>> Start(void* context, const std::filesystem::path& allowed, int wake);
   // Watches the socket's handshakes: call from the thread that owns it, before it is bound.
   void Watch(void* socket);

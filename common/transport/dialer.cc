@@ -1,8 +1,8 @@
 // A DEALER socket whose replies find their requests by number.
 //
-// Frames posted while there is no connection wait in ZeroMQ's queue and go out once there is one. Call must not leave such a frame
-// behind: a request that was given up would be carried out later, and its reply would be nobody's. So a Call that timed out or was turned
-// away replaces the socket, unless posted frames are still to be answered on it.
+// Frames posted while there is no connection wait in ZeroMQ's queue and go out once there is one. Call must not leave
+// such a frame behind: a request that was given up would be carried out later, and its reply would be nobody's. So a
+// Call that timed out or was turned away replaces the socket, unless posted frames are still to be answered on it.
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -100,14 +100,16 @@ class ZmqDialer final : public Dialer {
     TRY_ASSIGN(Message message, Serialize(frame));
     while (!socket_.Send(message)) {
       if (!Await(ZMQ_POLLOUT, deadline)) {
-        return Fail(ErrorCode::kUnreachable, fmt::format("send to {}: nothing was taken for too long", endpoint_.Text()), Remedy());
+        return Fail(ErrorCode::kUnreachable,
+                    fmt::format("send to {}: nothing was taken for too long", endpoint_.Text()), Remedy());
       }
       TRY(NoteHandshakes());
     }
     return frame.request();
   }
 
-  // The next frame that can be read; empty at the deadline. An error if the other side turned the connection away meanwhile.
+  // The next frame that can be read; empty at the deadline. An error if the other side turned the connection away
+  // meanwhile.
   Result<std::optional<proto::Frame>> Next(SteadyTime deadline) {
     while (true) {
       std::vector<Message> parts = socket_.Receive(1);
@@ -117,7 +119,8 @@ class ZmqDialer final : public Dialer {
         continue;
       }
       std::optional<proto::Frame> frame(std::in_place);
-      const bool readable = parts.size() == 1 && frame->ParseFromArray(parts[0].data(), static_cast<int>(parts[0].size()));
+      const bool readable =
+          parts.size() == 1 && frame->ParseFromArray(parts[0].data(), static_cast<int>(parts[0].size()));
       if (!readable) continue;
       speaks_ = std::clamp(frame->newest_protocol(), kOldestProtocol, kProtocol);
       return frame;
@@ -127,7 +130,8 @@ class ZmqDialer final : public Dialer {
   // Until the socket is ready or a handshake ended. False at the deadline.
   bool Await(short events, SteadyTime deadline) {
     while (true) {
-      std::array<zmq_pollitem_t, 2> items = {zmq_pollitem_t{socket_.raw(), 0, events, 0}, zmq_pollitem_t{socket_.handshakes(), 0, ZMQ_POLLIN, 0}};
+      std::array<zmq_pollitem_t, 2> items = {zmq_pollitem_t{socket_.raw(), 0, events, 0},
+                                             zmq_pollitem_t{socket_.handshakes(), 0, ZMQ_POLLIN, 0}};
       const int left = MillisecondsUntil(deadline);
       const int ready = zmq_poll(items.data(), static_cast<int>(items.size()), left);
       if (ready > 0) return true;
@@ -137,15 +141,18 @@ class ZmqDialer final : public Dialer {
     }
   }
 
-  // What became of the connections that were tried. One that was broken off may have been chance; it is told at a time-out. libzmq never
-  // tries again where one was refused, and takes no message any more: whoever is let in later needs another socket.
+  // What became of the connections that were tried. One that was broken off may have been chance; it is told at a
+  // time-out. libzmq never tries again where one was refused, and takes no message any more: whoever is let in later
+  // needs another socket.
   Result<> NoteHandshakes() {
     while (const auto ended = socket_.NextHandshake()) {
       const bool first_break = *ended == Socket::Handshake::broken_off && !broken_off_;
       broken_off_ = *ended == Socket::Handshake::broken_off;
       if (*ended == Socket::Handshake::refused) {
         Renew();
-        return Fail(ErrorCode::kDenied, fmt::format("{} does not let the key of {} in", endpoint_.Text(), options_.keys ? options_.keys->own.name : ""),
+        return Fail(ErrorCode::kDenied,
+                    fmt::format("{} does not let the key of {} in", endpoint_.Text(),
+                                options_.keys ? options_.keys->own.name : ""),
                     "Its administrator allows a key with `hone keys allow`; `hone keys show` prints yours");
       }
       if (*ended == Socket::Handshake::other_mechanism || (first_break && SpeaksOtherMechanism())) {
@@ -162,17 +169,21 @@ class ZmqDialer final : public Dialer {
   }
 
   tl::unexpected<Error> OtherMechanism() const {
-    return options_.keys ? Fail(ErrorCode::kDenied, fmt::format("{} works without keys, this program with them", endpoint_.Text()),
-                                "Start hone-coordinator with --keys, or leave out --keys and HONE_KEYS here")
-                         : Fail(ErrorCode::kDenied, fmt::format("{} lets nobody in without keys", endpoint_.Text()),
-                                "Name the folder of your keys with --keys or HONE_KEYS (docs/security.md tells how to make them)");
+    return options_.keys
+               ? Fail(ErrorCode::kDenied,
+                      fmt::format("{} works without keys, this program with them", endpoint_.Text()),
+                      "Start hone-coordinator with --keys, or leave out --keys and HONE_KEYS here")
+               : Fail(
+                     ErrorCode::kDenied, fmt::format("{} lets nobody in without keys", endpoint_.Text()),
+                     "Name the folder of your keys with --keys or HONE_KEYS (docs/security.md tells how to make them)");
   }
 
   Result<> CheckProtocol(const proto::Frame& frame) const {
     // An error tells by itself what is wrong, whatever version wrote it.
     if ((frame.protocol() >= kOldestProtocol && frame.protocol() <= kProtocol) || frame.has_error()) return {};
     return Fail(ErrorCode::kRejected,
-                fmt::format("{} speaks protocol {}, this program {} to {}", endpoint_.Text(), frame.protocol(), kOldestProtocol, kProtocol),
+                fmt::format("{} speaks protocol {}, this program {} to {}", endpoint_.Text(), frame.protocol(),
+                            kOldestProtocol, kProtocol),
                 "Run the same version of hone on both sides");
   }
 
@@ -184,10 +195,14 @@ class ZmqDialer final : public Dialer {
   tl::unexpected<Error> NoReply(milliseconds timeout) {
     if (options_.keys && broken_off_) {
       Renew();
-      return Fail({ErrorCode::kDenied, fmt::format("{} ends every handshake: it does not have the key that coordinator.public names", endpoint_.Text()),
-                      "Compare `hone keys show coordinator` on both machines; `hone keys trust` replaces it"});
+      return Fail({ErrorCode::kDenied,
+                   fmt::format("{} ends every handshake: it does not have the key that coordinator.public names",
+                               endpoint_.Text()),
+                   "Compare `hone keys show coordinator` on both machines; `hone keys trust` replaces it"});
     }
-    return GivenUp({ErrorCode::kUnreachable, fmt::format("ask {}: no reply within {}", endpoint_.Text(), HumanDuration(timeout.count())), Remedy()});
+    return GivenUp({ErrorCode::kUnreachable,
+                    fmt::format("ask {}: no reply within {}", endpoint_.Text(), HumanDuration(timeout.count())),
+                    Remedy()});
   }
 
   tl::unexpected<Error> GivenUp(Error error) {
@@ -202,7 +217,9 @@ class ZmqDialer final : public Dialer {
     broken_off_ = false;
   }
 
-  std::string Remedy() const { return fmt::format("Check that hone-coordinator runs and listens on {}", endpoint_.Text()); }
+  std::string Remedy() const {
+    return fmt::format("Check that hone-coordinator runs and listens on {}", endpoint_.Text());
+  }
 
   const Endpoint endpoint_;
   const DialerOptions options_;
@@ -219,7 +236,8 @@ class ZmqDialer final : public Dialer {
 Result<std::unique_ptr<Dialer>> Dialer::Connect(const std::string& text, const DialerOptions& options) {
   TRY_ASSIGN(Endpoint endpoint, ParseEndpoint(text, ErrorCode::kUsage));
   if (endpoint.kind == Endpoint::Kind::kTcp && (endpoint.port == 0 || endpoint.host == "*")) {
-    return Fail(ErrorCode::kUsage, fmt::format("endpoint '{}': a host and a port are needed to connect", Printable(text, 200)),
+    return Fail(ErrorCode::kUsage,
+                fmt::format("endpoint '{}': a host and a port are needed to connect", Printable(text, 200)),
                 "Write tcp://host:port or ipc://path");
   }
   TRY_ASSIGN(Socket socket, ZmqDialer::Open(endpoint, options));

@@ -20,7 +20,8 @@ constexpr const char* kForms = "Write tcp://host:port or ipc://path";
 
 bool IsHostName(std::string_view host) {
   return !host.empty() && host.size() <= kMaxHostBytes && std::all_of(host.begin(), host.end(), [](char c) {
-    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '.' || c == '-' || c == '_';
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '.' || c == '-' ||
+           c == '_';
   });
 }
 
@@ -48,11 +49,13 @@ Result<Endpoint> ParseEndpoint(const std::string& text, ErrorCode code) {
     endpoint.path = text.substr(kIpc.size());
     if (endpoint.path.empty()) return malformed("it names no path");
     // ZeroMQ reads '*' as "any name" and '@' as a name outside the file system, where no permissions hold.
-    if (endpoint.path == "*" || endpoint.path.front() == '@') return malformed("it must name a path in the file system");
+    if (endpoint.path == "*" || endpoint.path.front() == '@')
+      return malformed("it must name a path in the file system");
     if (endpoint.path.find('\0') != std::string::npos) return malformed("the path holds a zero byte");
     if (endpoint.path.size() > kMaxIpcPathBytes) {
-      return malformed(fmt::format("the path has {} bytes; the system allows {}", endpoint.path.size(), kMaxIpcPathBytes),
-                       "Choose a shorter path, for example one beneath /tmp");
+      return malformed(
+          fmt::format("the path has {} bytes; the system allows {}", endpoint.path.size(), kMaxIpcPathBytes),
+          "Choose a shorter path, for example one beneath /tmp");
     }
     return endpoint;
   }

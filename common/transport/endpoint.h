@@ -20,7 +20,8 @@ struct Endpoint {
   std::string Text() const;
 };
 
-// tcp://host:port, tcp://[::1]:port or ipc://path (at most 107 bytes: the kernel's limit for a socket's name). Errors have the code given.
+// tcp://host:port, tcp://[::1]:port or ipc://path (at most 107 bytes: the kernel's limit for a socket's name). Errors
+// have the code given.
 Result<Endpoint> ParseEndpoint(const std::string& text, ErrorCode code);
 
 // localhost, 127.0.0.0/8 or ::1. A name other than localhost is not: what it resolves to may change.

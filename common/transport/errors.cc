@@ -9,9 +9,10 @@ namespace {
 
 // Every code has the same number here and on the wire.
 constexpr ErrorCode kCodes[] = {
-    ErrorCode::kNo,       ErrorCode::kUsage,     ErrorCode::kUnsure,    ErrorCode::kFailed,   ErrorCode::kEnvironment,   ErrorCode::kUnreachable,
-    ErrorCode::kDenied,   ErrorCode::kNotFound,  ErrorCode::kRejected,  ErrorCode::kTimeout,  ErrorCode::kCancelled,     ErrorCode::kExhausted,
-    ErrorCode::kConflict, ErrorCode::kBug,       ErrorCode::kConfiguration, ErrorCode::kInterrupted,
+    ErrorCode::kNo,          ErrorCode::kUsage,       ErrorCode::kUnsure,        ErrorCode::kFailed,
+    ErrorCode::kEnvironment, ErrorCode::kUnreachable, ErrorCode::kDenied,        ErrorCode::kNotFound,
+    ErrorCode::kRejected,    ErrorCode::kTimeout,     ErrorCode::kCancelled,     ErrorCode::kExhausted,
+    ErrorCode::kConflict,    ErrorCode::kBug,         ErrorCode::kConfiguration, ErrorCode::kInterrupted,
 };
 
 }  // namespace
@@ -32,8 +33,12 @@ proto::Error ToProto(const Error& error) {
 Error FromProto(const proto::Error& error) {
   const auto* code = std::find(std::begin(kCodes), std::end(kCodes), static_cast<ErrorCode>(error.code()));
   // A code of a later version is a failure like any other.
-  return Error{code != std::end(kCodes) ? *code : ErrorCode::kFailed, error.message(), error.remedy(), error.position().file(),
-               error.position().line(), error.position().column()};
+  return Error{code != std::end(kCodes) ? *code : ErrorCode::kFailed,
+               error.message(),
+               error.remedy(),
+               error.position().file(),
+               error.position().line(),
+               error.position().column()};
 }
 
 }  // namespace hone

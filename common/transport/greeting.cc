@@ -67,9 +67,11 @@ Descriptor OpenHost(const Endpoint& endpoint, SteadyTime deadline) {
 
 std::optional<std::string> ListenersMechanism(const Endpoint& endpoint, std::chrono::milliseconds timeout) {
   const SteadyTime deadline = DeadlineAfter(timeout);
-  const Descriptor fd = endpoint.kind == Endpoint::Kind::kIpc ? OpenPath(endpoint.path, deadline) : OpenHost(endpoint, deadline);
+  const Descriptor fd =
+      endpoint.kind == Endpoint::Kind::kIpc ? OpenPath(endpoint.path, deadline) : OpenHost(endpoint, deadline);
   if (fd.get() < 0) return std::nullopt;
-  if (send(fd.get(), kBeginning, sizeof kBeginning, MSG_NOSIGNAL) != static_cast<ssize_t>(sizeof kBeginning)) return std::nullopt;
+  if (send(fd.get(), kBeginning, sizeof kBeginning, MSG_NOSIGNAL) != static_cast<ssize_t>(sizeof kBeginning))
+    return std::nullopt;
   std::array<char, kMechanismAt + kMechanismBytes> greeting = {};
   for (size_t have = 0; have < greeting.size();) {
     if (!Await(fd.get(), POLLIN, deadline)) return std::nullopt;

@@ -24,7 +24,8 @@ constexpr size_t kKeyCharacters = 40;
 constexpr size_t kMaxNameBytes = 64;
 constexpr uint64_t kMaxKeyFileBytes = 4096;
 constexpr uint64_t kMaxListBytes = 16 << 20;
-constexpr std::string_view kZ85 = "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ.-:+=^!/*?&<>()[]{}@%$#";
+constexpr std::string_view kZ85 =
+    "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ.-:+=^!/*?&<>()[]{}@%$#";
 constexpr mode_t kOthersRead = S_IRWXG | S_IRWXO;
 constexpr mode_t kOthersWrite = S_IWGRP | S_IWOTH;
 
@@ -33,7 +34,9 @@ struct RoleWord {
   Role role;
   bool revoked;
 };
-constexpr RoleWord kRoleWords[] = {{"client", Role::client, false}, {"worker", Role::worker, false}, {"admin", Role::admin, false},
+constexpr RoleWord kRoleWords[] = {{"client", Role::client, false},
+                                   {"worker", Role::worker, false},
+                                   {"admin", Role::admin, false},
                                    {"revoked", Role::client, true}};
 
 const char* WordOf(const AllowList::Entry& entry) { return entry.revoked ? "revoked" : RoleName(entry.role); }
@@ -43,7 +46,8 @@ bool IsLetterOrDigit(char c) { return (c >= 'a' && c <= 'z') || (c >= 'A' && c <
 std::vector<std::string_view> Words(std::string_view line) {
   constexpr std::string_view kBlank = " \t\r";
   std::vector<std::string_view> words;
-  for (size_t at = line.find_first_not_of(kBlank); at != std::string_view::npos; at = line.find_first_not_of(kBlank, at)) {
+  for (size_t at = line.find_first_not_of(kBlank); at != std::string_view::npos;
+       at = line.find_first_not_of(kBlank, at)) {
     const size_t end = std::min(line.find_first_of(kBlank, at), line.size());
     words.push_back(line.substr(at, end - at));
     at = end;
@@ -52,7 +56,8 @@ std::vector<std::string_view> Words(std::string_view line) {
 }
 
 // The whole file, unless somebody else than its owner has more of the rights than `forbidden` allows.
-Result<std::string> ReadGuarded(const fs::path& file, mode_t forbidden, const char* danger, const char* remedy, uint64_t max_bytes) {
+Result<std::string> ReadGuarded(const fs::path& file, mode_t forbidden, const char* danger, const char* remedy,
+                                uint64_t max_bytes) {
   TRY_ASSIGN(const RegularFile opened, OpenRegular(file));
   struct stat status {};
   if (fstat(opened.descriptor.get(), &status) != 0) return Fail(ErrnoError("look at", file, errno));
@@ -61,9 +66,11 @@ Result<std::string> ReadGuarded(const fs::path& file, mode_t forbidden, const ch
                 fmt::format("{} {}", remedy, file.string()));
   }
   if (status.st_uid != geteuid() && status.st_uid != 0) {
-    return Fail(ErrorCode::kDenied, fmt::format("{}: it belongs to another user", file.string()), fmt::format("chown it to the user that runs hone"));
+    return Fail(ErrorCode::kDenied, fmt::format("{}: it belongs to another user", file.string()),
+                fmt::format("chown it to the user that runs hone"));
   }
-  if (opened.size_bytes > max_bytes) return Fail(ErrorCode::kRejected, fmt::format("{}: it is larger than {}", file.string(), HumanBytes(max_bytes)));
+  if (opened.size_bytes > max_bytes)
+    return Fail(ErrorCode::kRejected, fmt::format("{}: it is larger than {}", file.string(), HumanBytes(max_bytes)));
   std::string bytes(opened.size_bytes, '\0');
   size_t done = 0;
   while (done < bytes.size()) {
@@ -87,20 +94,24 @@ Result<> WriteWithMode(const fs::path& file, std::string_view bytes, mode_t mode
 // "word value" lines; every word once and known.
 Result<KeyPair> ParseKeyFile(const std::string& text, const fs::path& file) {
   KeyPair pair;
-  const std::pair<std::string_view, std::string*> fields[] = {{"name", &pair.name}, {"public", &pair.public_key}, {"secret", &pair.secret_key}};
+  const std::pair<std::string_view, std::string*> fields[] = {
+      {"name", &pair.name}, {"public", &pair.public_key}, {"secret", &pair.secret_key}};
   uint32_t number = 0;
   for (const std::string& line : Split(text, '\n')) {
     ++number;
     const std::vector<std::string_view> words = Words(line);
     if (words.empty() || words[0].front() == '#') continue;
-    const auto field = std::find_if(std::begin(fields), std::end(fields), [&](const auto& one) { return one.first == words[0]; });
+    const auto field =
+        std::find_if(std::begin(fields), std::end(fields), [&](const auto& one) { return one.first == words[0]; });
     if (field == std::end(fields) || words.size() != 2 || !field->second->empty()) {
-      return Fail(Error{ErrorCode::kRejected, "this is no line of a key file", "Make a new key pair with `hone keys new`", file.string(), number, 1});
+      return Fail(Error{ErrorCode::kRejected, "this is no line of a key file",
+                        "Make a new key pair with `hone keys new`", file.string(), number, 1});
     }
     *field->second = words[1];
   }
   if (!IsKeyName(pair.name) || !IsKey(pair.public_key) || (!pair.secret_key.empty() && !IsKey(pair.secret_key))) {
-    return Fail(ErrorCode::kRejected, fmt::format("{}: it holds no name and key", file.string()), "Make a new key pair with `hone keys new`");
+    return Fail(ErrorCode::kRejected, fmt::format("{}: it holds no name and key", file.string()),
+                "Make a new key pair with `hone keys new`");
   }
   return pair;
 }
@@ -110,7 +121,8 @@ std::string PublicText(const KeyPair& pair) {
 }
 
 std::string SecretText(const KeyPair& pair) {
-  return fmt::format("# A secret key of hone: stays on this machine.\nname {}\npublic {}\nsecret {}\n", pair.name, pair.public_key, pair.secret_key);
+  return fmt::format("# A secret key of hone: stays on this machine.\nname {}\npublic {}\nsecret {}\n", pair.name,
+                     pair.public_key, pair.secret_key);
 }
 
 // A missing file is told with what makes it.
@@ -157,7 +169,8 @@ bool IsKey(std::string_view text) {
 
 bool IsKeyName(std::string_view text) {
   return !text.empty() && text.size() <= kMaxNameBytes && IsLetterOrDigit(text.front()) &&
-         std::all_of(text.begin(), text.end(), [](char c) { return IsLetterOrDigit(c) || c == '.' || c == '_' || c == '-'; });
+         std::all_of(text.begin(), text.end(),
+                     [](char c) { return IsLetterOrDigit(c) || c == '.' || c == '_' || c == '-'; });
 }
 
 Result<KeyPair> MakeKeyPair(const std::string& name) {
@@ -169,7 +182,8 @@ Result<KeyPair> MakeKeyPair(const std::string& name) {
   std::array<char, kKeyCharacters + 1> secret_key{};
   do {
     if (zmq_curve_keypair(public_key.data(), secret_key.data()) != 0) {
-      return Fail(ErrorCode::kEnvironment, fmt::format("make a key pair: {}", zmq_strerror(errno)), "Install a libzmq that was built with CURVE");
+      return Fail(ErrorCode::kEnvironment, fmt::format("make a key pair: {}", zmq_strerror(errno)),
+                  "Install a libzmq that was built with CURVE");
     }
   } while (!IsLetterOrDigit(public_key[0]));
   return KeyPair{name, public_key.data(), secret_key.data()};
@@ -181,13 +195,16 @@ fs::path AllowedFile(const fs::path& folder) { return folder / "allowed"; }
 
 Result<KeyPair> ReadKeyPair(const fs::path& folder, KeyKind kind) {
   const fs::path file = SecretFile(folder, kind);
-  const auto text = ReadGuarded(file, kOthersRead, "others than its owner can use this secret key", "chmod 600", kMaxKeyFileBytes);
+  const auto text =
+      ReadGuarded(file, kOthersRead, "others than its owner can use this secret key", "chmod 600", kMaxKeyFileBytes);
   if (!text) {
-    return Fail(Missing(text.error(), fmt::format("Make it with `hone keys new NAME --role {} --keys {}`", KindName(kind), folder.string())));
+    return Fail(Missing(text.error(), fmt::format("Make it with `hone keys new NAME --role {} --keys {}`",
+                                                  KindName(kind), folder.string())));
   }
   TRY_ASSIGN(KeyPair pair, ParseKeyFile(*text, file));
   std::array<char, kKeyCharacters + 1> derived{};
-  if (pair.secret_key.empty() || zmq_curve_public(derived.data(), pair.secret_key.c_str()) != 0 || pair.public_key != derived.data()) {
+  if (pair.secret_key.empty() || zmq_curve_public(derived.data(), pair.secret_key.c_str()) != 0 ||
+      pair.public_key != derived.data()) {
     return Fail(ErrorCode::kRejected, fmt::format("{}: its secret and its public key are no pair", file.string()),
                 "Make a new key pair with `hone keys new --replace`");
   }
@@ -204,7 +221,8 @@ Result<> WriteKeyPair(const fs::path& folder, KeyKind kind, const KeyPair& pair)
 }
 
 Result<KeyPair> ReadPublicKey(const fs::path& file) {
-  TRY_ASSIGN(const std::string text, ReadGuarded(file, kOthersWrite, "others than its owner can change this key", "chmod go-w", kMaxKeyFileBytes));
+  TRY_ASSIGN(const std::string text, ReadGuarded(file, kOthersWrite, "others than its owner can change this key",
+                                                 "chmod go-w", kMaxKeyFileBytes));
   TRY_ASSIGN(KeyPair pair, ParseKeyFile(text, file));
   pair.secret_key.clear();
   return pair;
@@ -219,7 +237,9 @@ Result<DialerKeys> LoadDialerKeys(const fs::path& folder, KeyKind kind) {
   TRY_ASSIGN(keys.own, ReadKeyPair(folder, kind));
   const auto coordinator = ReadPublicKey(PublicFile(folder, KeyKind::coordinator));
   if (!coordinator) {
-    return Fail(Missing(coordinator.error(), fmt::format("Name the coordinator's public key: `hone keys trust --key KEY --keys {}`", folder.string())));
+    return Fail(Missing(
+        coordinator.error(),
+        fmt::format("Name the coordinator's public key: `hone keys trust --key KEY --keys {}`", folder.string())));
   }
   keys.coordinator = coordinator->public_key;
   return keys;
@@ -238,12 +258,16 @@ Result<AllowList> AllowList::Parse(std::string_view text, const std::string& fil
   uint32_t number = 0;
   for (const std::string& line : Split(text, '\n')) {
     ++number;
-    const auto wrong = [&](std::string cause) { return Fail(Error{ErrorCode::kRejected, std::move(cause), "Write: role name key", file, number, 1}); };
+    const auto wrong = [&](std::string cause) {
+      return Fail(Error{ErrorCode::kRejected, std::move(cause), "Write: role name key", file, number, 1});
+    };
     const std::vector<std::string_view> words = Words(line);
     if (words.empty() || words[0].front() == '#') continue;
     if (words.size() != 3) return wrong("a line of the list has a role, a name and a key");
-    const auto role = std::find_if(std::begin(kRoleWords), std::end(kRoleWords), [&](const RoleWord& row) { return words[0] == row.word; });
-    if (role == std::end(kRoleWords)) return wrong(fmt::format("'{}' is none of client, worker, admin, revoked", Printable(words[0], 40)));
+    const auto role = std::find_if(std::begin(kRoleWords), std::end(kRoleWords),
+                                   [&](const RoleWord& row) { return words[0] == row.word; });
+    if (role == std::end(kRoleWords))
+      return wrong(fmt::format("'{}' is none of client, worker, admin, revoked", Printable(words[0], 40)));
     if (!IsKeyName(words[1])) return wrong(fmt::format("'{}' is no name for a key", Printable(words[1], 100)));
     if (!IsKey(words[2])) return wrong("the third word is no key: 40 characters of Z85");
     if (list.Find(words[2]) != nullptr) return wrong("this key stands here twice");
@@ -254,14 +278,16 @@ Result<AllowList> AllowList::Parse(std::string_view text, const std::string& fil
 }
 
 Result<AllowList> AllowList::Read(const fs::path& file) {
-  const auto text = ReadGuarded(file, kOthersWrite, "others than its owner can let keys in", "chmod go-w", kMaxListBytes);
+  const auto text =
+      ReadGuarded(file, kOthersWrite, "others than its owner can let keys in", "chmod go-w", kMaxListBytes);
   if (!text && text.error().code == ErrorCode::kNotFound) return AllowList();
   if (!text) return Fail(text.error());
   return Parse(*text, file.string());
 }
 
 Result<> AllowList::Write(const fs::path& file) const {
-  std::string text = "# Who may speak to this coordinator: role name key. `hone keys allow` and `hone keys revoke` write it.\n";
+  std::string text =
+      "# Who may speak to this coordinator: role name key. `hone keys allow` and `hone keys revoke` write it.\n";
   for (const Entry& entry : entries_) text += fmt::format("{} {} {}\n", WordOf(entry), entry.name, entry.key);
   return WriteWithMode(file, text, S_IRUSR | S_IWUSR);
 }
@@ -274,10 +300,12 @@ const AllowList::Entry* AllowList::Find(std::string_view key) const {
 Result<> AllowList::Allow(Entry entry) {
   if (const Entry* known = Find(entry.key)) {
     if (known->revoked) {
-      return Fail(ErrorCode::kConflict, fmt::format("the key of {} was revoked", known->name), "Make a new key pair with `hone keys new --replace`");
+      return Fail(ErrorCode::kConflict, fmt::format("the key of {} was revoked", known->name),
+                  "Make a new key pair with `hone keys new --replace`");
     }
     if (known->name == entry.name && known->role == entry.role) return {};
-    return Fail(ErrorCode::kConflict, fmt::format("the key is that of {} already, as {}", known->name, RoleName(known->role)),
+    return Fail(ErrorCode::kConflict,
+                fmt::format("the key is that of {} already, as {}", known->name, RoleName(known->role)),
                 "Each name and role has keys of its own");
   }
   index_.emplace(entry.key, entries_.size());
@@ -294,7 +322,8 @@ Result<size_t> AllowList::Revoke(std::string_view name, std::string_view key) {
     if (!std::exchange(entry.revoked, true)) ++changed;
   }
   if (found > 0) return changed;
-  return Fail(ErrorCode::kNotFound, fmt::format("the list has no such key of {}", Printable(name, 100)), "`hone keys list` shows what it has");
+  return Fail(ErrorCode::kNotFound, fmt::format("the list has no such key of {}", Printable(name, 100)),
+              "`hone keys list` shows what it has");
 }
 
 }  // namespace hone

@@ -1,10 +1,11 @@
-// Who may speak: CURVE key pairs in a folder, and the list of public keys that a coordinator lets in. docs/security.md tells how they are
-// used; `hone keys` writes the files.
+// Who may speak: CURVE key pairs in a folder, and the list of public keys that a coordinator lets in. docs/security.md
+// tells how they are used; `hone keys` writes the files.
 //
 // A keys folder holds, as text:
 //   coordinator.secret, worker.secret, client.secret   a key pair of this machine's process of that kind (mode 0600)
-//   coordinator.public, ...                            what may be given away; a worker and a client need coordinator.public
-//   allowed                                            a coordinator's list: a line "role name key" each; role revoked: no longer
+//   coordinator.public, ...                            what may be given away; a worker and a client need
+//   coordinator.public allowed                                            a coordinator's list: a line "role name key"
+//   each; role revoked: no longer
 // A key is 40 characters of Z85, as ZeroMQ writes them.
 #pragma once
 
@@ -52,8 +53,8 @@ bool IsKeyName(std::string_view text);
 // A fresh pair. Its public key begins with a letter or a digit, so that no shell takes it for an option.
 Result<KeyPair> MakeKeyPair(const std::string& name);
 
-// Files of a keys folder. kNotFound where one is missing; kDenied for a secret that others than its owner can read, and for a list that others
-// can write; kRejected for content that is none. Writes are whole or not at all, and durable.
+// Files of a keys folder. kNotFound where one is missing; kDenied for a secret that others than its owner can read, and
+// for a list that others can write; kRejected for content that is none. Writes are whole or not at all, and durable.
 std::filesystem::path SecretFile(const std::filesystem::path& folder, KeyKind kind);
 std::filesystem::path PublicFile(const std::filesystem::path& folder, KeyKind kind);
 std::filesystem::path AllowedFile(const std::filesystem::path& folder);
@@ -76,7 +77,8 @@ class AllowList {
     bool revoked = false;
   };
 
-  // kRejected, with the line, for anything but "role name key", comments (#) and empty lines; for a key that stands there twice.
+  // kRejected, with the line, for anything but "role name key", comments (#) and empty lines; for a key that stands
+  // there twice.
   static Result<AllowList> Parse(std::string_view text, const std::string& file);
   // Empty where there is no file.
   static Result<AllowList> Read(const std::filesystem::path& file);
@@ -88,7 +90,8 @@ class AllowList {
   const std::vector<Entry>& entries() const { return entries_; }
   // kConflict for a key that is there under another name or role, or was revoked.
   Result<> Allow(Entry entry);
-  // Every key of the name, or that one key of it. Returns how many were not revoked before; kNotFound if the list has none such.
+  // Every key of the name, or that one key of it. Returns how many were not revoked before; kNotFound if the list has
+  // none such.
   Result<size_t> Revoke(std::string_view name, std::string_view key);
 
  private:

@@ -31,7 +31,8 @@ constexpr int kBacklog = 1024;
 // What one peer has left to ask.
 struct Allowance {
   explicit Allowance(const ListenerLimits& limits, bool counts_messages)
-      : messages(counts_messages ? limits.messages_per_s : 0, limits.messages_burst), malformed(limits.malformed_per_s, limits.malformed_burst) {}
+      : messages(counts_messages ? limits.messages_per_s : 0, limits.messages_burst),
+        malformed(limits.malformed_per_s, limits.malformed_burst) {}
   TokenBucket messages;
   TokenBucket malformed;
   SteadyTime muted_until{};
@@ -47,8 +48,8 @@ struct Peer {
   uint64_t inode = 0;
 };
 
-// The latest connections by routing id. ZeroMQ does not tell when one is gone, so those not heard for long fall out: two generations, of which the
-// older is dropped when the younger is full.
+// The latest connections by routing id. ZeroMQ does not tell when one is gone, so those not heard for long fall out:
+// two generations, of which the older is dropped when the younger is full.
 class Peers {
  public:
   explicit Peers(const ListenerLimits& limits) : limits_(limits) {}
@@ -96,7 +97,8 @@ uint64_t InodeOf(int fd) {
 
 class ZmqListener final : public Listener {
  public:
-  ZmqListener(Socket socket, Descriptor wake, std::unique_ptr<Authenticator> authenticator, std::string endpoint, const ListenerLimits& limits)
+  ZmqListener(Socket socket, Descriptor wake, std::unique_ptr<Authenticator> authenticator, std::string endpoint,
+              const ListenerLimits& limits)
       : socket_(std::move(socket)),
         wake_(std::move(wake)),
         authenticator_(std::move(authenticator)),
@@ -160,7 +162,8 @@ class ZmqListener final : public Listener {
   }
 
  private:
-  // Until something arrived, somebody wrote to the event descriptor, a signal came, or the deadline passed. Whether it was a message.
+  // Until something arrived, somebody wrote to the event descriptor, a signal came, or the deadline passed. Whether it
+  // was a message.
   bool Await(SteadyTime deadline) {
     std::array<zmq_pollitem_t, 2> items = {zmq_pollitem_t{socket_.raw(), 0, ZMQ_POLLIN, 0},
                                            zmq_pollitem_t{nullptr, wake_.get(), ZMQ_POLLIN, 0}};
@@ -206,8 +209,8 @@ class ZmqListener final : public Listener {
     if (!allowance.malformed.Take(now)) {
       allowance.muted_until = now + limits_.mute;
       if (log_.Take(now)) {
-        spdlog::warn("{} sends frames that are none; it is not listened to for {}", identity.name.empty() ? "a peer" : identity.name,
-                     HumanDuration(limits_.mute.count()));
+        spdlog::warn("{} sends frames that are none; it is not listened to for {}",
+                     identity.name.empty() ? "a peer" : identity.name, HumanDuration(limits_.mute.count()));
       }
       return std::nullopt;
     }
@@ -223,9 +226,11 @@ class ZmqListener final : public Listener {
       return "the message is not a frame of hone";
     }
     if (frame.protocol() < kOldestProtocol || frame.protocol() > kProtocol) {
-      return fmt::format("the message has protocol {}, this coordinator speaks {} to {}", frame.protocol(), kOldestProtocol, kProtocol);
+      return fmt::format("the message has protocol {}, this coordinator speaks {} to {}", frame.protocol(),
+                         kOldestProtocol, kProtocol);
     }
-    if (frame.body_case() == proto::Frame::BODY_NOT_SET) return "the message asks for something that this coordinator does not know";
+    if (frame.body_case() == proto::Frame::BODY_NOT_SET)
+      return "the message asks for something that this coordinator does not know";
     return "";
   }
 
@@ -259,8 +264,9 @@ class ZmqListener final : public Listener {
     list_ = authenticator_->list();
   }
 
-  // The list changed. ZeroMQ has no way to end one connection of a socket, the kernel has: its descriptor, if it still is the same socket, is shut
-  // down, and ZeroMQ finds the other side gone. Whatever it had sent before is dropped by Identify.
+  // The list changed. ZeroMQ has no way to end one connection of a socket, the kernel has: its descriptor, if it still
+  // is the same socket, is shut down, and ZeroMQ finds the other side gone. Whatever it had sent before is dropped by
+  // Identify.
   void DropRevoked() {
     TakeList();
     const auto allowed = [this](const std::string& key) {
@@ -277,7 +283,8 @@ class ZmqListener final : public Listener {
 
   Socket socket_;
   const Descriptor wake_;
-  const std::unique_ptr<Authenticator> authenticator_;   // nullptr without keys. Goes before the socket, whose context it is in.
+  const std::unique_ptr<Authenticator>
+      authenticator_;  // nullptr without keys. Goes before the socket, whose context it is in.
   const std::string endpoint_;
   const ListenerLimits limits_;
   ListenerCounters counters_;
@@ -288,7 +295,8 @@ class ZmqListener final : public Listener {
   TokenBucket log_{0.2, 5};
 };
 
-// ZeroMQ removes whatever lies at the path before it binds. So a living listener would lose its clients silently, and a file its data.
+// ZeroMQ removes whatever lies at the path before it binds. So a living listener would lose its clients silently, and a
+// file its data.
 Result<> CheckIpcPathIsFree(const std::string& path) {
   const auto taken = [&](const std::string& cause, const std::string& remedy) {
     return Fail(ErrorCode::kConfiguration, fmt::format("listen on ipc://{}: {}", Printable(path, 200), cause), remedy);
@@ -311,8 +319,11 @@ Result<> CheckIpcPathIsFree(const std::string& path) {
 Result<> CheckAddress(Endpoint& endpoint, bool has_keys) {
   if (endpoint.kind == Endpoint::Kind::kIpc) return CheckIpcPathIsFree(endpoint.path);
   if (!IsLoopback(endpoint) && !has_keys) {
-    return Fail(ErrorCode::kDenied, fmt::format("listen on {}: the address is reachable from other machines, and there are no keys", endpoint.Text()),
-                "Make keys with `hone keys new coordinator --role coordinator --keys DIR` and start hone-coordinator with --keys DIR "
+    return Fail(ErrorCode::kDenied,
+                fmt::format("listen on {}: the address is reachable from other machines, and there are no keys",
+                            endpoint.Text()),
+                "Make keys with `hone keys new coordinator --role coordinator --keys DIR` and start hone-coordinator "
+                "with --keys DIR "
                 "(docs/security.md), or listen on 127.0.0.1, [::1] or an ipc:// path");
   }
   // ZeroMQ binds to addresses and interfaces, not to names.
@@ -325,8 +336,9 @@ Result<std::unique_ptr<Authenticator>> Guard(Socket& socket, const ListenerKeys&
   TRY_ASSIGN(auto authenticator, Authenticator::Start(socket.context(), keys.allowed, wake));
   socket.Set(ZMQ_CURVE_SERVER, 1);
   socket.SetText(ZMQ_CURVE_SECRETKEY, keys.own.secret_key);
-  // A connection that libzmq let in without asking, for want of a door or a domain, would bring no User-Id: Identify takes nothing from it.
-  // (ZMQ_ZAP_ENFORCE_DOMAIN, which says the same to libzmq, is missing in builds without draft options, as Debian's is.)
+  // A connection that libzmq let in without asking, for want of a door or a domain, would bring no User-Id: Identify
+  // takes nothing from it. (ZMQ_ZAP_ENFORCE_DOMAIN, which says the same to libzmq, is missing in builds without draft
+  // options, as Debian's is.)
   socket.SetText(ZMQ_ZAP_DOMAIN, Authenticator::kDomain);
   authenticator->Watch(socket.raw());
   return authenticator;
@@ -345,7 +357,9 @@ Result<std::unique_ptr<Listener>> Listener::Bind(const std::string& text, const 
   TRY_ASSIGN(Endpoint endpoint, ParseEndpoint(text, ErrorCode::kConfiguration));
   TRY(CheckAddress(endpoint, options.keys.has_value()));
   Descriptor wake(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
-  if (!wake) return Fail(ErrorCode::kExhausted, fmt::format("listen on {}: {}", Printable(text, 200), std::generic_category().message(errno)));
+  if (!wake)
+    return Fail(ErrorCode::kExhausted,
+                fmt::format("listen on {}: {}", Printable(text, 200), std::generic_category().message(errno)));
   TRY_ASSIGN(Socket socket, Socket::Make(ZMQ_ROUTER));
   socket.Set(ZMQ_BACKLOG, kBacklog);
   if (endpoint.ipv6) socket.Set(ZMQ_IPV6, 1);
@@ -353,17 +367,20 @@ Result<std::unique_ptr<Listener>> Listener::Bind(const std::string& text, const 
   if (options.keys) {
     TRY_ASSIGN(authenticator, Guard(socket, *options.keys, wake.get()));
   }
-  const std::string address = endpoint.kind == Endpoint::Kind::kTcp && endpoint.port == 0
-                                  ? fmt::format(fmt::runtime(endpoint.ipv6 ? "tcp://[{}]:*" : "tcp://{}:*"), endpoint.host)
-                                  : endpoint.Text();
+  const std::string address =
+      endpoint.kind == Endpoint::Kind::kTcp && endpoint.port == 0
+          ? fmt::format(fmt::runtime(endpoint.ipv6 ? "tcp://[{}]:*" : "tcp://{}:*"), endpoint.host)
+          : endpoint.Text();
   if (zmq_bind(socket.raw(), address.c_str()) != 0) {
     const int error_number = errno;
     if (authenticator) authenticator->Unwatch(socket.raw());
-    return Fail(ErrorCode::kConfiguration, fmt::format("listen on {}: {}", Printable(text, 200), zmq_strerror(error_number)),
+    return Fail(ErrorCode::kConfiguration,
+                fmt::format("listen on {}: {}", Printable(text, 200), zmq_strerror(error_number)),
                 "Choose an address that is free, or stop the program that uses it");
   }
   std::string bound = LastEndpoint(socket);
-  return std::make_unique<ZmqListener>(std::move(socket), std::move(wake), std::move(authenticator), std::move(bound), options.limits);
+  return std::make_unique<ZmqListener>(std::move(socket), std::move(wake), std::move(authenticator), std::move(bound),
+                                       options.limits);
 }
 
 }  // namespace hone

@@ -26,8 +26,8 @@ constexpr int kReconnectMs = 50;
 constexpr int kLongestReconnectMs = 1000;
 
 constexpr const char* kHandshakes = "inproc://hone.handshakes";
-constexpr int kWatchedEvents = ZMQ_EVENT_HANDSHAKE_SUCCEEDED | ZMQ_EVENT_HANDSHAKE_FAILED_NO_DETAIL | ZMQ_EVENT_HANDSHAKE_FAILED_PROTOCOL |
-                         ZMQ_EVENT_HANDSHAKE_FAILED_AUTH;
+constexpr int kWatchedEvents = ZMQ_EVENT_HANDSHAKE_SUCCEEDED | ZMQ_EVENT_HANDSHAKE_FAILED_NO_DETAIL |
+                               ZMQ_EVENT_HANDSHAKE_FAILED_PROTOCOL | ZMQ_EVENT_HANDSHAKE_FAILED_AUTH;
 
 struct Option {
   int name;
@@ -68,7 +68,8 @@ Result<Message> Message::OfSize(size_t bytes) {
 Result<Message> Serialize(const proto::Frame& frame) {
   const size_t bytes = frame.ByteSizeLong();
   if (bytes > kMaxFrameBytes) {
-    return Fail(ErrorCode::kRejected, fmt::format("a message of {} bytes is larger than the {} that a frame may have", bytes, kMaxFrameBytes));
+    return Fail(ErrorCode::kRejected, fmt::format("a message of {} bytes is larger than the {} that a frame may have",
+                                                  bytes, kMaxFrameBytes));
   }
   TRY_ASSIGN(Message message, Message::OfSize(bytes));
   CHECK_THAT(frame.SerializeToArray(message.data(), static_cast<int>(bytes)));
@@ -126,7 +127,9 @@ void Socket::Close() {
 
 void Socket::Set(int option, int value) { CHECK_THAT(zmq_setsockopt(socket_, option, &value, sizeof value) == 0); }
 
-void Socket::Set64(int option, int64_t value) { CHECK_THAT(zmq_setsockopt(socket_, option, &value, sizeof value) == 0); }
+void Socket::Set64(int option, int64_t value) {
+  CHECK_THAT(zmq_setsockopt(socket_, option, &value, sizeof value) == 0);
+}
 
 void Socket::SetText(int option, const std::string& value) {
   CHECK_THAT(zmq_setsockopt(socket_, option, value.data(), value.size()) == 0);
@@ -166,7 +169,8 @@ Result<> Socket::WatchHandshakes() {
   if (reader == nullptr) return Fail(ErrorCode::kExhausted, fmt::format("open a connection: {}", zmq_strerror(errno)));
   const int none = 0;
   zmq_setsockopt(reader, ZMQ_LINGER, &none, sizeof none);
-  // Unbounded: libzmq's thread must not wait for somebody who may look seldom. There is an event a connection, which is one a second at most.
+  // Unbounded: libzmq's thread must not wait for somebody who may look seldom. There is an event a connection, which is
+  // one a second at most.
   zmq_setsockopt(reader, ZMQ_RCVHWM, &none, sizeof none);
   if (zmq_socket_monitor(socket_, kHandshakes, kWatchedEvents) != 0 || zmq_connect(reader, kHandshakes) != 0) {
     const int error_number = errno;

@@ -40,7 +40,8 @@ class Message {
   char* data() { return static_cast<char*>(zmq_msg_data(&message_)); }
   size_t size() const { return zmq_msg_size(&message_); }
   std::string_view bytes() { return {data(), size()}; }
-  // What libzmq knows of the connection that a received part came through ("User-Id", "__fd"); "" if nothing. Valid while the part lives.
+  // What libzmq knows of the connection that a received part came through ("User-Id", "__fd"); "" if nothing. Valid
+  // while the part lives.
   std::string_view Property(const char* name) {
     const char* const text = zmq_msg_gets(&message_, name);
     return text == nullptr ? std::string_view() : std::string_view(text);
@@ -71,10 +72,12 @@ class Socket {
 
   // Without waiting: false if the queue is full.
   bool Send(Message& message, int flags = 0);
-  // The next message without waiting: its parts, at most `max_parts` of them kept, one more standing for any beyond. Empty if there is none.
+  // The next message without waiting: its parts, at most `max_parts` of them kept, one more standing for any beyond.
+  // Empty if there is none.
   std::vector<Message> Receive(size_t max_parts);
 
-  // How the handshakes of this socket's own connections ended, once WatchHandshakes was called. handshakes() is for zmq_poll; nullptr before.
+  // How the handshakes of this socket's own connections ended, once WatchHandshakes was called. handshakes() is for
+  // zmq_poll; nullptr before.
   enum class Handshake { succeeded, broken_off, refused, other_mechanism };
   Result<> WatchHandshakes();
   std::optional<Handshake> NextHandshake();

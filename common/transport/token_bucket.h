@@ -17,7 +17,8 @@ class TokenBucket {
   // Whether there was one left at `now`; it is gone then.
   bool Take(Time now) {
     if (per_second_ <= 0) return true;
-    if (filled_ != Time()) left_ = std::min(burst_, left_ + per_second_ * std::chrono::duration<double>(now - filled_).count());
+    if (filled_ != Time())
+      left_ = std::min(burst_, left_ + per_second_ * std::chrono::duration<double>(now - filled_).count());
     filled_ = now;
     if (left_ < 1) return false;
     left_ -= 1;

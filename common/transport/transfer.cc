@@ -1,10 +1,12 @@
 // Artifacts in chunks, several under way at once.
 //
-// A transfer goes on over lost frames and a restarted coordinator: where nothing was answered for a while, the requests under way are
-// forgotten and asked again (their late answers are recognised by number and ignored), until `timeout` passed without progress.
+// A transfer goes on over lost frames and a restarted coordinator: where nothing was answered for a while, the requests
+// under way are forgotten and asked again (their late answers are recognised by number and ignored), until `timeout`
+// passed without progress.
 //
-// An upload begins with one chunk alone, whose answer says how much the store already has; the rest follows from there. Whenever the
-// store's count does not fit what was sent (somebody else uploads the same bytes, or the store lost its partial file), it begins so again.
+// An upload begins with one chunk alone, whose answer says how much the store already has; the rest follows from there.
+// Whenever the store's count does not fit what was sent (somebody else uploads the same bytes, or the store lost its
+// partial file), it begins so again.
 #include <fcntl.h>
 #include <fmt/format.h>
 #include <unistd.h>
@@ -44,8 +46,12 @@ struct Range {
 class Transfer {
  public:
   Transfer(Dialer& dialer, std::string what, uint64_t total, const TransferOptions& options)
-      : dialer_(dialer), what_(std::move(what)), options_(options), window_(static_cast<size_t>(std::max(1, options.window))),
-        silence_(std::clamp(options.timeout / 4, milliseconds{1}, kLongestSilence)), total_(total) {}
+      : dialer_(dialer),
+        what_(std::move(what)),
+        options_(options),
+        window_(static_cast<size_t>(std::max(1, options.window))),
+        silence_(std::clamp(options.timeout / 4, milliseconds{1}, kLongestSilence)),
+        total_(total) {}
 
  protected:
   struct Answer {
@@ -63,10 +69,12 @@ class Transfer {
     return true;
   }
 
-  // The next answer to a request under way. Empty where `lost` requests have to be asked again; they are under way no more.
+  // The next answer to a request under way. Empty where `lost` requests have to be asked again; they are under way no
+  // more.
   Result<std::optional<Answer>> Next(std::vector<Range>& lost) {
     while (true) {
-      if (options_.progress && !options_.progress(done_, total_)) return Fail(ErrorCode::kCancelled, what_ + ": stopped");
+      if (options_.progress && !options_.progress(done_, total_))
+        return Fail(ErrorCode::kCancelled, what_ + ": stopped");
       TRY_ASSIGN(auto frame, dialer_.Receive(kLook));
       const auto now = steady_clock::now();
       if (frame) {
@@ -80,7 +88,8 @@ class Transfer {
         return answer;
       }
       if (now - progressed_ >= options_.timeout) {
-        return Fail(ErrorCode::kUnreachable, fmt::format("{}: no progress within {}", what_, HumanDuration(options_.timeout.count())),
+        return Fail(ErrorCode::kUnreachable,
+                    fmt::format("{}: no progress within {}", what_, HumanDuration(options_.timeout.count())),
                     "Check that hone-coordinator runs; a repeated transfer goes on where this one stopped");
       }
       if (pending_.empty() || now - heard_ >= silence_) {
@@ -103,7 +112,8 @@ class Transfer {
   }
 
   Result<> ReportDone() const {
-    if (options_.progress && !options_.progress(total_, total_)) return Fail(ErrorCode::kCancelled, what_ + ": stopped");
+    if (options_.progress && !options_.progress(total_, total_))
+      return Fail(ErrorCode::kCancelled, what_ + ": stopped");
     return {};
   }
 
@@ -125,14 +135,16 @@ class Transfer {
 
 class Upload : Transfer {
  public:
-  Upload(Dialer& dialer, const std::string& path, const std::string& digest, uint64_t size_bytes, const TransferOptions& options)
+  Upload(Dialer& dialer, const std::string& path, const std::string& digest, uint64_t size_bytes,
+         const TransferOptions& options)
       : Transfer(dialer, fmt::format("upload {}", path), size_bytes, options), path_(path), digest_(digest) {}
 
   // Returns the bytes sent.
   Result<uint64_t> Run() {
     TRY_ASSIGN(file_, OpenRegular(path_));
     if (file_.size_bytes != total_) {
-      return Fail(ErrorCode::kRejected, fmt::format("{}: it has {} bytes, not {}: it changed", what_, file_.size_bytes, total_));
+      return Fail(ErrorCode::kRejected,
+                  fmt::format("{}: it has {} bytes, not {}: it changed", what_, file_.size_bytes, total_));
     }
     while (!complete_) {
       TRY(Fill());
@@ -172,7 +184,8 @@ class Upload : Transfer {
     data.resize(static_cast<size_t>(range.bytes));
     size_t used = 0;
     while (used < data.size()) {
-      const ssize_t count = pread(file_.descriptor.get(), data.data() + used, data.size() - used, static_cast<off_t>(range.offset + used));
+      const ssize_t count = pread(file_.descriptor.get(), data.data() + used, data.size() - used,
+                                  static_cast<off_t>(range.offset + used));
       if (count < 0 && errno == EINTR) continue;
       if (count < 0) return Fail(ErrnoError("read", path_, errno));
       if (count == 0) return Fail(ErrorCode::kRejected, fmt::format("{}: it became shorter while it was sent", what_));
@@ -189,7 +202,8 @@ class Upload : Transfer {
 
   Result<> Restart(uint64_t offset) {
     if (++restarts_ > kMaxRestarts) {
-      return Fail(ErrorCode::kConflict, fmt::format("{}: the store keeps losing what was sent", what_), "Try again later");
+      return Fail(ErrorCode::kConflict, fmt::format("{}: the store keeps losing what was sent", what_),
+                  "Try again later");
     }
     Probe(offset);
     return {};
@@ -250,7 +264,8 @@ class Upload : Transfer {
 class Download : Transfer {
  public:
   // size_bytes 0: the store says it.
-  Download(Dialer& dialer, const std::string& digest, const std::string& target, uint64_t size_bytes, const TransferOptions& options)
+  Download(Dialer& dialer, const std::string& digest, const std::string& target, uint64_t size_bytes,
+           const TransferOptions& options)
       : Transfer(dialer, fmt::format("download {}", digest), size_bytes, options), digest_(digest), target_(target) {}
 
   Result<> Run() {
@@ -304,10 +319,12 @@ class Download : Transfer {
     const proto::GetChunkReply& reply = answer.frame.get_chunk_reply();
     TRY(LearnSize(reply.size_bytes()));
     const uint64_t wanted = std::min(answer.range.bytes, total_ - answer.range.offset);
-    if (reply.offset() != answer.range.offset || reply.data().empty() || reply.data().size() > wanted) return Unexpected();
+    if (reply.offset() != answer.range.offset || reply.data().empty() || reply.data().size() > wanted)
+      return Unexpected();
     TRY(WriteAllAt(file.fd(), reply.offset(), reply.data(), file.path()));
     // Less than asked for is allowed; the rest is asked for again.
-    if (reply.data().size() < wanted) todo_.push_front({reply.offset() + reply.data().size(), wanted - reply.data().size()});
+    if (reply.data().size() < wanted)
+      todo_.push_front({reply.offset() + reply.data().size(), wanted - reply.data().size()});
     Progress(done_ + reply.data().size());
     return {};
   }
@@ -315,7 +332,8 @@ class Download : Transfer {
   Result<> LearnSize(uint64_t size_bytes) {
     if (total_ == 0) total_ = size_bytes;
     if (size_bytes != total_ || total_ == 0) {
-      return Fail(ErrorCode::kRejected, fmt::format("{}: the store has {} bytes under this digest, not {}", what_, size_bytes, total_));
+      return Fail(ErrorCode::kRejected,
+                  fmt::format("{}: the store has {} bytes under this digest, not {}", what_, size_bytes, total_));
     }
     if (!known_) next_ = std::min(next_, total_);
     known_ = true;
@@ -341,7 +359,8 @@ class SmallFiles : public Transfer {
   };
 
   SmallFiles(Dialer& dialer, std::string what, std::vector<Row> rows, const TransferOptions& options)
-      : Transfer(dialer, fmt::format("{} {} small files", what, rows.size()), Bytes(rows), options), rows_(std::move(rows)) {}
+      : Transfer(dialer, fmt::format("{} {} small files", what, rows.size()), Bytes(rows), options),
+        rows_(std::move(rows)) {}
 
   // Rows that need the care of a transfer of their own: the store's answer was not that of a file begun and done.
   Result<std::vector<Row>> Run() {
@@ -376,7 +395,8 @@ class SmallFiles : public Transfer {
   }
 
   Result<> Fill() {
-    while (!todo_.empty() && pending_.size() < kSmallFilesUnderWay && (pending_.empty() || under_way_ < kSmallBytesUnderWay)) {
+    while (!todo_.empty() && pending_.size() < kSmallFilesUnderWay &&
+           (pending_.empty() || under_way_ < kSmallBytesUnderWay)) {
       const Row& row = rows_[todo_.front()];
       TRY_ASSIGN(const proto::Frame frame, Request(row));
       TRY_ASSIGN(const bool sent, Ask(frame, {todo_.front(), row.file->size_bytes()}));
@@ -401,8 +421,8 @@ class SmallUploads : public SmallFiles {
   Result<proto::Frame> Request(const Row& row) override {
     TRY_ASSIGN(std::string bytes, ReadFile(row.path, kChunkBytes));
     if (bytes.size() != row.file->size_bytes()) {
-      return Fail(ErrorCode::kRejected,
-                  fmt::format("upload {}: it has {} bytes, not {}: it changed", row.path.string(), bytes.size(), row.file->size_bytes()));
+      return Fail(ErrorCode::kRejected, fmt::format("upload {}: it has {} bytes, not {}: it changed", row.path.string(),
+                                                    bytes.size(), row.file->size_bytes()));
     }
     proto::Frame frame;
     proto::PutChunk& chunk = *frame.mutable_put_chunk();
@@ -441,13 +461,15 @@ class SmallDownloads : public SmallFiles {
 
 bool IsSmall(const proto::File& file) { return file.size_bytes() <= kChunkBytes; }
 
-Result<std::unordered_set<std::string>> Missing(Dialer& dialer, const std::set<std::string>& digests, const TransferOptions& options) {
+Result<std::unordered_set<std::string>> Missing(Dialer& dialer, const std::set<std::string>& digests,
+                                                const TransferOptions& options) {
   std::unordered_set<std::string> missing;
   auto digest = digests.begin();
   while (digest != digests.end()) {
     proto::Frame frame;
     proto::FindMissing& question = *frame.mutable_find_missing();
-    for (; digest != digests.end() && question.digests_size() < kDigestsPerQuestion; ++digest) question.add_digests(*digest);
+    for (; digest != digests.end() && question.digests_size() < kDigestsPerQuestion; ++digest)
+      question.add_digests(*digest);
     TRY_ASSIGN(const proto::Frame reply, dialer.Call(std::move(frame), options.timeout));
     if (!reply.has_find_missing_reply()) {
       return Fail(ErrorCode::kBug, "ask for missing artifacts: the coordinator answered with another message");
@@ -458,7 +480,8 @@ Result<std::unordered_set<std::string>> Missing(Dialer& dialer, const std::set<s
 }
 
 Result<> CheckUpload(const std::string& path, const std::string& digest, uint64_t size_bytes) {
-  if (!IsDigest(digest)) return Fail(ErrorCode::kRejected, fmt::format("upload {}: '{}' is not a digest", path, Printable(digest, 80)));
+  if (!IsDigest(digest))
+    return Fail(ErrorCode::kRejected, fmt::format("upload {}: '{}' is not a digest", path, Printable(digest, 80)));
   if (size_bytes == 0) return Fail(ErrorCode::kRejected, fmt::format("upload {}: it is empty", path));
   return {};
 }
@@ -472,7 +495,8 @@ bool IsThere(const std::filesystem::path& path, const proto::File& file) {
 
 }  // namespace
 
-Result<> UploadFile(Dialer& dialer, const std::string& path, const std::string& digest, uint64_t size_bytes, const TransferOptions& options) {
+Result<> UploadFile(Dialer& dialer, const std::string& path, const std::string& digest, uint64_t size_bytes,
+                    const TransferOptions& options) {
   TRY(CheckUpload(path, digest, size_bytes));
   TRY_ASSIGN(const auto missing, Missing(dialer, {digest}, options));
   if (missing.contains(digest)) {
@@ -483,12 +507,15 @@ Result<> UploadFile(Dialer& dialer, const std::string& path, const std::string& 
   return {};
 }
 
-Result<> DownloadFile(Dialer& dialer, const std::string& digest, const std::string& target, const TransferOptions& options) {
-  if (!IsDigest(digest)) return Fail(ErrorCode::kRejected, fmt::format("download: '{}' is not a digest", Printable(digest, 80)));
+Result<> DownloadFile(Dialer& dialer, const std::string& digest, const std::string& target,
+                      const TransferOptions& options) {
+  if (!IsDigest(digest))
+    return Fail(ErrorCode::kRejected, fmt::format("download: '{}' is not a digest", Printable(digest, 80)));
   return Download(dialer, digest, target, 0, options).Run();
 }
 
-Result<uint64_t> UploadBundle(Dialer& dialer, const proto::Bundle& bundle, const std::string& folder, const TransferOptions& options) {
+Result<uint64_t> UploadBundle(Dialer& dialer, const proto::Bundle& bundle, const std::string& folder,
+                              const TransferOptions& options) {
   TRY(CheckBundle(bundle));
   std::set<std::string> digests;
   for (const proto::File& file : bundle.files()) digests.insert(file.digest());
@@ -511,7 +538,8 @@ Result<uint64_t> UploadBundle(Dialer& dialer, const proto::Bundle& bundle, const
   return sent;
 }
 
-Result<> DownloadBundle(Dialer& dialer, const proto::Bundle& bundle, const std::string& folder, const TransferOptions& options) {
+Result<> DownloadBundle(Dialer& dialer, const proto::Bundle& bundle, const std::string& folder,
+                        const TransferOptions& options) {
   TRY(CheckBundle(bundle));
   std::vector<SmallFiles::Row> small;
   std::vector<SmallFiles::Row> large;

@@ -1,11 +1,13 @@
-// Framed protobuf over ZeroMQ: DEALER at clients and workers, ROUTER at the coordinator. One frame is one ZeroMQ message of
-// at most kMaxFrameBytes; anything larger, unparsable or of a protocol version that is not spoken is refused before it reaches a handler.
+// Framed protobuf over ZeroMQ: DEALER at clients and workers, ROUTER at the coordinator. One frame is one ZeroMQ
+// message of at most kMaxFrameBytes; anything larger, unparsable or of a protocol version that is not spoken is refused
+// before it reaches a handler.
 //
-// Versions: a frame says in which one it is written, and the newest that its sender speaks. A dialer begins with kOldestProtocol and goes up to
-// what both speak once it has heard of it; a listener answers in the version that it was asked in. So every release works with the one before.
+// Versions: a frame says in which one it is written, and the newest that its sender speaks. A dialer begins with
+// kOldestProtocol and goes up to what both speak once it has heard of it; a listener answers in the version that it was
+// asked in. So every release works with the one before.
 //
-// Keys: with them, a connection is encrypted and both sides have proved who they are (CURVE) before anything is parsed; who sent a frame stands
-// in Incoming::identity. Without them, a listener binds to the loopback and ipc alone.
+// Keys: with them, a connection is encrypted and both sides have proved who they are (CURVE) before anything is parsed;
+// who sent a frame stands in Incoming::identity. Without them, a listener binds to the loopback and ipc alone.
 #pragma once
 
 #include <chrono>
@@ -41,20 +43,21 @@ class Dialer {
   static Result<std::unique_ptr<Dialer>> Connect(const std::string& endpoint, const DialerOptions& options = {});
   virtual ~Dialer() = default;
 
-  // Sends a request and waits for its reply. A reply of kind Error comes back as that error. kUnreachable if no reply came within
-  // the timeout; kDenied where the other side does not let this key in, or one side uses keys and the other does not. Late replies to earlier
-  // requests are dropped.
+  // Sends a request and waits for its reply. A reply of kind Error comes back as that error. kUnreachable if no reply
+  // came within the timeout; kDenied where the other side does not let this key in, or one side uses keys and the other
+  // does not. Late replies to earlier requests are dropped.
   virtual Result<proto::Frame> Call(proto::Frame request, std::chrono::milliseconds timeout) = 0;
 
-  // Without waiting: Post numbers and sends a frame (its number is returned); Receive gives the next reply to a posted frame, or empty
-  // after the timeout. Frames posted while there is no connection go out once there is one; kUnreachable where too many wait already.
-  // Replies of kind Error come as frames. Replies to posted frames that arrive during a Call are kept for Receive. Receive fails with kDenied,
-  // once for each connection that was tried, where Call would.
+  // Without waiting: Post numbers and sends a frame (its number is returned); Receive gives the next reply to a posted
+  // frame, or empty after the timeout. Frames posted while there is no connection go out once there is one;
+  // kUnreachable where too many wait already. Replies of kind Error come as frames. Replies to posted frames that
+  // arrive during a Call are kept for Receive. Receive fails with kDenied, once for each connection that was tried,
+  // where Call would.
   virtual Result<uint64_t> Post(proto::Frame request) = 0;
   virtual Result<std::optional<proto::Frame>> Receive(std::chrono::milliseconds timeout) = 0;
 
-  // For poll(2) together with other descriptors (edge-triggered, as ZMQ_FD: drain with Receive(0) after each event, and before polling after
-  // each Post or Call). Ask for it anew after a Call that timed out.
+  // For poll(2) together with other descriptors (edge-triggered, as ZMQ_FD: drain with Receive(0) after each event, and
+  // before polling after each Post or Call). Ask for it anew after a Call that timed out.
   virtual int EventFd() const = 0;
 };
 
@@ -64,7 +67,8 @@ struct Identity {
   Role role = Role::everyone;
 };
 
-// What one peer may ask of a listener: one key, or without keys one connection. Beyond it, frames are dropped before they are parsed.
+// What one peer may ask of a listener: one key, or without keys one connection. Beyond it, frames are dropped before
+// they are parsed.
 struct ListenerLimits {
   double messages_per_s = 20'000;    // Of a key, over all of its connections; without keys there is no such limit.
   double messages_burst = 40'000;
@@ -98,38 +102,43 @@ class Listener {
     proto::Frame frame;
     Identity identity = {};
   };
-  // Binds. tcp://host:0 chooses a free port; endpoint() tells it. kConfiguration if the address is taken or malformed. Off the loopback
-  // without keys: kDenied.
+  // Binds. tcp://host:0 chooses a free port; endpoint() tells it. kConfiguration if the address is taken or malformed.
+  // Off the loopback without keys: kDenied.
   static Result<std::unique_ptr<Listener>> Bind(const std::string& endpoint, const ListenerOptions& options = {});
   virtual ~Listener() = default;
   virtual std::string endpoint() const = 0;
-  // Everything that arrived, waiting at most `timeout` for the first; at most `limit` frames. Malformed frames are counted and answered
-  // with an Error frame here.
+  // Everything that arrived, waiting at most `timeout` for the first; at most `limit` frames. Malformed frames are
+  // counted and answered with an Error frame here.
   virtual std::vector<Incoming> Receive(std::chrono::milliseconds timeout, size_t limit) = 0;
-  // Never blocks; a peer that is gone or whose queue is full loses the frame (it asks again). Written in the version that the peer asked in.
+  // Never blocks; a peer that is gone or whose queue is full loses the frame (it asks again). Written in the version
+  // that the peer asked in.
   virtual void Send(const std::string& peer, proto::Frame frame) = 0;
   virtual ListenerCounters counters() const = 0;
   uint64_t malformed() const { return counters().malformed; }
-  // An eventfd: writing a uint64_t of 1 to it wakes a waiting Receive, from a signal handler or another thread. (A signal that interrupts
-  // the wait ends it too.)
+  // An eventfd: writing a uint64_t of 1 to it wakes a waiting Receive, from a signal handler or another thread. (A
+  // signal that interrupts the wait ends it too.)
   virtual int EventFd() const = 0;
 };
 
 // Artifacts through a dialer, chunk by chunk with at most `window` unanswered, so that other traffic passes between.
-// progress gets bytes done and total (of this file), several times a second even if nothing moves, and may return false to stop
-// (kCancelled). A transfer owns its dialer while it runs: replies to frames that others posted on it are lost.
+// progress gets bytes done and total (of this file), several times a second even if nothing moves, and may return false
+// to stop (kCancelled). A transfer owns its dialer while it runs: replies to frames that others posted on it are lost.
 struct TransferOptions {
   int window = 4;
   std::chrono::milliseconds timeout{30000};   // Without any progress.
   std::function<bool(uint64_t, uint64_t)> progress;
 };
 // Uploads a local file unless the store has it; resumes a partial upload.
-Result<> UploadFile(Dialer& dialer, const std::string& path, const std::string& digest, uint64_t size_bytes, const TransferOptions& options = {});
+Result<> UploadFile(Dialer& dialer, const std::string& path, const std::string& digest, uint64_t size_bytes,
+                    const TransferOptions& options = {});
 // Downloads into target (verified, then renamed into place); its folder is made.
-Result<> DownloadFile(Dialer& dialer, const std::string& digest, const std::string& target, const TransferOptions& options = {});
+Result<> DownloadFile(Dialer& dialer, const std::string& digest, const std::string& target,
+                      const TransferOptions& options = {});
 // Every file of a bundle that the store lacks, from `folder`. Returns the bytes sent.
-Result<uint64_t> UploadBundle(Dialer& dialer, const proto::Bundle& bundle, const std::string& folder, const TransferOptions& options = {});
+Result<uint64_t> UploadBundle(Dialer& dialer, const proto::Bundle& bundle, const std::string& folder,
+                              const TransferOptions& options = {});
 // Every file of a bundle into `folder` by its path; those that are there already with their digest stay.
-Result<> DownloadBundle(Dialer& dialer, const proto::Bundle& bundle, const std::string& folder, const TransferOptions& options = {});
+Result<> DownloadBundle(Dialer& dialer, const proto::Bundle& bundle, const std::string& folder,
+                        const TransferOptions& options = {});
 
 }  // namespace hone

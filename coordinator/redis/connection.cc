@@ -40,7 +40,8 @@ Result<std::string> Decoded(std::string_view text) {
 }
 
 tl::unexpected<Error> Malformed(const std::string& cause) {
-  return Fail(ErrorCode::kUsage, "the Redis URL: " + cause, "Write redis://[user[:password]@]host[:port][/database] or unix:///path[?db=N]");
+  return Fail(ErrorCode::kUsage, "the Redis URL: " + cause,
+              "Write redis://[user[:password]@]host[:port][/database] or unix:///path[?db=N]");
 }
 
 Result<uint32_t> ParseDatabase(std::string_view text) {
@@ -52,9 +53,11 @@ Result<uint32_t> ParseDatabase(std::string_view text) {
 Result<std::string> ReadPassword(const std::filesystem::path& file) {
   TRY_ASSIGN(const RegularFile opened, OpenRegular(file));
   if ((opened.mode & (S_IRWXG | S_IRWXO)) != 0) {
-    return Fail(ErrorCode::kDenied, fmt::format("{}: others than its owner can read this password", file.string()), fmt::format("chmod 600 {}", file.string()));
+    return Fail(ErrorCode::kDenied, fmt::format("{}: others than its owner can read this password", file.string()),
+                fmt::format("chmod 600 {}", file.string()));
   }
-  if (opened.size_bytes > kMaxPasswordBytes) return Fail(ErrorCode::kRejected, fmt::format("{}: it is no password", file.string()));
+  if (opened.size_bytes > kMaxPasswordBytes)
+    return Fail(ErrorCode::kRejected, fmt::format("{}: it is no password", file.string()));
   std::string bytes(opened.size_bytes, '\0');
   TRY_ASSIGN(const size_t count, ReadSome(opened.descriptor.get(), bytes.data(), bytes.size(), file));
   bytes.resize(count);
@@ -105,7 +108,8 @@ auto NoArrayLike(void* (*)(Arguments...)) {
 
 std::string RedisAddress::Text() const {
   const std::string login = user.empty() ? "" : user + "@";
-  return path.empty() ? fmt::format("redis://{}{}:{}/{}", login, host, port, database) : fmt::format("unix://{}?db={}", path, database);
+  return path.empty() ? fmt::format("redis://{}{}:{}/{}", login, host, port, database)
+                      : fmt::format("unix://{}?db={}", path, database);
 }
 
 Result<RedisAddress> ParseRedisUrl(const std::string& url, const std::filesystem::path& password_file) {
@@ -153,7 +157,9 @@ Result<RedisConnection> RedisConnection::Open(const RedisAddress& address, std::
   }();
   raw->reader->fn = &functions;
   if (!address.password.empty()) {
-    TRY(connection.LogIn(address.user.empty() ? RedisCommand{"AUTH", address.password} : RedisCommand{"AUTH", address.user, address.password}, "log in"));
+    TRY(connection.LogIn(address.user.empty() ? RedisCommand{"AUTH", address.password}
+                                              : RedisCommand{"AUTH", address.user, address.password},
+                         "log in"));
   }
   if (address.database != 0) TRY(connection.LogIn({"SELECT", std::to_string(address.database)}, "select the database"));
   return connection;
@@ -194,7 +200,8 @@ Result<RedisReply> RedisConnection::NextReply() {
   void* raw = nullptr;
   while (true) {
     if (redisReaderGetReply(context_->reader, &raw) != REDIS_OK) {
-      return Fail(ErrorCode::kRejected, fmt::format("it does not speak as Redis does: {}", Printable(context_->reader->errstr, kMaxErrorBytes)));
+      return Fail(ErrorCode::kRejected, fmt::format("it does not speak as Redis does: {}",
+                                                    Printable(context_->reader->errstr, kMaxErrorBytes)));
     }
     if (raw != nullptr) break;
     if (context_->reader->len > most_bytes_) return Fail(ErrorCode::kRejected, "its reply is too long");
@@ -202,7 +209,8 @@ Result<RedisReply> RedisConnection::NextReply() {
   }
   auto* const answer = static_cast<redisReply*>(raw);
   RedisReply reply;
-  const std::string_view text = answer->str == nullptr ? std::string_view() : std::string_view(answer->str, answer->len);
+  const std::string_view text =
+      answer->str == nullptr ? std::string_view() : std::string_view(answer->str, answer->len);
   if (answer->type == REDIS_REPLY_ERROR) reply.refusal = Printable(text, kMaxErrorBytes);
   if (answer->type == REDIS_REPLY_STRING && text.size() <= most_bytes_) reply.value = text;
   if (answer->type == REDIS_REPLY_INTEGER) reply.number = answer->integer;
@@ -218,7 +226,8 @@ Result<RedisReply> RedisConnection::Call(const RedisCommand& command) {
 
 Result<> RedisConnection::LogIn(const RedisCommand& command, const char* purpose) {
   TRY_ASSIGN(const RedisReply reply, Call(command));
-  return reply.refusal ? Result<>(Fail(ErrorCode::kDenied, fmt::format("{}: {}", purpose, *reply.refusal))) : Result<>();
+  return reply.refusal ? Result<>(Fail(ErrorCode::kDenied, fmt::format("{}: {}", purpose, *reply.refusal)))
+                       : Result<>();
 }
 
 }  // namespace hone

@@ -26,8 +26,9 @@ struct RedisAddress {
   std::string Text() const;
 };
 
-// redis://[user[:password]@]host[:port][/database] or unix:///path[?db=N], with %XX for what a URL cannot hold. password_file, where not
-// empty, holds the password instead (mode 0600). kUsage for a malformed one, which is never repeated in the message: it may hold a password.
+// redis://[user[:password]@]host[:port][/database] or unix:///path[?db=N], with %XX for what a URL cannot hold.
+// password_file, where not empty, holds the password instead (mode 0600). kUsage for a malformed one, which is never
+// repeated in the message: it may hold a password.
 Result<RedisAddress> ParseRedisUrl(const std::string& url, const std::filesystem::path& password_file = {});
 
 using RedisCommand = std::vector<std::string>;
@@ -39,8 +40,8 @@ struct RedisReply {
   int64_t number = 0;                    // Of a reply that is a number.
 };
 
-// One thread at a time. No wait for bytes is longer than the time-out. An error means that the connection is of no more use: kUnreachable; kRejected where it
-// does not speak as Redis does (arrays, replies beyond their bound).
+// One thread at a time. No wait for bytes is longer than the time-out. An error means that the connection is of no more
+// use: kUnreachable; kRejected where it does not speak as Redis does (arrays, replies beyond their bound).
 class RedisConnection {
  public:
   // kDenied where it does not let in.

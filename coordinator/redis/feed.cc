@@ -28,9 +28,17 @@ void Feed::Tell(Coordinator& coordinator) {
 
 void Feed::TellEvents(Coordinator& coordinator) {
   for (const proto::Event& event : coordinator.EventsSince(told_)) {
-    publisher_->Push({"XADD", kStream, "MAXLEN", "~", kStreamLength, "*", "sequence", std::to_string(event.sequence()), "job",
-                      std::to_string(event.job()), "study", std::to_string(event.study()), "trial", std::to_string(event.trial()), "kind",
-                      event.kind(), "text", event.text(), "unix_ms", std::to_string(event.unix_ms()), "coordinator", endpoint_});
+    publisher_->Push({"XADD",        kStream,
+                      "MAXLEN",      "~",
+                      kStreamLength, "*",
+                      "sequence",    std::to_string(event.sequence()),
+                      "job",         std::to_string(event.job()),
+                      "study",       std::to_string(event.study()),
+                      "trial",       std::to_string(event.trial()),
+                      "kind",        event.kind(),
+                      "text",        event.text(),
+                      "unix_ms",     std::to_string(event.unix_ms()),
+                      "coordinator", endpoint_});
   }
 }
 

@@ -1,7 +1,7 @@
 // What of the coordinator goes to Redis: each event once it is committed, and the live workers every few seconds.
 //
-//   hone:events           a stream; an entry has job, study, trial, sequence, kind, text, unix_ms, coordinator; the oldest are trimmed
-//   hone:worker:<name>    the worker's coordinator; expires unless it is said again
+//   hone:events           a stream; an entry has job, study, trial, sequence, kind, text, unix_ms, coordinator; the
+//   oldest are trimmed hone:worker:<name>    the worker's coordinator; expires unless it is said again
 #pragma once
 
 #include <cstdint>

@@ -93,8 +93,10 @@ std::vector<RedisCommand> RedisPublisher::NextBatch(uint64_t& number, bool& stop
   return {queue_.begin(), queue_.begin() + static_cast<ptrdiff_t>(std::min(queue_.size(), kBatch))};
 }
 
-// A batch that broke off is sent again from the first command without an answer: readers may see an event twice, with the same number.
-Result<> RedisPublisher::SendBatch(RedisConnection& connection, const std::vector<RedisCommand>& batch, uint64_t number) {
+// A batch that broke off is sent again from the first command without an answer: readers may see an event twice, with
+// the same number.
+Result<> RedisPublisher::SendBatch(RedisConnection& connection, const std::vector<RedisCommand>& batch,
+                                   uint64_t number) {
   for (const RedisCommand& command : batch) connection.Append(command);
   TRY(connection.Flush());
   for (size_t i = 0; i < batch.size(); ++i, ++number) {

@@ -1,8 +1,10 @@
-// What a coordinator tells Redis: its events as a stream, its live workers as keys that expire. Redis is never asked anything that work depends
-// on: killed, flushed, slow or wrong, it changes nothing but what its readers see (docs/redis.md).
+// What a coordinator tells Redis: its events as a stream, its live workers as keys that expire. Redis is never asked
+// anything that work depends on: killed, flushed, slow or wrong, it changes nothing but what its readers see
+// (docs/redis.md).
 //
-// A thread of its own holds the connection. Between it and the coordinator's loop stands a queue with a bound: a full one loses its oldest
-// commands, which are counted. Replies are those of a stranger: bounded, of few kinds, and none of their content is used.
+// A thread of its own holds the connection. Between it and the coordinator's loop stands a queue with a bound: a full
+// one loses its oldest commands, which are counted. Replies are those of a stranger: bounded, of few kinds, and none of
+// their content is used.
 #pragma once
 
 #include <chrono>
@@ -61,7 +63,7 @@ class RedisPublisher {
   std::condition_variable wake_;
   std::deque<RedisCommand> queue_;
   size_t queue_bytes_ = 0;
-  uint64_t first_ = 0;             // Number of the queue's first command: what was dropped meanwhile is not taken off twice.
+  uint64_t first_ = 0;  // Number of the queue's first command: what was dropped meanwhile is not taken off twice.
   bool stop_ = false;
   State state_;
 

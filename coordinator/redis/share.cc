@@ -39,11 +39,14 @@ std::optional<ResultShare::Answer> ParseSharedRecord(const std::string& key, std
   const std::string_view body = record.substr(line + 1);
   if (record.substr(0, space) != DigestOf(fmt::format("{}\n{}\n{}", key, from, body))) return std::nullopt;
   proto::TaskResult result;
-  if (!result.ParseFromArray(body.data(), static_cast<int>(body.size())) || !(result.has_measure() || result.has_build())) return std::nullopt;
+  if (!result.ParseFromArray(body.data(), static_cast<int>(body.size())) ||
+      !(result.has_measure() || result.has_build()))
+    return std::nullopt;
   return ResultShare::Answer{key, std::move(result), Printable(from, kMostName)};
 }
 
-Result<std::unique_ptr<RedisShare>> RedisShare::Start(RedisAddress address, const std::filesystem::path& artifacts, const RedisShareOptions& options) {
+Result<std::unique_ptr<RedisShare>> RedisShare::Start(RedisAddress address, const std::filesystem::path& artifacts,
+                                                      const RedisShareOptions& options) {
   TRY_ASSIGN(FileStore store, FileStore::Open(artifacts));
   std::unique_ptr<RedisShare> share(new RedisShare(std::move(address), std::move(store), options));
   share->thread_ = std::thread([raw = share.get()] { raw->Run(); });
@@ -81,7 +84,9 @@ void RedisShare::Offer(const std::string& key, const proto::TaskResult& result, 
   Offered offered{key, SharedRecordOf(key, result, Printable(from, kMostName)), {}};
   if (offered.record.size() > options_.record_bytes) return;
   const auto& files = result.build().model().files();
-  if (std::any_of(files.begin(), files.end(), [&](const auto& file) { return file.size_bytes() > options_.file_bytes; })) return;
+  if (std::any_of(files.begin(), files.end(),
+                  [&](const auto& file) { return file.size_bytes() > options_.file_bytes; }))
+    return;
   offered.files.assign(files.begin(), files.end());
   {
     const std::lock_guard lock(mutex_);
@@ -125,8 +130,8 @@ void RedisShare::Run() {
   }
 }
 
-// Questions go before offers: somebody waits for the answers. What is being worked on stays in its queue, so that a broken connection answers
-// the question (with nothing) and repeats the offer.
+// Questions go before offers: somebody waits for the answers. What is being worked on stays in its queue, so that a
+// broken connection answers the question (with nothing) and repeats the offer.
 Result<> RedisShare::Serve(RedisConnection& connection) {
   for (;;) {
     std::optional<std::string> question;
@@ -195,7 +200,8 @@ Result<bool> RedisShare::FetchFile(RedisConnection& connection, const proto::Fil
   if (static_cast<uint64_t>(size.number) == file.size_bytes() && file.size_bytes() <= options_.file_bytes) {
     while (bytes.size() < file.size_bytes()) {
       const uint64_t last = std::min<uint64_t>(bytes.size() + kChunk, file.size_bytes()) - 1;
-      TRY_ASSIGN(const RedisReply chunk, connection.Call({"GETRANGE", key, std::to_string(bytes.size()), std::to_string(last)}));
+      TRY_ASSIGN(const RedisReply chunk,
+                 connection.Call({"GETRANGE", key, std::to_string(bytes.size()), std::to_string(last)}));
       if (!chunk.value || chunk.value->size() != last + 1 - bytes.size()) break;
       bytes += *chunk.value;
     }
@@ -217,11 +223,13 @@ Result<> RedisShare::Write(RedisConnection& connection, const Offered& offered) 
   TRY_ASSIGN(const RedisReply reply, connection.Call({"SET", ResultKey(offered.key), offered.record, "EX", kLife}));
   if (!reply.refusal) return {};
   const std::lock_guard lock(mutex_);
-  if (std::exchange(state_.error, *reply.refusal) != *reply.refusal) spdlog::warn("{} refuses a result: {}", address_.Text(), *reply.refusal);
+  if (std::exchange(state_.error, *reply.refusal) != *reply.refusal)
+    spdlog::warn("{} refuses a result: {}", address_.Text(), *reply.refusal);
   return {};
 }
 
-// Chunks of the same bytes at the same places: two that write at once do not disturb each other, and who reads meanwhile sees a wrong digest.
+// Chunks of the same bytes at the same places: two that write at once do not disturb each other, and who reads
+// meanwhile sees a wrong digest.
 Result<bool> RedisShare::WriteFile(RedisConnection& connection, const proto::File& file) {
   const std::string key = FileKey(file.digest());
   TRY_ASSIGN(const RedisReply size, connection.Call({"STRLEN", key}));

@@ -1,11 +1,11 @@
 // Results and artifacts in a Redis, for the coordinators that use the same one.
 //
-//   hone:result:<key>       a measurement or a build: a line with the digest of the rest and the worker's name, then a proto::TaskResult
-//   hone:artifact:<digest>  the bytes of a file of a built model
+//   hone:result:<key>       a measurement or a build: a line with the digest of the rest and the worker's name, then a
+//   proto::TaskResult hone:artifact:<digest>  the bytes of a file of a built model
 //
-// Both are gone a week after they were written. A thread of its own speaks to Redis; what it reads has a bound, must have the digest that it
-// says (of key and content, so that nothing stands under another's key) and parse. A file must have the digest that it is named by. What does not
-// is as if it were not there.
+// Both are gone a week after they were written. A thread of its own speaks to Redis; what it reads has a bound, must
+// have the digest that it says (of key and content, so that nothing stands under another's key) and parse. A file must
+// have the digest that it is named by. What does not is as if it were not there.
 #pragma once
 
 #include <chrono>
@@ -31,8 +31,8 @@ struct RedisShareOptions {
   size_t questions = 1000;                               // That wait for an answer; more are not asked.
   size_t offers = 1000;                                  // That wait to be written; beyond that the oldest are dropped.
   uint64_t record_bytes = 1 << 20;                       // Of one result.
-  uint64_t file_bytes = 64 << 20;                        // Of one file; larger ones are not shared, nor builds that have one.
-  std::chrono::milliseconds patience{50};                // A question unanswered for so long: no other is asked until it is.
+  uint64_t file_bytes = 64 << 20;          // Of one file; larger ones are not shared, nor builds that have one.
+  std::chrono::milliseconds patience{50};  // A question unanswered for so long: no other is asked until it is.
   std::chrono::milliseconds timeout{1000};
   std::chrono::milliseconds longest_back_off{5000};
 };
@@ -45,7 +45,8 @@ std::string SharedRecordOf(const std::string& key, const proto::TaskResult& resu
 class RedisShare final : public ResultShare {
  public:
   // `artifacts`: the folder of the coordinator's store, into which files of builds come.
-  static Result<std::unique_ptr<RedisShare>> Start(RedisAddress address, const std::filesystem::path& artifacts, const RedisShareOptions& options = {});
+  static Result<std::unique_ptr<RedisShare>> Start(RedisAddress address, const std::filesystem::path& artifacts,
+                                                   const RedisShareOptions& options = {});
   // Ends within about two time-outs; what waits then is lost.
   ~RedisShare() override;
 

@@ -1,7 +1,8 @@
-// With the design X, precisions W, noise n and a prior N(0, diag(v_f n / ratio)^2) on the effects, their posterior covariance is n^2 M with
-// M^-1 = X'WX + diag(ratio / v_f)^2, their mean M X'Wy. A row x of precision w changes M by - Mx(Mx)' / (1/w + x'Mx) (Sherman, Morrison 1950), and
-// the log determinant of the targets' covariance grows by log(1/w + x'Mx). With an inverse gamma prior on n^2 the evidence of the targets is a
-// Student's t (Bishop, Pattern Recognition and Machine Learning, 3.5 and exercise 3.23).
+// With the design X, precisions W, noise n and a prior N(0, diag(v_f n / ratio)^2) on the effects, their posterior
+// covariance is n^2 M with M^-1 = X'WX + diag(ratio / v_f)^2, their mean M X'Wy. A row x of precision w changes M by -
+// Mx(Mx)' / (1/w + x'Mx) (Sherman, Morrison 1950), and the log determinant of the targets' covariance grows by log(1/w
+// + x'Mx). With an inverse gamma prior on n^2 the evidence of the targets is a Student's t (Bishop, Pattern Recognition
+// and Machine Learning, 3.5 and exercise 3.23).
 #include "coordinator/search/additive_model.h"
 
 #include <algorithm>
@@ -40,7 +41,9 @@ template <class Add>
 void ForEachOf(const Coordinate& coordinate, double value, Add&& add) {
   if (coordinate.IsFixed() || value == kAbsent) return;
   if (coordinate.group) {
-    for (uint32_t level = 1; level < std::min(coordinate.cells, kMostOneHot) && level <= static_cast<uint32_t>(value); ++level) add(level - 1, 1.0);
+    for (uint32_t level = 1; level < std::min(coordinate.cells, kMostOneHot) && level <= static_cast<uint32_t>(value);
+         ++level)
+      add(level - 1, 1.0);
   } else if (coordinate.categorical) {
     const uint32_t cell = coordinate.CellOf(value) % kMostOneHot;
     if (cell > 0) add(cell - 1, 1.0);
@@ -63,7 +66,8 @@ size_t Features::AddFeatures(size_t count, double scale) {
   return first;
 }
 
-Features::Features(const CodedSpace& space, std::vector<GroupHint> hints) : space_(space), hints_(std::move(hints)), acting_(space.size(), 0) {
+Features::Features(const CodedSpace& space, std::vector<GroupHint> hints)
+    : space_(space), hints_(std::move(hints)), acting_(space.size(), 0) {
   AddFeatures(1, kInterceptScale);
   for (size_t d = 0; d < space.size(); ++d) {
     first_.push_back(AddFeatures(FeaturesOf(space[d]), 1));
@@ -173,7 +177,8 @@ void Design::Add(const Features::Sparse& row, double precision) {
   for (Belief& belief : beliefs_) Learn(row, precision, size_, belief, room_);
 }
 
-void Design::Learn(const Features::Sparse& row, double precision, size_t size, Belief& belief, std::vector<double>& room) {
+void Design::Learn(const Features::Sparse& row, double precision, size_t size, Belief& belief,
+                   std::vector<double>& room) {
   room.assign(size, 0);
   double* shared = room.data();
   for (const auto& [f, value] : row) {
@@ -251,7 +256,8 @@ double AdditiveModel::MeanAt(const Features::Sparse& row) const {
 
 Guess AdditiveModel::At(const Features::Sparse& row) const { return Vicinity(*this, row).At({}); }
 
-AdditiveModel::Vicinity::Vicinity(const AdditiveModel& model, const Features::Sparse& row) : model_(&model), shared_(model.size_, 0) {
+AdditiveModel::Vicinity::Vicinity(const AdditiveModel& model, const Features::Sparse& row)
+    : model_(&model), shared_(model.size_, 0) {
   for (const auto& [f, value] : row) {
     mean_ += model.effects_[f] * value;
     const double* line = model.belief_.covariance.data() + f * model.size_;

@@ -15,9 +15,10 @@ struct Guess {
   double deviation = 0;
 };
 
-// Which numbers describe a point. Constant. Groups of layers are described together, too: how many have each precision at least, how often
-// neighbours differ in precision or are both at their cheapest, and what a sensitivity table says that they lose and gain; what one group does
-// beyond that is its own, smaller effect. The other parameters of a pass count for as much as there is that they act on: the more groups are cheap.
+// Which numbers describe a point. Constant. Groups of layers are described together, too: how many have each precision
+// at least, how often neighbours differ in precision or are both at their cheapest, and what a sensitivity table says
+// that they lose and gain; what one group does beyond that is its own, smaller effect. The other parameters of a pass
+// count for as much as there is that they act on: the more groups are cheap.
 class Features {
  public:
   // Larger descriptions are not worked with: IsTooLarge.
@@ -43,7 +44,8 @@ class Features {
   const CodedSpace& space_;
   const std::vector<GroupHint> hints_;
   std::vector<size_t> first_;        // Of each dimension.
-  std::vector<size_t> acting_;       // Of dimensions that act on groups of layers: the first of the products with how many are cheap; else 0.
+  std::vector<size_t> acting_;  // Of dimensions that act on groups of layers: the first of the products with how many
+                                // are cheap; else 0.
   size_t summary_ = 0;               // First of the features of all groups together.
   size_t levels_ = 0;                // Precisions of groups beyond the most precise.
   size_t groups_ = 0;
@@ -56,9 +58,10 @@ class Features {
   std::vector<double> scale_;
 };
 
-// Rows of features, told one by one, and for a few ratios of noise to prior deviation what they leave unsure: the posterior covariance of the effects
-// in units of the noise, kept by rank-one updates. So another row costs the square of the features, however many rows there are. What the targets are
-// does not matter to it. The same rows in the same order give the same bits.
+// Rows of features, told one by one, and for a few ratios of noise to prior deviation what they leave unsure: the
+// posterior covariance of the effects in units of the noise, kept by rank-one updates. So another row costs the square
+// of the features, however many rows there are. What the targets are does not matter to it. The same rows in the same
+// order give the same bits.
 class Design {
  public:
   explicit Design(const Features& features);
@@ -74,7 +77,8 @@ class Design {
     std::vector<double> covariance;    // Of the effects; square.
     double log_spread = 0;             // Log determinant of the covariance of the rows' targets.
   };
-  static void Learn(const Features::Sparse& row, double precision, size_t size, Belief& belief, std::vector<double>& room);
+  static void Learn(const Features::Sparse& row, double precision, size_t size, Belief& belief,
+                    std::vector<double>& room);
 
   size_t size_;
   std::vector<const Features::Sparse*> rows_;
@@ -83,7 +87,8 @@ class Design {
   std::vector<double> room_;
 };
 
-// Bayesian linear regression on a design. The ratio is the one under which the targets are likeliest; the noise is integrated out.
+// Bayesian linear regression on a design. The ratio is the one under which the targets are likeliest; the noise is
+// integrated out.
 class AdditiveModel {
  public:
   AdditiveModel() = default;

@@ -1,12 +1,15 @@
 // What to try next follows from how many trials there are, so that a restarted search goes on as it would have:
 //
 //   1. the space's presets: every option on every backend, and all layer groups alike;
-//   2. probes: where layer groups have precisions of their own, and no sensitivity table tells what each costs in accuracy and gains in speed,
-//      blocks of them at their cheapest on the best of the presets do. A budget has room for at most a quarter of probes, so blocks grow where groups
-//      are many;
+//   2. probes: where layer groups have precisions of their own, and no sensitivity table tells what each costs in
+//   accuracy and gains in speed,
+//      blocks of them at their cheapest on the best of the presets do. A budget has room for at most a quarter of
+//      probes, so blocks grow where groups are many;
 //   3. if what is left of the space fits into what is left of the budget, all of it;
-//   4. otherwise the neighbour of the best that a model of everything measured so far finds worthiest (guided.h: it finds the cheapest form that keeps
-//      the constraints and closes in on their bounds as a bisection does); from 40 trials on in turn with TPE, and chance for one trial in ten;
+//   4. otherwise the neighbour of the best that a model of everything measured so far finds worthiest (guided.h: it
+//   finds the cheapest form that keeps
+//      the constraints and closes in on their bounds as a bisection does); from 40 trials on in turn with TPE, and
+//      chance for one trial in ten;
 //   5. where the scheduler races the best few again, the last tenth of the budget is left to that.
 #include "coordinator/search/auto_sampler.h"
 
@@ -66,7 +69,8 @@ class AutoSampler : public Sampler {
     return std::nullopt;
   }
 
-  // The best of the presets with groups of layers; where none keeps the constraints, the first with all groups at their most precise.
+  // The best of the presets with groups of layers; where none keeps the constraints, the first with all groups at their
+  // most precise.
   std::optional<Point> ProbeBase(const StudyView& view) const {
     const CodedSpace& space = memory_.space();
     const auto has_groups = [&](const Point& point) {
@@ -105,7 +109,8 @@ class AutoSampler : public Sampler {
       const bool is_group = space[d].group && !space[d].IsFixed() && (*base)[d] != kAbsent;
       if (is_group && (*base)[d] < static_cast<double>(space[d].points - 1)) groups.push_back(d);
     }
-    const uint64_t left = view.budget == 0 ? kProbePart * groups.size() : view.budget - std::min<uint64_t>(view.budget, presets);
+    const uint64_t left =
+        view.budget == 0 ? kProbePart * groups.size() : view.budget - std::min<uint64_t>(view.budget, presets);
     const size_t blocks = std::min<size_t>(groups.size(), left / kProbePart), block = done - presets;
     if (block >= blocks) return std::nullopt;
     for (size_t i = 0; i < groups.size(); ++i) {

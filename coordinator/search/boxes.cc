@@ -30,7 +30,8 @@ Slot SlotOf(std::vector<uint32_t> values) {
 // The part of the slot inside and outside a set of values.
 std::pair<Slot, Slot> Divide(const Slot& slot, const std::vector<uint32_t>& set) {
   std::vector<uint32_t> inside, outside;
-  for (const uint32_t value : ListOf(slot)) (std::binary_search(set.begin(), set.end(), value) ? inside : outside).push_back(value);
+  for (const uint32_t value : ListOf(slot))
+    (std::binary_search(set.begin(), set.end(), value) ? inside : outside).push_back(value);
   return {SlotOf(std::move(inside)), SlotOf(std::move(outside))};
 }
 
@@ -52,7 +53,8 @@ Slot WholeSlot(const Dimension& dimension) {
 }
 
 // Cuts each box along one condition: where it holds stays in `active`, the rest goes to `inactive`.
-void CutBy(const Dimension::Condition& condition, const Dimension& dimension, std::vector<Box>& active, std::vector<Box>& inactive) {
+void CutBy(const Dimension::Condition& condition, const Dimension& dimension, std::vector<Box>& active,
+           std::vector<Box>& inactive) {
   const std::vector<uint32_t> wanted = IndicesOf(dimension, condition.values);
   std::vector<Box> holding;
   for (Box& box : active) {
@@ -89,7 +91,9 @@ Count operator*(const Count& a, const Count& b) {
 Count CountOf(uint64_t number) { return {std::min(number, Count::kCeiling), static_cast<double>(number), false}; }
 
 bool Holds(const Slot& slot, uint64_t value) {
-  return slot.present && (slot.all ? value < slot.count : std::binary_search(slot.values.begin(), slot.values.end(), static_cast<uint32_t>(value)));
+  return slot.present &&
+         (slot.all ? value < slot.count
+                   : std::binary_search(slot.values.begin(), slot.values.end(), static_cast<uint32_t>(value)));
 }
 
 Count CountOf(const Slot& slot) {
@@ -126,10 +130,13 @@ RuleSplit SplitByRule(const Box& box, const StepRule& rule) {
   return split;
 }
 
-Result<SplitResult> SplitByConditions(const std::vector<ParameterPlan>& parameters, const std::vector<StepRule>& rules, const std::string& owner) {
+Result<SplitResult> SplitByConditions(const std::vector<ParameterPlan>& parameters, const std::vector<StepRule>& rules,
+                                      const std::string& owner) {
   SplitResult result;
   const auto too_many = [&] {
-    return Fail(ErrorCode::kRejected, fmt::format("the conditions of {} divide its parameters in more than {} ways", owner, kMaxBoxes), "Write fewer conditions");
+    return Fail(ErrorCode::kRejected,
+                fmt::format("the conditions of {} divide its parameters in more than {} ways", owner, kMaxBoxes),
+                "Write fewer conditions");
   };
   result.boxes.emplace_back();
   for (size_t p = 0; p < parameters.size(); ++p) {
@@ -141,7 +148,8 @@ Result<SplitResult> SplitByConditions(const std::vector<ParameterPlan>& paramete
     for (Box& box : active) box.push_back(WholeSlot(parameters[p].dimension));
     for (Box& box : inactive) box.emplace_back();
     result.boxes = std::move(active);
-    result.boxes.insert(result.boxes.end(), std::make_move_iterator(inactive.begin()), std::make_move_iterator(inactive.end()));
+    result.boxes.insert(result.boxes.end(), std::make_move_iterator(inactive.begin()),
+                        std::make_move_iterator(inactive.end()));
     if (result.boxes.size() > kMaxBoxes) return too_many();
   }
   for (const StepRule& rule : rules) {

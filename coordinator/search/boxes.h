@@ -1,5 +1,6 @@
-// Sets of parameter assignments as disjoint boxes: in a box every parameter is either absent or takes any value of a set of its own, whatever
-// the others take. Conditions cut a list of parameters into boxes; then counting is multiplying.
+// Sets of parameter assignments as disjoint boxes: in a box every parameter is either absent or takes any value of a
+// set of its own, whatever the others take. Conditions cut a list of parameters into boxes; then counting is
+// multiplying.
 #pragma once
 
 #include <cstdint>
@@ -58,6 +59,7 @@ struct SplitResult {
   std::optional<size_t> never;      // A parameter that is in no box: its conditions never hold.
 };
 // Without what breaks a rule; no box is left where everything does. kRejected where it would take too many boxes.
-Result<SplitResult> SplitByConditions(const std::vector<ParameterPlan>& parameters, const std::vector<StepRule>& rules, const std::string& owner);
+Result<SplitResult> SplitByConditions(const std::vector<ParameterPlan>& parameters, const std::vector<StepRule>& rules,
+                                      const std::string& owner);
 
 }  // namespace hone

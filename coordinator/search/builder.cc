@@ -1,5 +1,6 @@
-// Building goes in steps, each of which sees what the ones before left: check what does not depend on the fleet; match passes and backends with
-// the catalogue; follow the model's format through the stages; number the dimensions; cut steps into parts; count; choose presets.
+// Building goes in steps, each of which sees what the ones before left: check what does not depend on the fleet; match
+// passes and backends with the catalogue; follow the model's format through the stages; number the dimensions; cut
+// steps into parts; count; choose presets.
 #include "coordinator/search/builder.h"
 
 #include <fmt/format.h>
@@ -82,8 +83,10 @@ class PlanBuilder {
     for (const proto::Constraint& constraint : recipe_.constraints()) {
       TRY_ASSIGN(const MetricInfo* metric, MetricAt(constraint.metric(), constraint.position()));
       TRY(CheckLabels(*metric, constraint.position()));
-      const bool finite = (!constraint.has_minimum() || std::isfinite(constraint.minimum())) && (!constraint.has_maximum() || std::isfinite(constraint.maximum()));
-      if (!finite) return RejectAt(constraint.position(), fmt::format("the bound of '{}' must be a finite number", metric->name));
+      const bool finite = (!constraint.has_minimum() || std::isfinite(constraint.minimum())) &&
+                          (!constraint.has_maximum() || std::isfinite(constraint.maximum()));
+      if (!finite)
+        return RejectAt(constraint.position(), fmt::format("the bound of '{}' must be a finite number", metric->name));
     }
     return {};
   }
@@ -96,7 +99,8 @@ class PlanBuilder {
 
   Result<> CheckLabels(const MetricInfo& metric, const proto::Position& position) const {
     if (!metric.needs_labels || inputs_.has_evaluation) return {};
-    return RejectAt(position, fmt::format("'{}' needs labels, and the job has no evaluation data", metric.name), "Add data.evaluation with labels");
+    return RejectAt(position, fmt::format("'{}' needs labels, and the job has no evaluation data", metric.name),
+                    "Add data.evaluation with labels");
   }
 
   Result<> CheckAccuracy() {
@@ -107,7 +111,8 @@ class PlanBuilder {
       TRY(CheckLabels(**metric, accuracy.position()));
     }
     if (accuracy.against_labels() && !inputs_.has_evaluation) {
-      return RejectAt(accuracy.position(), "accuracy is wanted against labels, and the job has no evaluation data", "Add data.evaluation with labels");
+      return RejectAt(accuracy.position(), "accuracy is wanted against labels, and the job has no evaluation data",
+                      "Add data.evaluation with labels");
     }
     const auto concerns_accuracy = [](const auto& goal) {
       const MetricInfo* metric = FindMetric(goal.metric());
@@ -116,7 +121,9 @@ class PlanBuilder {
     const bool wanted = std::any_of(recipe_.constraints().begin(), recipe_.constraints().end(), concerns_accuracy) ||
                         std::any_of(recipe_.objectives().begin(), recipe_.objectives().end(), concerns_accuracy);
     if (wanted && !inputs_.has_evaluation) {
-      plan_->notes.push_back("accuracy is judged on seeded synthetic inputs, the job has no evaluation data: real data may tell otherwise");
+      plan_->notes.push_back(
+          "accuracy is judged on seeded synthetic inputs, the job has no evaluation data: real data may tell "
+          "otherwise");
     }
     return {};
   }
@@ -126,9 +133,11 @@ class PlanBuilder {
     if (!sampler) return Fail(LocatedAt(recipe_.search().position(), sampler.error()));
     if (recipe_.search().sampler() != "exhaustive" || !plan_->total.infinite) return {};
     const auto continuous = std::find_if(plan_->dimensions.begin(), plan_->dimensions.end(), IsContinuous);
-    return RejectAt(recipe_.search().position(),
-                    fmt::format("the sampler 'exhaustive' needs a finite space, and {} takes any value between {} and {}", continuous->name, continuous->low, continuous->high),
-                    "Give that range a step, list its values, or choose another sampler");
+    return RejectAt(
+        recipe_.search().position(),
+        fmt::format("the sampler 'exhaustive' needs a finite space, and {} takes any value between {} and {}",
+                    continuous->name, continuous->low, continuous->high),
+        "Give that range a step, list its values, or choose another sampler");
   }
 
   // --- the catalogue ---
@@ -140,12 +149,14 @@ class PlanBuilder {
   void Note(const std::string& text) { plan_->notes.push_back(text); }
 
   const proto::PassInfo* FindPass(const std::string& name) const {
-    const auto found = std::find_if(catalogue_.passes().begin(), catalogue_.passes().end(), [&](const auto& pass) { return pass.name() == name; });
+    const auto found = std::find_if(catalogue_.passes().begin(), catalogue_.passes().end(),
+                                    [&](const auto& pass) { return pass.name() == name; });
     return found == catalogue_.passes().end() ? nullptr : &*found;
   }
 
   const proto::BackendInfo* FindBackend(const std::string& name) const {
-    const auto found = std::find_if(catalogue_.backends().begin(), catalogue_.backends().end(), [&](const auto& backend) { return backend.name() == name; });
+    const auto found = std::find_if(catalogue_.backends().begin(), catalogue_.backends().end(),
+                                    [&](const auto& backend) { return backend.name() == name; });
     return found == catalogue_.backends().end() ? nullptr : &*found;
   }
 
@@ -165,12 +176,14 @@ class PlanBuilder {
 
   Result<> MatchStages() {
     if (recipe_.passes_size() > kMaxStages) {
-      return RejectAt(recipe_.passes(kMaxStages).position(), fmt::format("more than {} passes follow one another", kMaxStages));
+      return RejectAt(recipe_.passes(kMaxStages).position(),
+                      fmt::format("more than {} passes follow one another", kMaxStages));
     }
     for (int s = 0; s < recipe_.passes_size(); ++s) {
       const proto::Stage& stage = recipe_.passes(s);
       if (stage.options().empty()) return RejectAt(stage.position(), "'choose' has no options");
-      if (stage.options_size() > kMaxOptions) return RejectAt(stage.position(), fmt::format("'choose' has more than {} options", kMaxOptions));
+      if (stage.options_size() > kMaxOptions)
+        return RejectAt(stage.position(), fmt::format("'choose' has more than {} options", kMaxOptions));
       MatchedStage matched{s, &stage, {}};
       for (int o = 0; o < stage.options_size(); ++o) TRY(MatchOption(stage.options(o), o, matched));
       if (!matched.options.empty()) stages_.push_back(std::move(matched));
@@ -188,21 +201,26 @@ class PlanBuilder {
     option.info = FindPass(choice.pass());
     if (option.info == nullptr) {
       const std::vector<std::string> names = NamesOf(catalogue_.passes());
-      return LeaveOut(choice.position(), fmt::format("no pass '{}' is offered by {}{}", shown, Workers(), DidYouMean(choice.pass(), names)),
-                      names.empty() ? "" : "Passes are " + Join(names, ", "));
+      return LeaveOut(
+          choice.position(),
+          fmt::format("no pass '{}' is offered by {}{}", shown, Workers(), DidYouMean(choice.pass(), names)),
+          names.empty() ? "" : "Passes are " + Join(names, ", "));
     }
     if (option.info->needs_calibration() && !inputs_.has_calibration) {
       return LeaveOut(choice.position(), fmt::format("pass '{}' needs calibration data, and the job has none", shown),
                       "Add data.calibration or --calibration, or take the pass out");
     }
     if (const proto::ParameterInfo* blind = DefaultWithoutData(choice, *option.info); blind != nullptr) {
-      return LeaveOut(choice.position(),
-                      fmt::format("parameter '{}' of pass '{}' is '{}' unless given, which needs calibration data, and the job has none", Printable(blind->name(), 80), shown,
-                                  Printable(ToText(blind->default_value()), 80)),
-                      "Add data.calibration or --calibration, or give the parameter another value");
+      return LeaveOut(
+          choice.position(),
+          fmt::format(
+              "parameter '{}' of pass '{}' is '{}' unless given, which needs calibration data, and the job has none",
+              Printable(blind->name(), 80), shown, Printable(ToText(blind->default_value()), 80)),
+          "Add data.calibration or --calibration, or give the parameter another value");
     }
     const ParameterOwner owner{fmt::format("pass '{}'", shown), "parameter"};
-    TRY_ASSIGN(option.parameters, PlanParameters(choice.parameters(), option.info->parameters(), owner, Rules(), plan_->notes));
+    TRY_ASSIGN(option.parameters,
+               PlanParameters(choice.parameters(), option.info->parameters(), owner, Rules(), plan_->notes));
     option.rules = RulesOf(option.info->impossible(), option.info->parameters(), option.parameters, Tags());
     // Those of some backends alone wait until it is known which backends there are.
     const auto of_some = std::stable_partition(option.rules.begin(), option.rules.end(),
@@ -210,12 +228,14 @@ class PlanBuilder {
     option.backend_rules.assign(std::make_move_iterator(of_some), std::make_move_iterator(option.rules.end()));
     option.rules.erase(of_some, option.rules.end());
     TRY_ASSIGN(const bool possible, IsPossible(option.parameters, option.rules, owner.name));
-    if (!possible) return LeaveOut(choice.position(), fmt::format("{}: {}", owner.name, option.rules.front().reason), kTogether);
+    if (!possible)
+      return LeaveOut(choice.position(), fmt::format("{}: {}", owner.name, option.rules.front().reason), kTogether);
     stage.options.push_back(std::move(option));
     return {};
   }
 
-  // A parameter that the recipe leaves at a default which cannot be had without calibration data; nullptr if there is none.
+  // A parameter that the recipe leaves at a default which cannot be had without calibration data; nullptr if there is
+  // none.
   const proto::ParameterInfo* DefaultWithoutData(const proto::PassChoice& choice, const proto::PassInfo& pass) const {
     if (inputs_.has_calibration) return nullptr;
     for (const proto::ParameterInfo& info : pass.parameters()) {
@@ -230,7 +250,8 @@ class PlanBuilder {
   }
 
   // Whether some values break no rule.
-  static Result<bool> IsPossible(const std::vector<ParameterPlan>& parameters, const std::vector<StepRule>& rules, const std::string& owner) {
+  static Result<bool> IsPossible(const std::vector<ParameterPlan>& parameters, const std::vector<StepRule>& rules,
+                                 const std::string& owner) {
     if (rules.empty()) return true;
     TRY_ASSIGN(const SplitResult split, SplitByConditions(parameters, rules, owner));
     return !split.boxes.empty();
@@ -246,12 +267,15 @@ class PlanBuilder {
   ParameterRules Rules() const { return {recipe_.skip_unavailable(), inputs_.has_calibration}; }
 
   Result<> MatchBackends() {
-    if (catalogue_.backends().empty()) return RejectAt(BackendsPosition(), fmt::format("{} offer no backend", Workers()));
-    if (recipe_.backends_size() > kMaxBackends) return RejectAt(BackendsPosition(), fmt::format("more than {} backends are listed", kMaxBackends));
+    if (catalogue_.backends().empty())
+      return RejectAt(BackendsPosition(), fmt::format("{} offer no backend", Workers()));
+    if (recipe_.backends_size() > kMaxBackends)
+      return RejectAt(BackendsPosition(), fmt::format("more than {} backends are listed", kMaxBackends));
     std::set<std::string> seen;
     for (const proto::BackendChoice& choice : recipe_.backends()) {
       if (!seen.insert(choice.backend()).second) {
-        return RejectAt(choice.position(), fmt::format("backend '{}' is listed twice", Printable(choice.backend(), 80)), "List it once, with its settings as lists");
+        return RejectAt(choice.position(), fmt::format("backend '{}' is listed twice", Printable(choice.backend(), 80)),
+                        "List it once, with its settings as lists");
       }
       TRY(MatchBackend(choice));
     }
@@ -261,26 +285,34 @@ class PlanBuilder {
           backends_.push_back({&info, {}, RulesOf(info.impossible(), info.settings(), {}, Tags())});
       }
     }
-    if (backends_.empty()) return RejectAt(BackendsPosition(), fmt::format("no backend of the recipe is offered by {}", Workers()), BackendsRemedy());
+    if (backends_.empty())
+      return RejectAt(BackendsPosition(), fmt::format("no backend of the recipe is offered by {}", Workers()),
+                      BackendsRemedy());
     return {};
   }
 
   std::string BackendsRemedy() const { return "Backends are " + Join(NamesOf(catalogue_.backends()), ", "); }
 
-  proto::Position BackendsPosition() const { return recipe_.backends().empty() ? proto::Position() : recipe_.backends(0).position(); }
+  proto::Position BackendsPosition() const {
+    return recipe_.backends().empty() ? proto::Position() : recipe_.backends(0).position();
+  }
 
   Result<> MatchBackend(const proto::BackendChoice& choice) {
     const std::string shown = Printable(choice.backend(), 80);
     MatchedBackend backend{FindBackend(choice.backend()), {}, {}};
     if (backend.info == nullptr) {
-      return LeaveOut(choice.position(), fmt::format("no backend '{}' is offered by {}{}", shown, Workers(), DidYouMean(choice.backend(), NamesOf(catalogue_.backends()))),
+      return LeaveOut(choice.position(),
+                      fmt::format("no backend '{}' is offered by {}{}", shown, Workers(),
+                                  DidYouMean(choice.backend(), NamesOf(catalogue_.backends()))),
                       BackendsRemedy());
     }
     const ParameterOwner owner{fmt::format("backend '{}'", shown), "setting"};
-    TRY_ASSIGN(backend.settings, PlanParameters(choice.settings(), backend.info->settings(), owner, Rules(), plan_->notes));
+    TRY_ASSIGN(backend.settings,
+               PlanParameters(choice.settings(), backend.info->settings(), owner, Rules(), plan_->notes));
     backend.rules = RulesOf(backend.info->impossible(), backend.info->settings(), backend.settings, Tags());
     TRY_ASSIGN(const bool possible, IsPossible(backend.settings, backend.rules, owner.name));
-    if (!possible) return LeaveOut(choice.position(), fmt::format("{}: {}", owner.name, backend.rules.front().reason), kTogether);
+    if (!possible)
+      return LeaveOut(choice.position(), fmt::format("{}: {}", owner.name, backend.rules.front().reason), kTogether);
     backends_.push_back(std::move(backend));
     return {};
   }
@@ -335,9 +367,12 @@ class PlanBuilder {
       }
       std::vector<std::string> wants;
       for (const MatchedOption& option : stage->options) {
-        wants.push_back(fmt::format("{} takes {}", option.info->name(), Join({option.info->accepts().begin(), option.info->accepts().end()}, ", ")));
+        wants.push_back(fmt::format("{} takes {}", option.info->name(),
+                                    Join({option.info->accepts().begin(), option.info->accepts().end()}, ", ")));
       }
-      TRY(LeaveOut(stage->stage->position(), fmt::format("no pass of this stage takes the model, which is {} there: {}", Join(FormatNames(formats), " or "), Join(wants, "; ")),
+      TRY(LeaveOut(stage->stage->position(),
+                   fmt::format("no pass of this stage takes the model, which is {} there: {}",
+                               Join(FormatNames(formats), " or "), Join(wants, "; ")),
                    "Take the stage out, or convert the model first"));
       stage = stages_.erase(stage);
     }
@@ -347,12 +382,15 @@ class PlanBuilder {
   Result<> CheckEnd(const std::set<int>& formats) const {
     std::vector<std::string> loads;
     for (const MatchedBackend& backend : backends_) {
-      loads.push_back(fmt::format("{} loads {}", backend.info->name(), Join({backend.info->formats().begin(), backend.info->formats().end()}, ", ")));
+      loads.push_back(fmt::format("{} loads {}", backend.info->name(),
+                                  Join({backend.info->formats().begin(), backend.info->formats().end()}, ", ")));
       for (const int format : formats) {
         if (Loads(*backend.info, plan_->formats[static_cast<size_t>(format)])) return {};
       }
     }
-    return RejectAt(BackendsPosition(), fmt::format("no candidate is possible: the passes end in {}, and {}", Join(FormatNames(formats), " or "), Join(loads, "; ")),
+    return RejectAt(BackendsPosition(),
+                    fmt::format("no candidate is possible: the passes end in {}, and {}",
+                                Join(FormatNames(formats), " or "), Join(loads, "; ")),
                     "Add a backend that loads it, or a pass that converts it");
   }
 
@@ -363,7 +401,8 @@ class PlanBuilder {
   // --- dimensions ---
 
   // Names and conditions of a pass's or backend's parameters, behind the choice that they belong to.
-  void AddParameterDimensions(const std::vector<ParameterPlan>& parameters, const std::string& prefix, size_t choice_dimension, const std::string& choice) {
+  void AddParameterDimensions(const std::vector<ParameterPlan>& parameters, const std::string& prefix,
+                              size_t choice_dimension, const std::string& choice) {
     const size_t first = plan_->dimensions.size();
     for (const ParameterPlan& parameter : parameters) {
       Dimension dimension = parameter.dimension;
@@ -458,12 +497,15 @@ class PlanBuilder {
         for (int format = 0; format < static_cast<int>(plan_->formats.size()); ++format) {
           const bool accepted = info == nullptr || Accepts(*info, plan_->formats[static_cast<size_t>(format)]);
           const bool converts = info != nullptr && !info->produces().empty();
-          plan_->stages[s].options[o].next_format.push_back(!accepted ? -1 : converts ? KnownFormat(info->produces()) : format);
+          plan_->stages[s].options[o].next_format.push_back(!accepted  ? -1
+                                                            : converts ? KnownFormat(info->produces())
+                                                                       : format);
         }
       }
     }
     for (size_t b = 0; b < backends_.size(); ++b) {
-      for (const std::string& format : plan_->formats) plan_->backends[b].loads.push_back(Loads(*backends_[b].info, format));
+      for (const std::string& format : plan_->formats)
+        plan_->backends[b].loads.push_back(Loads(*backends_[b].info, format));
     }
   }
 
@@ -478,7 +520,8 @@ class PlanBuilder {
   Result<> CutBoxes() {
     TRY(CutIntoParts(*plan_));
     for (BackendPlan& backend : plan_->backends) {
-      TRY_ASSIGN(SplitResult split, SplitByConditions(backend.parameters, backend.rules, fmt::format("backend '{}'", backend.name)));
+      TRY_ASSIGN(SplitResult split,
+                 SplitByConditions(backend.parameters, backend.rules, fmt::format("backend '{}'", backend.name)));
       for (Box& box : split.boxes) {
         backend.boxes.emplace_back(std::move(box));
         backend.count = backend.count + backend.boxes.back().from[0];
@@ -489,7 +532,8 @@ class PlanBuilder {
 
   Result<> CheckTotal() const {
     if (plan_->total.exact == 0) return Fail(ErrorCode::kRejected, "the recipe leaves no possible candidate");
-    if (!(plan_->total.approximate < kAbsurd)) return Fail(ErrorCode::kRejected, "the recipe has more than 10^300 candidates", "List fewer values");
+    if (!(plan_->total.approximate < kAbsurd))
+      return Fail(ErrorCode::kRejected, "the recipe has more than 10^300 candidates", "List fewer values");
     return {};
   }
 
@@ -537,7 +581,9 @@ class PlanBuilder {
     return rules;
   }
 
-  static int NextFormat(const OptionPlan& option, int format) { return option.pass.empty() ? format : option.next_format[static_cast<size_t>(format)]; }
+  static int NextFormat(const OptionPlan& option, int format) {
+    return option.pass.empty() ? format : option.next_format[static_cast<size_t>(format)];
+  }
 
   void AssignPreferred(const std::vector<ParameterPlan>& parameters, size_t first, Assignment& assignment) const {
     for (size_t p = 0; p < parameters.size(); ++p) {
@@ -545,15 +591,16 @@ class PlanBuilder {
       const bool active = std::all_of(conditions.begin(), conditions.end(), [&](const Dimension::Condition& condition) {
         const auto value = assignment.find(first + condition.dimension);
         return value != assignment.end() &&
-               std::any_of(condition.values.begin(), condition.values.end(), [&](const proto::Value& wanted) { return Equal(wanted, value->second); });
+               std::any_of(condition.values.begin(), condition.values.end(),
+                           [&](const proto::Value& wanted) { return Equal(wanted, value->second); });
       });
       if (active) assignment[first + p] = parameters[p].preferred;
     }
   }
 
   // As AssignPreferred; where those values do not go together, the first that do, with as many of them as that leaves.
-  void AssignPossible(const std::vector<ParameterPlan>& parameters, const std::vector<StepRule>& rules, const Box& first_box, size_t first,
-                      Assignment& assignment) const {
+  void AssignPossible(const std::vector<ParameterPlan>& parameters, const std::vector<StepRule>& rules,
+                      const Box& first_box, size_t first, Assignment& assignment) const {
     AssignPreferred(parameters, first, assignment);
     const auto number_of = [&](size_t p) { return NumberIn(parameters[p].dimension, assignment, first + p); };
     if (BrokenRule(rules, number_of) == nullptr) return;
@@ -576,7 +623,8 @@ class PlanBuilder {
   static std::vector<size_t> Preference(const StagePlan& stage) {
     std::vector<size_t> order(stage.options.size());
     for (size_t i = 0; i < order.size(); ++i) order[i] = i;
-    std::stable_sort(order.begin(), order.end(), [&](size_t a, size_t b) { return stage.options[a].pass.empty() > stage.options[b].pass.empty(); });
+    std::stable_sort(order.begin(), order.end(),
+                     [&](size_t a, size_t b) { return stage.options[a].pass.empty() > stage.options[b].pass.empty(); });
     return order;
   }
 
@@ -613,8 +661,9 @@ class PlanBuilder {
   void AddPreset(std::optional<Assignment> preset) {
     if (!preset || plan_->presets.size() >= kMaxPresets) return;
     const auto same = [&](const Assignment& other) {
-      return other.size() == preset->size() && std::equal(other.begin(), other.end(), preset->begin(),
-                                                          [](const auto& a, const auto& b) { return a.first == b.first && Equal(a.second, b.second); });
+      return other.size() == preset->size() &&
+             std::equal(other.begin(), other.end(), preset->begin(),
+                        [](const auto& a, const auto& b) { return a.first == b.first && Equal(a.second, b.second); });
     };
     if (std::none_of(plan_->presets.begin(), plan_->presets.end(), same)) plan_->presets.push_back(*std::move(preset));
   }
@@ -643,7 +692,8 @@ class PlanBuilder {
       for (size_t p = 0; p < option.parameters.size(); ++p) {
         const Dimension& dimension = option.parameters[p].dimension;
         const auto at = preset->find(option.first_dimension + p);
-        if (dimension.group && at != preset->end()) at->second = dimension.choices[std::min(level, dimension.choices.size() - 1)];
+        if (dimension.group && at != preset->end())
+          at->second = dimension.choices[std::min(level, dimension.choices.size() - 1)];
       }
       const auto number_of = [&](size_t p) {
         return NumberIn(option.parameters[p].dimension, *preset, option.first_dimension + p);
@@ -662,7 +712,8 @@ class PlanBuilder {
   void NoteUnusable() {
     for (size_t b = 0; b < plan_->backends.size(); ++b) {
       if (!CanRun(b, std::nullopt)) {
-        Note(fmt::format("{}: never used, it loads {}", plan_->backends[b].name, Join({backends_[b].info->formats().begin(), backends_[b].info->formats().end()}, ", ")));
+        Note(fmt::format("{}: never used, it loads {}", plan_->backends[b].name,
+                         Join({backends_[b].info->formats().begin(), backends_[b].info->formats().end()}, ", ")));
       }
     }
     for (size_t s = 0; s < plan_->stages.size(); ++s) {
@@ -700,7 +751,8 @@ class PlanBuilder {
 
 }  // namespace
 
-Result<std::shared_ptr<const SpacePlan>> BuildPlan(const proto::Recipe& recipe, const proto::Catalogue& catalogue, const SpaceInputs& inputs) {
+Result<std::shared_ptr<const SpacePlan>> BuildPlan(const proto::Recipe& recipe, const proto::Catalogue& catalogue,
+                                                   const SpaceInputs& inputs) {
   return PlanBuilder(recipe, catalogue, inputs).Build();
 }
 

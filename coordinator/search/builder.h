@@ -9,6 +9,7 @@
 namespace hone {
 
 // As Space::Build says.
-Result<std::shared_ptr<const SpacePlan>> BuildPlan(const proto::Recipe& recipe, const proto::Catalogue& catalogue, const SpaceInputs& inputs);
+Result<std::shared_ptr<const SpacePlan>> BuildPlan(const proto::Recipe& recipe, const proto::Catalogue& catalogue,
+                                                   const SpaceInputs& inputs);
 
 }  // namespace hone

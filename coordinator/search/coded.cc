@@ -25,10 +25,13 @@ Coordinate CoordinateOf(const std::vector<Dimension>& dimensions, size_t d) {
   coordinate.high = dimension.high;
   coordinate.log = dimension.log;
   if (dimension.log && dimension.low > 0) coordinate.log_range = std::log(dimension.high / dimension.low);
-  coordinate.cells = coordinate.continuous ? kMaxCells
-                                           : static_cast<uint32_t>(std::min<uint64_t>(coordinate.points, coordinate.categorical ? kMaxChoiceCells : kMaxCells));
+  coordinate.cells = coordinate.continuous
+                         ? kMaxCells
+                         : static_cast<uint32_t>(std::min<uint64_t>(
+                               coordinate.points, coordinate.categorical ? kMaxChoiceCells : kMaxCells));
   for (const Dimension::Condition& condition : dimension.conditions) {
-    Coordinate::Condition coded{condition.dimension, std::vector<bool>(PointsOf(dimensions[condition.dimension]), false)};
+    Coordinate::Condition coded{condition.dimension,
+                                std::vector<bool>(PointsOf(dimensions[condition.dimension]), false)};
     for (const proto::Value& value : condition.values) {
       if (const auto index = IndexIn(dimensions[condition.dimension], value)) coded.holds[*index] = true;
     }
@@ -64,10 +67,12 @@ double Coordinate::ValueIn(uint32_t cell, Rng& rng) const {
   if (!continuous && points <= cells) return cell;
   if (categorical) {
     const uint64_t rows = (points - 1 - cell) / cells + 1;
-    return static_cast<double>(cell + cells * std::min(static_cast<uint64_t>(rng.Uniform() * static_cast<double>(rows)), rows - 1));
+    return static_cast<double>(
+        cell + cells * std::min(static_cast<uint64_t>(rng.Uniform() * static_cast<double>(rows)), rows - 1));
   }
   const double share = (cell + rng.Uniform()) / cells;
-  if (!continuous) return std::clamp(std::nearbyint(share * static_cast<double>(points - 1)), 0.0, static_cast<double>(points - 1));
+  if (!continuous)
+    return std::clamp(std::nearbyint(share * static_cast<double>(points - 1)), 0.0, static_cast<double>(points - 1));
   return std::clamp(log ? low * std::pow(high / low, share) : low + share * (high - low), low, high);
 }
 
@@ -112,7 +117,8 @@ Assignment CodedSpace::Decode(const Point& point) const {
   Assignment assignment;
   for (size_t d = 0; d < point.size(); ++d) {
     if (point[d] == kAbsent) continue;
-    assignment[d] = coordinates_[d].continuous ? RealValue(point[d]) : ValueAt(dimensions[d], static_cast<uint64_t>(point[d]));
+    assignment[d] =
+        coordinates_[d].continuous ? RealValue(point[d]) : ValueAt(dimensions[d], static_cast<uint64_t>(point[d]));
   }
   return assignment;
 }
@@ -135,7 +141,9 @@ bool CodedSpace::IsPossible(const Point& point) const {
     if (format < 0) return false;
   }
   return plan.backends[static_cast<size_t>(point[plan.backend_dimension])].loads[static_cast<size_t>(format)] &&
-         plan.KeepsRules([&](size_t d) { return point[d] == kAbsent ? std::nullopt : std::optional(static_cast<size_t>(point[d])); });
+         plan.KeepsRules([&](size_t d) {
+           return point[d] == kAbsent ? std::nullopt : std::optional(static_cast<size_t>(point[d]));
+         });
 }
 
 bool CodedSpace::Repair(Point& point) const {

@@ -13,7 +13,8 @@
 
 namespace hone {
 
-// One number a dimension: the index of a choice or of a step, the value itself of a continuous range, kAbsent where the dimension is not active.
+// One number a dimension: the index of a choice or of a step, the value itself of a continuous range, kAbsent where the
+// dimension is not active.
 using Point = std::vector<double>;
 constexpr double kAbsent = -std::numeric_limits<double>::infinity();
 
@@ -36,7 +37,8 @@ struct Coordinate {
     std::vector<bool> holds;        // By index.
   };
   std::vector<Condition> conditions;
-  // What estimators tell apart: every index up to kMaxCells, else as many equal parts (over the logarithm where log is set).
+  // What estimators tell apart: every index up to kMaxCells, else as many equal parts (over the logarithm where log is
+  // set).
   uint32_t cells = 1;
 
   bool IsFixed() const { return !continuous && points <= 1; }

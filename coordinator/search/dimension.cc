@@ -39,13 +39,16 @@ proto::Value ValueAt(const Dimension& dimension, uint64_t index) {
   if (!dimension.choices.empty()) return dimension.choices[index];
   if (IsContinuous(dimension)) return RealValue(dimension.low);
   if (!dimension.integer) return RealValue(std::min(GridPoint(dimension, index), dimension.high));
-  return IntValue(static_cast<int64_t>(dimension.low) + static_cast<int64_t>(index) * static_cast<int64_t>(dimension.step));
+  return IntValue(static_cast<int64_t>(dimension.low) +
+                  static_cast<int64_t>(index) * static_cast<int64_t>(dimension.step));
 }
 
 std::optional<uint64_t> IndexIn(const Dimension& dimension, const proto::Value& value) {
   if (!dimension.choices.empty()) {
-    const auto found = std::find_if(dimension.choices.begin(), dimension.choices.end(), [&](const proto::Value& choice) { return Equal(choice, value); });
-    return found == dimension.choices.end() ? std::nullopt : std::optional(static_cast<uint64_t>(found - dimension.choices.begin()));
+    const auto found = std::find_if(dimension.choices.begin(), dimension.choices.end(),
+                                    [&](const proto::Value& choice) { return Equal(choice, value); });
+    return found == dimension.choices.end() ? std::nullopt
+                                            : std::optional(static_cast<uint64_t>(found - dimension.choices.begin()));
   }
   const bool number = value.kind_case() == proto::Value::kInteger || value.kind_case() == proto::Value::kReal;
   if (!number) return std::nullopt;
@@ -58,7 +61,8 @@ std::optional<uint64_t> IndexIn(const Dimension& dimension, const proto::Value& 
 
 proto::Value MiddleOf(const Dimension& dimension) {
   if (!dimension.choices.empty()) return dimension.choices.front();
-  const double centre = dimension.log ? std::sqrt(dimension.low) * std::sqrt(dimension.high) : dimension.low + (dimension.high - dimension.low) / 2;
+  const double centre = dimension.log ? std::sqrt(dimension.low) * std::sqrt(dimension.high)
+                                      : dimension.low + (dimension.high - dimension.low) / 2;
   if (IsContinuous(dimension)) return RealValue(std::clamp(centre, dimension.low, dimension.high));
   return ValueAt(dimension, NearestPoint(dimension, centre));
 }

@@ -1,8 +1,10 @@
-// Three models (additive_model.h) are asked: of the objective, from trials that were timed; of each constraint, from all that measured it; and,
-// where trials failed, of failing. A neighbour is worth the expected improvement over the best trial times the chances that it
-// keeps the constraints and does not fail (Schonlau, Welch, Jones 1998; Gardner et al. 2014), in logarithms. From the best few trials, from the
-// cheapest form, and from a chance point the worth is climbed, by single changes and where none of them helps by the likeliest two together (a layer
-// made cheaper, another more precise); the worthiest point on the way that no trial has is proposed. Running trials are believed to come out as expected, so that workers do not gather at one spot.
+// Three models (additive_model.h) are asked: of the objective, from trials that were timed; of each constraint, from
+// all that measured it; and, where trials failed, of failing. A neighbour is worth the expected improvement over the
+// best trial times the chances that it keeps the constraints and does not fail (Schonlau, Welch, Jones 1998; Gardner et
+// al. 2014), in logarithms. From the best few trials, from the cheapest form, and from a chance point the worth is
+// climbed, by single changes and where none of them helps by the likeliest two together (a layer made cheaper, another
+// more precise); the worthiest point on the way that no trial has is proposed. Running trials are believed to come out
+// as expected, so that workers do not gather at one spot.
 //
 // Several objectives are drawn into one for each proposal, by weights of chance (Knowles 2006, ParEGO).
 #include "coordinator/search/guided.h"
@@ -53,7 +55,8 @@ std::vector<double> Weights(size_t objectives, Rng& rng) {
 std::vector<double> Scalarized(const std::vector<const TrialRow*>& rows, Rng& rng) {
   const size_t objectives = rows.front()->values.size();
   const std::vector<double> weights = Weights(objectives, rng);
-  std::vector<double> low(objectives, std::numeric_limits<double>::infinity()), high(objectives, -std::numeric_limits<double>::infinity());
+  std::vector<double> low(objectives, std::numeric_limits<double>::infinity()),
+      high(objectives, -std::numeric_limits<double>::infinity());
   for (const TrialRow* row : rows) {
     for (size_t i = 0; i < objectives; ++i) {
       low[i] = std::min(low[i], row->values[i]);
@@ -272,7 +275,8 @@ std::vector<Guided::Step> Guided::Singles(const StudyMemory& memory, const Spot&
   return steps;
 }
 
-std::optional<Guided::Step> Guided::BestPair(const StudyMemory& memory, const Spot& spot, std::vector<Step> singles, Rng& rng) {
+std::optional<Guided::Step> Guided::BestPair(const StudyMemory& memory, const Spot& spot, std::vector<Step> singles,
+                                             Rng& rng) {
   const CodedSpace& space = memory.space();
   std::optional<Step> best;
   const auto look = [&](const Point& point) {
@@ -309,7 +313,8 @@ void Guided::Climb(const StudyMemory& memory, const Point& start, Rng& rng) {
     // From here an earlier climb went on.
     if (!climbed_.insert(spot.point).second) return;
     std::vector<Step> singles = Singles(memory, spot, rng);
-    const auto most = std::max_element(singles.begin(), singles.end(), [](const Step& a, const Step& b) { return a.worth < b.worth; });
+    const auto most = std::max_element(singles.begin(), singles.end(),
+                                       [](const Step& a, const Step& b) { return a.worth < b.worth; });
     if (most != singles.end() && most->worth > spot.worth) {
       spot = SpotAt(Point(most->point));
       continue;

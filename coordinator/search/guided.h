@@ -1,4 +1,5 @@
-// Local search that looks before it measures: neighbours of the best trials, judged by a model of what was measured so far.
+// Local search that looks before it measures: neighbours of the best trials, judged by a model of what was measured so
+// far.
 #pragma once
 
 #include <cstdint>
@@ -14,7 +15,8 @@
 
 namespace hone {
 
-// What it keeps between proposals follows from the trials alone: another one that is shown the same trials proposes the same.
+// What it keeps between proposals follows from the trials alone: another one that is shown the same trials proposes the
+// same.
 class Guided {
  public:
   // Trials that have to have ended before the model is asked, and how many it is made of at most.
@@ -63,8 +65,8 @@ class Guided {
 
   std::unique_ptr<Features> features_;
   uint64_t plan_generation_ = 0, generation_ = 0;
-  // Rows of the memory by index. Those before the first that has not ended are in the designs, in their order; the others are added to a copy for
-  // each proposal, so that it does not matter in which order trials ended.
+  // Rows of the memory by index. Those before the first that has not ended are in the designs, in their order; the
+  // others are added to a copy for each proposal, so that it does not matter in which order trials ended.
   std::deque<Features::Sparse> rows_;
   std::vector<Told> told_;
   std::unique_ptr<Designs> designs_;

@@ -1,6 +1,6 @@
-// The hypervolume is computed by sweeping over the first value: the points sorted by it cut the room into slabs, and a slab's cross-section is
-// the hypervolume, one dimension lower, of the points before it (Fonseca, Paquete, Lopez-Ibanez 2006, without the bookkeeping that pays for
-// more than three values). In one and two dimensions that is a plain sum.
+// The hypervolume is computed by sweeping over the first value: the points sorted by it cut the room into slabs, and a
+// slab's cross-section is the hypervolume, one dimension lower, of the points before it (Fonseca, Paquete, Lopez-Ibanez
+// 2006, without the bookkeeping that pays for more than three values). In one and two dimensions that is a plain sum.
 #include "coordinator/search/multi_objective.h"
 
 #include <algorithm>
@@ -37,8 +37,8 @@ std::vector<size_t> LexOrder(const std::vector<Values>& points) {
   return order;
 }
 
-// Two values: in lexicographic order a point is dominated by a layer just if the layer's least second value so far is not above its own. Layers
-// are ordered by that value, so the point's own is found by bisection.
+// Two values: in lexicographic order a point is dominated by a layer just if the layer's least second value so far is
+// not above its own. Layers are ordered by that value, so the point's own is found by bisection.
 std::vector<size_t> RanksOfPairs(const std::vector<Values>& points) {
   const std::vector<size_t> order = LexOrder(points);
   std::vector<size_t> ranks(points.size());
@@ -100,8 +100,10 @@ double BoxVolume(const Values& point, const Values& corner) {
   return volume;
 }
 
-// What each point adds follows from its neighbours on the front alone: in lexicographic order the corner of its rectangle.
-std::vector<size_t> SelectPairs(std::vector<Values> points, std::vector<size_t> names, size_t count, const Values& reference) {
+// What each point adds follows from its neighbours on the front alone: in lexicographic order the corner of its
+// rectangle.
+std::vector<size_t> SelectPairs(std::vector<Values> points, std::vector<size_t> names, size_t count,
+                                const Values& reference) {
   std::vector<Values> corners(points.size(), reference);
   std::vector<size_t> selected;
   while (selected.size() < count) {
@@ -128,8 +130,10 @@ std::vector<size_t> SelectPairs(std::vector<Values> points, std::vector<size_t> 
   return selected;
 }
 
-// What a point adds only shrinks as others are chosen, so an old figure is a bound: only points that may still win are computed anew.
-std::vector<size_t> SelectLazily(const std::vector<Values>& points, const std::vector<size_t>& names, size_t count, const Values& reference) {
+// What a point adds only shrinks as others are chosen, so an old figure is a bound: only points that may still win are
+// computed anew.
+std::vector<size_t> SelectLazily(const std::vector<Values>& points, const std::vector<size_t>& names, size_t count,
+                                 const Values& reference) {
   std::vector<double> bound(points.size());
   std::vector<bool> taken(points.size(), false);
   for (size_t i = 0; i < points.size(); ++i) bound[i] = BoxVolume(points[i], reference);
@@ -180,7 +184,8 @@ std::vector<size_t> NonDominationRanks(const std::vector<Values>& points, size_t
     // In lexicographic order only earlier points can dominate, and of those a member of the layer does if any does.
     std::vector<size_t> layer, rest;
     for (const size_t i : left) {
-      const bool dominated = std::any_of(layer.begin(), layer.end(), [&](size_t other) { return Dominates(points[other], points[i]); });
+      const bool dominated =
+          std::any_of(layer.begin(), layer.end(), [&](size_t other) { return Dominates(points[other], points[i]); });
       (dominated ? rest : layer).push_back(i);
     }
     for (const size_t i : layer) ranks[i] = rank;
@@ -228,7 +233,8 @@ std::vector<size_t> SelectByHypervolume(const std::vector<Values>& points, size_
     std::erase_if(all, [&](size_t i) { return !chosen[i]; });
     return all;
   }
-  const bool finite = std::all_of(reference.begin(), reference.end(), [](double value) { return std::isfinite(value); });
+  const bool finite =
+      std::all_of(reference.begin(), reference.end(), [](double value) { return std::isfinite(value); });
   if (!finite || unique.size() == count) return {unique.begin(), unique.begin() + static_cast<std::ptrdiff_t>(count)};
   std::vector<Values> distinct;
   for (const size_t i : unique) distinct.push_back(points[i]);

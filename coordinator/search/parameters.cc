@@ -31,7 +31,8 @@ struct Draft {
 
 class ParameterPlanner {
  public:
-  ParameterPlanner(const Infos& infos, const ParameterOwner& owner, const ParameterRules& rules, std::vector<std::string>& notes)
+  ParameterPlanner(const Infos& infos, const ParameterOwner& owner, const ParameterRules& rules,
+                   std::vector<std::string>& notes)
       : infos_(infos), owner_(owner), skip_(rules.skip), has_calibration_(rules.has_calibration), notes_(notes) {}
 
   Result<std::vector<ParameterPlan>> Plan(const Domains& domains) {
@@ -50,7 +51,9 @@ class ParameterPlanner {
   }
 
  private:
-  std::string Named(const std::string& name) const { return fmt::format("{} '{}' of {}", owner_.word, Printable(name, 80), owner_.name); }
+  std::string Named(const std::string& name) const {
+    return fmt::format("{} '{}' of {}", owner_.word, Printable(name, 80), owner_.name);
+  }
 
   std::vector<std::string> DeclaredNames() const {
     std::vector<std::string> names;
@@ -66,9 +69,12 @@ class ParameterPlanner {
       expanded_.push_back(domain);
       return {};
     }
-    if (domain.groups() > kMaxGroups) return RejectAt(domain.position(), fmt::format("{} has more than {} groups", Named(domain.name()), kMaxGroups));
-    if (const proto::ParameterInfo* info = FindInfo(domain.name() + ".0"); info == nullptr && FindInfo(domain.name()) != nullptr) {
-      return LeaveOut(domain.position(), Named(domain.name()) + " holds for the whole model, not for groups of layers", "Take 'groups' out");
+    if (domain.groups() > kMaxGroups)
+      return RejectAt(domain.position(), fmt::format("{} has more than {} groups", Named(domain.name()), kMaxGroups));
+    if (const proto::ParameterInfo* info = FindInfo(domain.name() + ".0");
+        info == nullptr && FindInfo(domain.name()) != nullptr) {
+      return LeaveOut(domain.position(), Named(domain.name()) + " holds for the whole model, not for groups of layers",
+                      "Take 'groups' out");
     }
     for (uint32_t group = 0; group < domain.groups(); ++group) {
       proto::Domain& one = expanded_.emplace_back(domain);
@@ -79,7 +85,8 @@ class ParameterPlanner {
   }
 
   std::optional<size_t> FindDraft(const std::string& name) const {
-    const auto found = std::find_if(drafts_.begin(), drafts_.end(), [&](const Draft& draft) { return draft.domain->name() == name; });
+    const auto found =
+        std::find_if(drafts_.begin(), drafts_.end(), [&](const Draft& draft) { return draft.domain->name() == name; });
     return found == drafts_.end() ? std::nullopt : std::optional(static_cast<size_t>(found - drafts_.begin()));
   }
 
@@ -95,14 +102,18 @@ class ParameterPlanner {
     const proto::ParameterInfo* info = FindInfo(domain.name());
     if (info == nullptr) {
       const std::vector<std::string> names = DeclaredNames();
-      return LeaveOut(domain.position(), fmt::format("{} has no {} '{}'{}", owner_.name, owner_.word, Printable(domain.name(), 80), DidYouMean(domain.name(), names)),
-                      names.empty() ? fmt::format("It takes no {}s", owner_.word) : fmt::format("It knows {}", Join(names, ", ")));
+      return LeaveOut(
+          domain.position(),
+          fmt::format("{} has no {} '{}'{}", owner_.name, owner_.word, Printable(domain.name(), 80),
+                      DidYouMean(domain.name(), names)),
+          names.empty() ? fmt::format("It takes no {}s", owner_.word) : fmt::format("It knows {}", Join(names, ", ")));
     }
     Draft draft{{}, &domain, info};
     draft.plan.dimension.name = domain.name();
     draft.plan.dimension.integer = info->type() == proto::ParameterInfo::INTEGER;
     draft.plan.dimension.group = info->per_group();
-    const Result<bool> usable = domain.choices().empty() ? PlanRange(domain, *info, draft.plan.dimension) : PlanChoices(domain, *info, draft.plan.dimension);
+    const Result<bool> usable = domain.choices().empty() ? PlanRange(domain, *info, draft.plan.dimension)
+                                                         : PlanChoices(domain, *info, draft.plan.dimension);
     if (!usable) return Fail(usable.error());
     if (!*usable) return {};
     draft.plan.preferred = Preferred(*info, draft.plan.dimension);
@@ -130,12 +141,15 @@ class ParameterPlanner {
       }
       const auto needs = [&](const proto::Value& needing) { return Equal(needing, value); };
       if (!has_calibration_ && std::any_of(info.needs_calibration().begin(), info.needs_calibration().end(), needs)) {
-        TRY(LeaveOut(domain.position(), fmt::format("{} needs calibration data for '{}', and the job has none", Named(domain.name()), Printable(ToText(value), 80)),
+        TRY(LeaveOut(domain.position(),
+                     fmt::format("{} needs calibration data for '{}', and the job has none", Named(domain.name()),
+                                 Printable(ToText(value), 80)),
                      "Add data.calibration or --calibration, or take the value out"));
         continue;
       }
       if (IndexIn(dimension, value) && !dimension.choices.empty()) {
-        return RejectAt(domain.position(), fmt::format("{} has the value '{}' twice", Named(domain.name()), Printable(ToText(value), 80)));
+        return RejectAt(domain.position(),
+                        fmt::format("{} has the value '{}' twice", Named(domain.name()), Printable(ToText(value), 80)));
       }
       dimension.choices.push_back(Normalized(info, value));
     }
@@ -146,8 +160,10 @@ class ParameterPlanner {
     const auto refuse = [&](const std::string& cause, const std::string& remedy = {}) {
       return RejectAt(domain.position(), fmt::format("{} {}", Named(domain.name()), cause), remedy);
     };
-    if (!IsFinite(domain.low()) || !IsFinite(domain.high())) return refuse("has neither values nor a range of finite numbers");
-    if (domain.has_step() && !(IsFinite(domain.step()) && RealOf(domain.step()) >= 0)) return refuse("has a step that is no number above 0");
+    if (!IsFinite(domain.low()) || !IsFinite(domain.high()))
+      return refuse("has neither values nor a range of finite numbers");
+    if (domain.has_step() && !(IsFinite(domain.step()) && RealOf(domain.step()) >= 0))
+      return refuse("has a step that is no number above 0");
     const bool number = info.type() == proto::ParameterInfo::INTEGER || info.type() == proto::ParameterInfo::REAL;
     if (!number) return refuse("takes no range, it is no number", info.help());
     if (!info.choices().empty()) return refuse("takes no range, only certain values", "List the values wanted");
@@ -161,14 +177,18 @@ class ParameterPlanner {
     dimension.high = RealOf(domain.high());
     dimension.step = domain.has_step() ? RealOf(domain.step()) : 0;
     dimension.log = domain.log();
-    if (dimension.low > dimension.high) return refuse(fmt::format("has a range whose low {} is above its high {}", dimension.low, dimension.high));
+    if (dimension.low > dimension.high)
+      return refuse(fmt::format("has a range whose low {} is above its high {}", dimension.low, dimension.high));
     if (dimension.log && dimension.low <= 0) return refuse("has a range with log that does not begin above 0");
     if (dimension.integer) {
-      if (dimension.step != std::floor(dimension.step)) return refuse(fmt::format("is an integer; its step must be one too, is {}", dimension.step));
-      if (std::max(std::fabs(dimension.low), std::fabs(dimension.high)) > kMaxInteger) return refuse("has a range beyond 2^53");
+      if (dimension.step != std::floor(dimension.step))
+        return refuse(fmt::format("is an integer; its step must be one too, is {}", dimension.step));
+      if (std::max(std::fabs(dimension.low), std::fabs(dimension.high)) > kMaxInteger)
+        return refuse("has a range beyond 2^53");
       dimension.step = std::max(dimension.step, 1.0);
     }
-    if (dimension.step > 0 && (dimension.high - dimension.low) / dimension.step > kMaxPoints) return refuse("has a range of more than 10^15 values", "Give it a larger step");
+    if (dimension.step > 0 && (dimension.high - dimension.low) / dimension.step > kMaxPoints)
+      return refuse("has a range of more than 10^15 values", "Give it a larger step");
     if (dimension.low == dimension.high) dimension.choices = {Normalized(info, domain.low())};
     return true;
   }
@@ -187,7 +207,8 @@ class ParameterPlanner {
         TRY_ASSIGN(const bool possible, ResolveCondition(when, draft));
         if (possible) continue;
         TRY(LeaveOut(draft.domain->position(),
-                     fmt::format("{} never takes part: its condition on '{}' cannot hold", Named(draft.domain->name()), Printable(when.parameter(), 80)),
+                     fmt::format("{} never takes part: its condition on '{}' cannot hold", Named(draft.domain->name()),
+                                 Printable(when.parameter(), 80)),
                      "Compare the values in 'when' with those that the recipe lists"));
         drafts_.erase(drafts_.begin() + static_cast<std::ptrdiff_t>(i));
         return true;
@@ -202,38 +223,52 @@ class ParameterPlanner {
     const proto::ParameterInfo* info = FindInfo(when.parameter());
     if (info == nullptr) {
       if (skip_) return false;
-      return RejectAt(position, fmt::format("{} depends on '{}', which {} does not have{}", Named(draft.domain->name()), Printable(when.parameter(), 80), owner_.name,
-                                            DidYouMean(when.parameter(), DeclaredNames())),
-                      fmt::format("It knows {}", Join(DeclaredNames(), ", ")));
+      return RejectAt(
+          position,
+          fmt::format("{} depends on '{}', which {} does not have{}", Named(draft.domain->name()),
+                      Printable(when.parameter(), 80), owner_.name, DidYouMean(when.parameter(), DeclaredNames())),
+          fmt::format("It knows {}", Join(DeclaredNames(), ", ")));
     }
-    if (when.parameter() == draft.domain->name()) return RejectAt(position, Named(draft.domain->name()) + " depends on itself");
+    if (when.parameter() == draft.domain->name())
+      return RejectAt(position, Named(draft.domain->name()) + " depends on itself");
     std::vector<proto::Value> values;
     for (const proto::Value& value : when.values()) {
       const auto checked = CheckValue(*info, value, owner_.name);
       if (checked) {
         values.push_back(Normalized(*info, value));
       } else if (!skip_) {
-        return RejectAt(position, fmt::format("the condition of '{}': {}", Printable(draft.domain->name(), 80), checked.error().message), checked.error().remedy);
+        return RejectAt(
+            position,
+            fmt::format("the condition of '{}': {}", Printable(draft.domain->name(), 80), checked.error().message),
+            checked.error().remedy);
       }
     }
     const auto target = FindDraft(when.parameter());
     if (!target) return HoldsByDefault(*info, values, position, draft);
     const Dimension& dimension = drafts_[*target].plan.dimension;
     if (IsContinuous(dimension) || PointsOf(dimension) > kMaxListedValues) {
-      return RejectAt(position, fmt::format("{} depends on '{}', which has no list of values", Named(draft.domain->name()), dimension.name), "List the values of both");
+      return RejectAt(
+          position,
+          fmt::format("{} depends on '{}', which has no list of values", Named(draft.domain->name()), dimension.name),
+          "List the values of both");
     }
-    const bool possible = std::any_of(values.begin(), values.end(), [&](const proto::Value& value) { return IndexIn(dimension, value).has_value(); });
+    const bool possible = std::any_of(values.begin(), values.end(),
+                                      [&](const proto::Value& value) { return IndexIn(dimension, value).has_value(); });
     draft.plan.dimension.conditions.push_back({*target, std::move(values)});
     return possible;
   }
 
   // A condition on a parameter that the recipe leaves at its default holds always or never.
-  Result<bool> HoldsByDefault(const proto::ParameterInfo& info, const std::vector<proto::Value>& values, const proto::Position& position, const Draft& draft) const {
+  Result<bool> HoldsByDefault(const proto::ParameterInfo& info, const std::vector<proto::Value>& values,
+                              const proto::Position& position, const Draft& draft) const {
     if (info.default_value().kind_case() == proto::Value::KIND_NOT_SET && !skip_) {
-      return RejectAt(position, fmt::format("{} depends on '{}', which the recipe does not give and which has no default", Named(draft.domain->name()), info.name()),
+      return RejectAt(position,
+                      fmt::format("{} depends on '{}', which the recipe does not give and which has no default",
+                                  Named(draft.domain->name()), info.name()),
                       fmt::format("Give '{}' its values", info.name()));
     }
-    return std::any_of(values.begin(), values.end(), [&](const proto::Value& value) { return Equal(value, info.default_value()); });
+    return std::any_of(values.begin(), values.end(),
+                       [&](const proto::Value& value) { return Equal(value, info.default_value()); });
   }
 
   // Puts every parameter behind those that its conditions name, otherwise in the recipe's order.
@@ -243,7 +278,8 @@ class ParameterPlanner {
     while (order.size() < drafts_.size()) {
       const auto ready = [&](size_t i) {
         const auto& conditions = drafts_[i].plan.dimension.conditions;
-        return !placed[i] && std::all_of(conditions.begin(), conditions.end(), [&](const auto& condition) { return placed[condition.dimension]; });
+        return !placed[i] && std::all_of(conditions.begin(), conditions.end(),
+                                         [&](const auto& condition) { return placed[condition.dimension]; });
       };
       size_t next = 0;
       while (next < drafts_.size() && !ready(next)) ++next;
@@ -263,8 +299,10 @@ class ParameterPlanner {
 
   Result<> RefuseCircle(const std::vector<bool>& placed) const {
     const auto first = static_cast<size_t>(std::find(placed.begin(), placed.end(), false) - placed.begin());
-    return RejectAt(drafts_[first].domain->position(), fmt::format("{} depends on itself through the conditions of others", Named(drafts_[first].domain->name())),
-                    "Take one 'when' of the circle out");
+    return RejectAt(
+        drafts_[first].domain->position(),
+        fmt::format("{} depends on itself through the conditions of others", Named(drafts_[first].domain->name())),
+        "Take one 'when' of the circle out");
   }
 
   // Conditions that hold one by one may still not hold together. True if a parameter was left out.
@@ -272,10 +310,12 @@ class ParameterPlanner {
     std::vector<ParameterPlan> plans;
     for (const Draft& draft : drafts_) plans.push_back(draft.plan);
     const auto split = SplitByConditions(plans, {}, owner_.name);
-    if (!split) return Fail(drafts_.empty() ? split.error() : LocatedAt(drafts_.front().domain->position(), split.error()));
+    if (!split)
+      return Fail(drafts_.empty() ? split.error() : LocatedAt(drafts_.front().domain->position(), split.error()));
     if (!split->never) return false;
     const Draft& draft = drafts_[*split->never];
-    TRY(LeaveOut(draft.domain->position(), Named(draft.domain->name()) + " never takes part: its conditions cannot hold together",
+    TRY(LeaveOut(draft.domain->position(),
+                 Named(draft.domain->name()) + " never takes part: its conditions cannot hold together",
                  "Compare the values in 'when' with those that the recipe lists"));
     drafts_.erase(drafts_.begin() + static_cast<std::ptrdiff_t>(*split->never));
     return true;
@@ -292,8 +332,9 @@ class ParameterPlanner {
 
 }  // namespace
 
-Result<std::vector<ParameterPlan>> PlanParameters(const Domains& domains, const Infos& infos, const ParameterOwner& owner,
-                                                  const ParameterRules& rules, std::vector<std::string>& notes) {
+Result<std::vector<ParameterPlan>> PlanParameters(const Domains& domains, const Infos& infos,
+                                                  const ParameterOwner& owner, const ParameterRules& rules,
+                                                  std::vector<std::string>& notes) {
   return ParameterPlanner(infos, owner, rules, notes).Plan(domains);
 }
 

@@ -1,6 +1,6 @@
-// A pass that is listed once has the boxes of its conditions as parts. A pass that is listed at several places has their common refinement: each
-// box is laid over the parts found so far, and what overlaps becomes a part of its own that belongs to both. To compare values, those of a parameter
-// get numbers that all places share ("common" below).
+// A pass that is listed once has the boxes of its conditions as parts. A pass that is listed at several places has
+// their common refinement: each box is laid over the parts found so far, and what overlaps becomes a part of its own
+// that belongs to both. To compare values, those of a parameter get numbers that all places share ("common" below).
 #include "coordinator/search/parts.h"
 
 #include <fmt/format.h>
@@ -27,7 +27,9 @@ struct CommonValues {
 
 bool IsLong(const Dimension& dimension) { return IsContinuous(dimension) || PointsOf(dimension) > kMaxListedValues; }
 
-std::string LongRangeText(const Dimension& dimension) { return fmt::format("{} to {} by {} {}", dimension.low, dimension.high, dimension.step, dimension.log); }
+std::string LongRangeText(const Dimension& dimension) {
+  return fmt::format("{} to {} by {} {}", dimension.low, dimension.high, dimension.step, dimension.log);
+}
 
 // A box of common values with the options that have it.
 struct CommonPart {
@@ -37,7 +39,8 @@ struct CommonPart {
 
 class PassRefinement {
  public:
-  PassRefinement(const std::string& pass, std::vector<OptionPlace> places, SpacePlan& plan) : pass_(pass), places_(std::move(places)), plan_(plan) {}
+  PassRefinement(const std::string& pass, std::vector<OptionPlace> places, SpacePlan& plan)
+      : pass_(pass), places_(std::move(places)), plan_(plan) {}
 
   Result<> Run() {
     for (const OptionPlace& place : places_) TRY(Number(OptionAt(place)));
@@ -46,7 +49,8 @@ class PassRefinement {
     }
     for (const OptionPlace& place : places_) OptionAt(place).parts.clear();
     for (const CommonPart& part : parts_) {
-      for (const OptionPlace& place : part.places) OptionAt(place).parts.push_back({CountedBox(ToLocal(OptionAt(place), part.box)), part.places});
+      for (const OptionPlace& place : part.places)
+        OptionAt(place).parts.push_back({CountedBox(ToLocal(OptionAt(place), part.box)), part.places});
     }
     return {};
   }
@@ -55,7 +59,8 @@ class PassRefinement {
   OptionPlan& OptionAt(const OptionPlace& place) { return plan_.stages[place.first].options[place.second]; }
 
   tl::unexpected<Error> Refuse(const std::string& cause) const {
-    return Fail(ErrorCode::kRejected, fmt::format("pass '{}' is listed several times, {}", pass_, cause), "List it once, with its parameters as lists");
+    return Fail(ErrorCode::kRejected, fmt::format("pass '{}' is listed several times, {}", pass_, cause),
+                "List it once, with its parameters as lists");
   }
 
   // Names all parameters and numbers all values of one place.
@@ -68,17 +73,21 @@ class PassRefinement {
       }
       CommonValues& common = values_[names_.at(dimension.name)];
       if (IsLong(dimension)) {
-        const auto [at, added] = common.numbers.emplace(LongRangeText(dimension), static_cast<uint32_t>(common.weights.size()));
+        const auto [at, added] =
+            common.numbers.emplace(LongRangeText(dimension), static_cast<uint32_t>(common.weights.size()));
         if (!added) continue;
-        // Continuous ranges make the space infinite, where candidates are told apart one by one; grids must not overlap unseen.
-        if (!IsContinuous(dimension) && !common.weights.empty()) return Refuse(fmt::format("and '{}' with different long ranges", dimension.name));
+        // Continuous ranges make the space infinite, where candidates are told apart one by one; grids must not overlap
+        // unseen.
+        if (!IsContinuous(dimension) && !common.weights.empty())
+          return Refuse(fmt::format("and '{}' with different long ranges", dimension.name));
         common.weights.push_back(PointsOf(dimension));
         common.continuous.push_back(IsContinuous(dimension));
         common.has_long_range = common.has_long_range || !IsContinuous(dimension);
         continue;
       }
       for (uint64_t i = 0; i < PointsOf(dimension); ++i) {
-        const auto [at, added] = common.numbers.emplace(ToText(ValueAt(dimension, i)), static_cast<uint32_t>(common.weights.size()));
+        const auto [at, added] =
+            common.numbers.emplace(ToText(ValueAt(dimension, i)), static_cast<uint32_t>(common.weights.size()));
         if (!added) continue;
         if (common.has_long_range) return Refuse(fmt::format("and '{}' with different long ranges", dimension.name));
         common.weights.push_back(1);
@@ -137,7 +146,8 @@ class PassRefinement {
       }
       slot.all = false;
       for (uint64_t i = 0; i < PointsOf(dimension); ++i) {
-        if (Holds(from, values_[at].numbers.at(ToText(ValueAt(dimension, i))))) slot.values.push_back(static_cast<uint32_t>(i));
+        if (Holds(from, values_[at].numbers.at(ToText(ValueAt(dimension, i)))))
+          slot.values.push_back(static_cast<uint32_t>(i));
       }
       slot.count = slot.values.size();
     }
@@ -151,7 +161,8 @@ class PassRefinement {
       if (a[p].present != b[p].present) return std::nullopt;
       if (!a[p].present) continue;
       std::vector<uint32_t> values;
-      std::set_intersection(a[p].values.begin(), a[p].values.end(), b[p].values.begin(), b[p].values.end(), std::back_inserter(values));
+      std::set_intersection(a[p].values.begin(), a[p].values.end(), b[p].values.begin(), b[p].values.end(),
+                            std::back_inserter(values));
       if (values.empty()) return std::nullopt;
       both[p] = CommonSlot(values_[p], std::move(values));
     }
@@ -165,7 +176,8 @@ class PassRefinement {
     for (size_t p = 0; p < whole.size(); ++p) {
       if (!whole[p].present) continue;
       std::vector<uint32_t> outside;
-      std::set_difference(whole[p].values.begin(), whole[p].values.end(), part[p].values.begin(), part[p].values.end(), std::back_inserter(outside));
+      std::set_difference(whole[p].values.begin(), whole[p].values.end(), part[p].values.begin(), part[p].values.end(),
+                          std::back_inserter(outside));
       if (!outside.empty()) {
         Box box = inside;
         box[p] = CommonSlot(values_[p], std::move(outside));
@@ -256,7 +268,8 @@ Result<> CutIntoParts(SpacePlan& plan) {
         plan.ambiguous = plan.ambiguous || ++nones > 1;
         continue;
       }
-      TRY_ASSIGN(SplitResult split, SplitByConditions(option.parameters, option.rules, fmt::format("pass '{}'", option.pass)));
+      TRY_ASSIGN(SplitResult split,
+                 SplitByConditions(option.parameters, option.rules, fmt::format("pass '{}'", option.pass)));
       for (const BackendRule& rule : option.backend_rules) split.boxes = CutByRule(split.boxes, rule.rule);
       for (Box& box : split.boxes) option.parts.push_back({CountedBox(std::move(box)), {{s, o}}});
       places[option.pass].emplace_back(s, o);

@@ -6,8 +6,8 @@
 
 namespace hone {
 
-// Fills OptionPlan::parts, StagePlan::shared and SpacePlan::ambiguous. kRejected where a pass is listed so often, or over such ranges, that its
-// steps cannot be told apart.
+// Fills OptionPlan::parts, StagePlan::shared and SpacePlan::ambiguous. kRejected where a pass is listed so often, or
+// over such ranges, that its steps cannot be told apart.
 Result<> CutIntoParts(SpacePlan& plan);
 
 }  // namespace hone

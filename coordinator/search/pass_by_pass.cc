@@ -1,7 +1,8 @@
-// Which stage a trial searches follows from the trials before it: stages come in order, and one ends with its share of the budget or when nothing
-// is left of it. What is held fixed is the best trial when the stage began, at first the first preset. So that a stage's beginning is the same
-// whenever it is looked at, only trials below its first number count for it; trials that had not ended then are waited for by no one and may come
-// to count later, which changes what the stage proposes from then on but never what it proposed.
+// Which stage a trial searches follows from the trials before it: stages come in order, and one ends with its share of
+// the budget or when nothing is left of it. What is held fixed is the best trial when the stage began, at first the
+// first preset. So that a stage's beginning is the same whenever it is looked at, only trials below its first number
+// count for it; trials that had not ended then are waited for by no one and may come to count later, which changes what
+// the stage proposes from then on but never what it proposed.
 #include "coordinator/search/pass_by_pass.h"
 
 #include <algorithm>
@@ -35,14 +36,16 @@ class PassByPass : public Sampler {
  private:
   Result<std::optional<Assignment>> AskPart(const StudyView& view, size_t part, uint64_t share, uint64_t trial) {
     const Space& space = *view.space;
-    const size_t begin = share == 0 ? view.observations->size() : std::min<size_t>(view.observations->size(), part * share);
+    const size_t begin =
+        share == 0 ? view.observations->size() : std::min<size_t>(view.observations->size(), part * share);
     const Space restricted = space.Restricted(part, Best(view, begin));
     std::vector<Observation> observations;
     for (const Observation& observation : *view.observations) {
       Observation mapped = observation;
       mapped.assignment.clear();
       if (space.Valid(observation.assignment)) {
-        if (auto assignment = restricted.FromCandidate(space.ToCandidate(observation.assignment))) mapped.assignment = *std::move(assignment);
+        if (auto assignment = restricted.FromCandidate(space.ToCandidate(observation.assignment)))
+          mapped.assignment = *std::move(assignment);
       }
       observations.push_back(std::move(mapped));
     }
@@ -74,6 +77,8 @@ class PassByPass : public Sampler {
 
 }  // namespace
 
-std::unique_ptr<Sampler> MakePassByPass(std::unique_ptr<Sampler> inner) { return std::make_unique<PassByPass>(std::move(inner)); }
+std::unique_ptr<Sampler> MakePassByPass(std::unique_ptr<Sampler> inner) {
+  return std::make_unique<PassByPass>(std::move(inner));
+}
 
 }  // namespace hone

@@ -22,7 +22,8 @@ std::string CompletionKey(size_t stage, const SpacePlan::Prefix& prefix, const R
 }
 
 bool HasNone(const StagePlan& stage, size_t options) {
-  return std::any_of(stage.options.begin(), stage.options.begin() + static_cast<std::ptrdiff_t>(options), [](const OptionPlan& option) { return option.pass.empty(); });
+  return std::any_of(stage.options.begin(), stage.options.begin() + static_cast<std::ptrdiff_t>(options),
+                     [](const OptionPlan& option) { return option.pass.empty(); });
 }
 
 }  // namespace
@@ -30,7 +31,9 @@ bool HasNone(const StagePlan& stage, size_t options) {
 Rivals SpacePlan::RivalsAfter(const Rivals& rivals, size_t stage, size_t option, const Part* part) const {
   if (!ambiguous) return rivals;
   const size_t end = stages.size();
-  const auto everything = [&](size_t at) { return at == end ? uint16_t{1} : static_cast<uint16_t>(stages[at].options.size()); };
+  const auto everything = [&](size_t at) {
+    return at == end ? uint16_t{1} : static_cast<uint16_t>(stages[at].options.size());
+  };
   // The options before ours at this stage are rivals too. Leave `none` behind wherever a rival may take it.
   Rivals before = rivals;
   before[stage] = std::max(before[stage], static_cast<uint16_t>(option));
@@ -67,7 +70,8 @@ Result<Count> SpacePlan::CountCompletions(size_t stage, const Prefix& prefix, co
   const std::string key = CompletionKey(stage, prefix, rivals);
   if (const auto found = completions.find(key); found != completions.end()) return found->second;
   if (completions.size() >= kMaxStates) {
-    return Fail(ErrorCode::kRejected, "the same passes are listed at so many places that their pipelines cannot be counted",
+    return Fail(ErrorCode::kRejected,
+                "the same passes are listed at so many places that their pipelines cannot be counted",
                 "List each pass at one place, with its parameters as lists");
   }
   Count count;

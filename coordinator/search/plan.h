@@ -1,13 +1,14 @@
 // What a Space holds, constant after it is built.
 //
-// A candidate is a word: the steps of its pipeline (a pass with its parameters), then a backend with its settings. An assignment spells the
-// word out by choices, and different choices may spell the same word: `none` leaves no trace, and a pass may be an option at several places.
-// Each candidate must count once, so of the assignments that spell a word only the first in enumeration order is kept.
+// A candidate is a word: the steps of its pipeline (a pass with its parameters), then a backend with its settings. An
+// assignment spells the word out by choices, and different choices may spell the same word: `none` leaves no trace, and
+// a pass may be an option at several places. Each candidate must count once, so of the assignments that spell a word
+// only the first in enumeration order is kept.
 //
-// To count them, stages are walked in order together with the rivals: the places at which an earlier assignment that has spelt the same word so
-// far may stand. An assignment that ends where a rival can end too is not the first, and does not count. What happens to rivals depends on
-// the step alone; and steps that behave alike are counted together as a Part. Where no pass is listed twice there are no rivals, and the
-// count is a plain product.
+// To count them, stages are walked in order together with the rivals: the places at which an earlier assignment that
+// has spelt the same word so far may stand. An assignment that ends where a rival can end too is not the first, and
+// does not count. What happens to rivals depends on the step alone; and steps that behave alike are counted together as
+// a Part. Where no pass is listed twice there are no rivals, and the count is a plain product.
 #pragma once
 
 #include <algorithm>
@@ -36,7 +37,7 @@ struct Part {
 
 struct OptionPlan {
   int choice = 0;                         // In the recipe's stage.
-  std::string label;                      // The dimension's value: the pass, "none", or "fp16#2" for a pass listed before.
+  std::string label;  // The dimension's value: the pass, "none", or "fp16#2" for a pass listed before.
   std::string pass;                       // "" is none.
   std::vector<int> next_format;           // By the format before; -1 where the pass does not accept it.
   size_t first_dimension = 0;             // Of its parameters, which follow one another.
@@ -63,8 +64,8 @@ struct BackendPlan {
   Count count;
 };
 
-// By stage, and one more for the end: how many of the stage's first options a rival may take; 0 is no rival there. A rival that stands before a
-// `none` stands behind it as well.
+// By stage, and one more for the end: how many of the stage's first options a rival may take; 0 is no rival there. A
+// rival that stands before a `none` stands behind it as well.
 using Rivals = std::vector<uint16_t>;
 
 struct SpacePlan {
@@ -93,7 +94,8 @@ struct SpacePlan {
   // Candidates that go on from before `stage` with the prefix and no rival that spells them earlier. Counts and
   // remembers.
   Result<Count> CountCompletions(size_t stage, const Prefix& prefix, const Rivals& rivals);
-  // Whether the steps taken and the backend break none of their rules. `number_of(d)`: of the value of dimension d, nullopt where it is absent.
+  // Whether the steps taken and the backend break none of their rules. `number_of(d)`: of the value of dimension d,
+  // nullopt where it is absent.
   template <class NumberOf>
   bool KeepsRules(NumberOf number_of) const {
     const size_t backend = *number_of(backend_dimension);

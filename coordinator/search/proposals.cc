@@ -10,8 +10,8 @@
 namespace hone {
 namespace {
 
-// Independent draws before an infinite space counts as exhausted: what is left then is a share below 2^-256 of what can be drawn, or candidates
-// without a continuous value that all have been tried.
+// Independent draws before an infinite space counts as exhausted: what is left then is a share below 2^-256 of what can
+// be drawn, or candidates without a continuous value that all have been tried.
 constexpr uint64_t kMaxTries = 1024;
 // Salts that keep the uses of one seed apart.
 constexpr uint64_t kShuffleSalt = 0x73687566666c65;
@@ -21,7 +21,9 @@ constexpr int kTriesPerStep = 40;
 constexpr int kMostMutations = 6;
 constexpr double kCrossover = 0.9;
 
-size_t Below(Rng& rng, size_t count) { return std::min(static_cast<size_t>(rng.Uniform() * static_cast<double>(count)), count - 1); }
+size_t Below(Rng& rng, size_t count) {
+  return std::min(static_cast<size_t>(rng.Uniform() * static_cast<double>(count)), count - 1);
+}
 
 // Proposal of the number: the same candidate is meant whichever of the others are there.
 std::optional<Point> Shuffled(const StudyMemory& memory, uint64_t size, uint64_t seed, uint64_t trial) {
@@ -66,7 +68,9 @@ double Moved(const Coordinate& coordinate, double value, Rng& rng) {
   return other >= value ? other + 1 : other;
 }
 
-bool IsBetter(const Member& a, const Member& b) { return a.layer != b.layer ? a.layer < b.layer : a.crowding > b.crowding; }
+bool IsBetter(const Member& a, const Member& b) {
+  return a.layer != b.layer ? a.layer < b.layer : a.crowding > b.crowding;
+}
 
 }  // namespace
 
@@ -85,7 +89,8 @@ std::vector<const TrialRow*> Parents(const StudyMemory& memory) {
     if (row.standing == Standing::kFeasible) feasible.push_back(&row);
     if (nearest == nullptr || row.violation < nearest->violation) nearest = &row;
   }
-  if (feasible.empty()) return nearest == nullptr ? std::vector<const TrialRow*>{} : std::vector<const TrialRow*>{nearest};
+  if (feasible.empty())
+    return nearest == nullptr ? std::vector<const TrialRow*>{} : std::vector<const TrialRow*>{nearest};
   std::vector<const TrialRow*> front;
   if (feasible.front()->values.size() == 1) {
     // Those with the least value.
@@ -140,7 +145,8 @@ std::vector<double> CrowdingOf(const std::vector<std::vector<double>>& front) {
     const double range = front[order.back()][i] - front[order.front()][i];
     crowding[order.front()] = crowding[order.back()] = std::numeric_limits<double>::infinity();
     if (!(range > 0)) continue;
-    for (size_t k = 1; k + 1 < order.size(); ++k) crowding[order[k]] += (front[order[k + 1]][i] - front[order[k - 1]][i]) / range;
+    for (size_t k = 1; k + 1 < order.size(); ++k)
+      crowding[order[k]] += (front[order[k + 1]][i] - front[order[k - 1]][i]) / range;
   }
   return crowding;
 }
@@ -168,7 +174,8 @@ std::vector<Member> Population(const StudyMemory& memory, uint64_t before, size_
     for (size_t i = 0; i < crowding.size(); ++i) members[first + i].crowding = crowding[i];
     placed += front.size();
   }
-  std::stable_sort(rest.begin(), rest.end(), [](const TrialRow* a, const TrialRow* b) { return a->violation < b->violation; });
+  std::stable_sort(rest.begin(), rest.end(),
+                   [](const TrialRow* a, const TrialRow* b) { return a->violation < b->violation; });
   for (const TrialRow* row : rest) members.push_back({row, layers++, 0});
   std::stable_sort(members.begin(), members.end(), IsBetter);
   members.resize(std::min(members.size(), size));

@@ -1,11 +1,13 @@
-// Chance that is a function of its inputs alone: the same numbers on every machine and library (std's distributions are not).
+// Chance that is a function of its inputs alone: the same numbers on every machine and library (std's distributions are
+// not).
 #pragma once
 
 #include <cstdint>
 
 namespace hone {
 
-// SplitMix64's finalizer (Steele, Lea, Flood 2014): a bijection that spreads every bit of its input over all of its output.
+// SplitMix64's finalizer (Steele, Lea, Flood 2014): a bijection that spreads every bit of its input over all of its
+// output.
 inline uint64_t Mix(uint64_t x) {
   x += 0x9e3779b97f4a7c15ull;
   x = (x ^ (x >> 30)) * 0xbf58476d1ce4e5b9ull;
@@ -33,8 +35,9 @@ class Rng {
   uint64_t state_;
 };
 
-// A permutation of [0, size) chosen by the seed, computed point by point: a Feistel network of six rounds over the next even number of bits,
-// walked until it falls below size (at most four times the numbers, so about that many steps at worst on average).
+// A permutation of [0, size) chosen by the seed, computed point by point: a Feistel network of six rounds over the next
+// even number of bits, walked until it falls below size (at most four times the numbers, so about that many steps at
+// worst on average).
 class Permutation {
  public:
   Permutation(uint64_t size, uint64_t seed) : size_(size), seed_(seed) {

@@ -24,7 +24,8 @@ std::vector<size_t> ParametersOf(const proto::Impossible::Term& term, const Info
 }
 
 // nullopt where the rule is not to be kept.
-std::optional<StepRule> RuleOf(const proto::Impossible& rule, const Infos& infos, const std::vector<ParameterPlan>& parameters) {
+std::optional<StepRule> RuleOf(const proto::Impossible& rule, const Infos& infos,
+                               const std::vector<ParameterPlan>& parameters) {
   StepRule made;
   made.reason = rule.reason();
   made.backends.assign(rule.backends().begin(), rule.backends().end());

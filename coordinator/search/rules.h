@@ -1,4 +1,5 @@
-// Values of one step, or settings of one backend, that do not go together (proto::Impossible), over the parameters that a recipe gives.
+// Values of one step, or settings of one backend, that do not go together (proto::Impossible), over the parameters that
+// a recipe gives.
 #pragma once
 
 #include <algorithm>

@@ -35,7 +35,8 @@ std::optional<Point> UntriedPreset(const StudyMemory& memory, size_t most) {
   return std::nullopt;
 }
 
-// What is common to samplers: a memory, and chance where the sampler's own way finds nothing new, so that a finite space is used up.
+// What is common to samplers: a memory, and chance where the sampler's own way finds nothing new, so that a finite
+// space is used up.
 class PointSampler : public Sampler {
  public:
   Result<std::optional<Assignment>> Ask(const StudyView& view, uint64_t trial) override {
@@ -60,7 +61,8 @@ class ExhaustiveSampler : public Sampler {
  public:
   Result<std::optional<Assignment>> Ask(const StudyView& view, uint64_t) override {
     if (!view.space->Size()) {
-      return Fail(ErrorCode::kRejected, "the sampler 'exhaustive' needs a finite space, and a range without step makes this one infinite",
+      return Fail(ErrorCode::kRejected,
+                  "the sampler 'exhaustive' needs a finite space, and a range without step makes this one infinite",
                   "Give the range a step, list its values, or choose another sampler");
     }
     memory_.See(view);
@@ -117,10 +119,13 @@ std::unique_ptr<Sampler> Make() {
 
 double Badness(double value) { return std::isnan(value) ? std::numeric_limits<double>::infinity() : value; }
 
-bool IsFeasible(const Observation& observation) { return observation.state == proto::TRIAL_COMPLETE && observation.violation <= 0; }
+bool IsFeasible(const Observation& observation) {
+  return observation.state == proto::TRIAL_COMPLETE && observation.violation <= 0;
+}
 
 bool HasEnded(const Observation& observation) {
-  return observation.state == proto::TRIAL_COMPLETE || observation.state == proto::TRIAL_INFEASIBLE || observation.state == proto::TRIAL_FAILED;
+  return observation.state == proto::TRIAL_COMPLETE || observation.state == proto::TRIAL_INFEASIBLE ||
+         observation.state == proto::TRIAL_FAILED;
 }
 
 bool ParetoDominates(const std::vector<double>& a, const std::vector<double>& b) {
@@ -137,13 +142,15 @@ bool ParetoDominates(const std::vector<double>& a, const std::vector<double>& b)
 const std::vector<SamplerRow>& Samplers() {
   static const std::vector<SamplerRow> rows = {
       {"auto",
-       "one candidate of every pass option and backend first, then probes of layer groups and neighbours of the best by a model of what was measured, "
+       "one candidate of every pass option and backend first, then probes of layer groups and neighbours of the best "
+       "by a model of what was measured, "
        "TPE and chance in turn",
        MakeAutoSampler},
       {"random", "every candidate equally likely, none twice", Make<RandomSampler>},
       {"exhaustive", "every candidate in the order of the recipe; finite spaces only", Make<ExhaustiveSampler>},
       {"tpe", "tree-structured Parzen estimators after Optuna 5, none twice; needs dozens of trials", Make<TpeSampler>},
-      {"nsga2", "waves of candidates bred from the best before them; for several objectives and hundreds of trials", Make<Nsga2Sampler>},
+      {"nsga2", "waves of candidates bred from the best before them; for several objectives and hundreds of trials",
+       Make<Nsga2Sampler>},
       {"local", "one or two changes at a time to the best so far", Make<LocalSampler>},
   };
   return rows;
@@ -156,7 +163,8 @@ Result<std::unique_ptr<Sampler>> MakeSampler(std::string_view name) {
     if (name == row.name) return row.make();
     names.emplace_back(row.name);
   }
-  return Fail(ErrorCode::kRejected, fmt::format("unknown sampler '{}'{}", Printable(name, 80), DidYouMean(name, names)), "Samplers are " + Join(names, ", "));
+  return Fail(ErrorCode::kRejected, fmt::format("unknown sampler '{}'{}", Printable(name, 80), DidYouMean(name, names)),
+              "Samplers are " + Join(names, ", "));
 }
 
 bool TakesHints(const proto::Search& search) {
@@ -167,7 +175,9 @@ Result<std::unique_ptr<Sampler>> MakeSampler(const proto::Search& search) {
   TRY_ASSIGN(std::unique_ptr<Sampler> sampler, MakeSampler(search.sampler()));
   if (search.order().empty() || search.order() == "joint") return sampler;
   if (search.order() == "pass_by_pass") return MakePassByPass(std::move(sampler));
-  return Fail(ErrorCode::kRejected, fmt::format("unknown order '{}'{}", Printable(search.order(), 80), DidYouMean(search.order(), {"joint", "pass_by_pass"})),
+  return Fail(ErrorCode::kRejected,
+              fmt::format("unknown order '{}'{}", Printable(search.order(), 80),
+                          DidYouMean(search.order(), {"joint", "pass_by_pass"})),
               "Orders are joint, pass_by_pass");
 }
 
@@ -184,11 +194,13 @@ std::vector<size_t> ParetoFront(const std::vector<Observation>& observations) {
   std::vector<size_t> front;
   for (size_t i = 0; i < observations.size(); ++i) {
     if (!IsFeasible(observations[i]) || observations[i].values.empty()) continue;
-    const bool dominated = std::any_of(observations.begin(), observations.end(), [&](const Observation& other) { return Dominates(other, observations[i]); });
+    const bool dominated = std::any_of(observations.begin(), observations.end(),
+                                       [&](const Observation& other) { return Dominates(other, observations[i]); });
     if (!dominated) front.push_back(i);
   }
-  std::stable_sort(front.begin(), front.end(),
-                   [&](size_t a, size_t b) { return Badness(observations[a].values.front()) < Badness(observations[b].values.front()); });
+  std::stable_sort(front.begin(), front.end(), [&](size_t a, size_t b) {
+    return Badness(observations[a].values.front()) < Badness(observations[b].values.front());
+  });
   return front;
 }
 

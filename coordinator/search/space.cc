@@ -17,11 +17,13 @@ namespace {
 using Parameters = google::protobuf::RepeatedPtrField<proto::Parameter>;
 
 bool ConditionsHold(const Dimension& dimension, const Assignment& assignment) {
-  return std::all_of(dimension.conditions.begin(), dimension.conditions.end(), [&](const Dimension::Condition& condition) {
-    const auto value = assignment.find(condition.dimension);
-    return value != assignment.end() &&
-           std::any_of(condition.values.begin(), condition.values.end(), [&](const proto::Value& wanted) { return Equal(wanted, value->second); });
-  });
+  return std::all_of(dimension.conditions.begin(), dimension.conditions.end(),
+                     [&](const Dimension::Condition& condition) {
+                       const auto value = assignment.find(condition.dimension);
+                       return value != assignment.end() &&
+                              std::any_of(condition.values.begin(), condition.values.end(),
+                                          [&](const proto::Value& wanted) { return Equal(wanted, value->second); });
+                     });
 }
 
 // The place of the dimension's value among its choices.
@@ -32,7 +34,8 @@ std::optional<size_t> ChoiceOf(const SpacePlan& plan, size_t dimension, const As
   return index ? std::optional(static_cast<size_t>(*index)) : std::nullopt;
 }
 
-void AddParameters(const std::vector<ParameterPlan>& parameters, size_t first, const Assignment& assignment, Parameters* out) {
+void AddParameters(const std::vector<ParameterPlan>& parameters, size_t first, const Assignment& assignment,
+                   Parameters* out) {
   std::map<std::string, const proto::Value*> ordered;
   for (size_t p = 0; p < parameters.size(); ++p) {
     const auto value = assignment.find(first + p);
@@ -46,7 +49,8 @@ void AddParameters(const std::vector<ParameterPlan>& parameters, size_t first, c
 }
 
 // Assigns the dimensions of one pass or backend from given parameters, which must be just those that are active.
-bool AssignParameters(const SpacePlan& plan, const std::vector<ParameterPlan>& parameters, size_t first, const Parameters& given, Assignment& assignment) {
+bool AssignParameters(const SpacePlan& plan, const std::vector<ParameterPlan>& parameters, size_t first,
+                      const Parameters& given, Assignment& assignment) {
   int used = 0;
   for (size_t p = 0; p < parameters.size(); ++p) {
     const proto::Value* value = Find(given, parameters[p].dimension.name);
@@ -55,7 +59,8 @@ bool AssignParameters(const SpacePlan& plan, const std::vector<ParameterPlan>& p
     if (!active) continue;
     const auto index = IndexIn(parameters[p].dimension, *value);
     if (!index) return false;
-    assignment[first + p] = IsContinuous(parameters[p].dimension) ? RealValue(RealOf(*value)) : ValueAt(parameters[p].dimension, *index);
+    assignment[first + p] =
+        IsContinuous(parameters[p].dimension) ? RealValue(RealOf(*value)) : ValueAt(parameters[p].dimension, *index);
     ++used;
   }
   return used == given.size();
@@ -90,7 +95,8 @@ class Speller {
     if (option.pass.empty()) return SpellFrom(stage + 1, step, format);
     const int next = option.next_format[static_cast<size_t>(format)];
     if (next < 0 || step == candidate_.pipeline_size() || candidate_.pipeline(step).pass() != option.pass) return false;
-    return AssignParameters(plan_, option.parameters, option.first_dimension, candidate_.pipeline(step).parameters(), assignment_) &&
+    return AssignParameters(plan_, option.parameters, option.first_dimension, candidate_.pipeline(step).parameters(),
+                            assignment_) &&
            SpellFrom(stage + 1, step + 1, next);
   }
 
@@ -119,8 +125,9 @@ std::shared_ptr<const SpacePlan> EmptyPlan() {
 
 double DrawWithin(const Dimension& dimension, Rng& rng) {
   const double share = rng.Uniform();
-  const double value = dimension.log ? std::exp(std::log(dimension.low) + share * (std::log(dimension.high) - std::log(dimension.low)))
-                                     : dimension.low + share * (dimension.high - dimension.low);
+  const double value =
+      dimension.log ? std::exp(std::log(dimension.low) + share * (std::log(dimension.high) - std::log(dimension.low)))
+                    : dimension.low + share * (dimension.high - dimension.low);
   return std::clamp(value, dimension.low, dimension.high);
 }
 
@@ -139,7 +146,8 @@ size_t Space::stages() const { return plan_->stages.size(); }
 Space Space::Restricted(size_t stage, const Assignment& fixed) const {
   const SpacePlan& plan = *plan_;
   if (plan.backends.empty() || !Valid(fixed)) return *this;
-  const auto fix = [&](const std::vector<ParameterPlan>& parameters, size_t first, google::protobuf::RepeatedPtrField<proto::Domain>* domains) {
+  const auto fix = [&](const std::vector<ParameterPlan>& parameters, size_t first,
+                       google::protobuf::RepeatedPtrField<proto::Domain>* domains) {
     domains->Clear();
     for (size_t p = 0; p < parameters.size(); ++p) {
       const auto value = fixed.find(first + p);
@@ -183,7 +191,8 @@ bool Space::Active(size_t dimension, const Assignment& assignment) const {
 
 bool Space::Valid(const Assignment& assignment) const {
   const SpacePlan& plan = *plan_;
-  if (plan.dimensions.empty() || (!assignment.empty() && assignment.rbegin()->first >= plan.dimensions.size())) return false;
+  if (plan.dimensions.empty() || (!assignment.empty() && assignment.rbegin()->first >= plan.dimensions.size()))
+    return false;
   for (size_t d = 0; d < plan.dimensions.size(); ++d) {
     const auto value = assignment.find(d);
     const bool given = value != assignment.end();
@@ -219,7 +228,9 @@ proto::Candidate Space::ToCandidate(const Assignment& assignment) const {
   return candidate;
 }
 
-std::optional<Assignment> Space::FromCandidate(const proto::Candidate& candidate) const { return Speller(*plan_, candidate).Run(); }
+std::optional<Assignment> Space::FromCandidate(const proto::Candidate& candidate) const {
+  return Speller(*plan_, candidate).Run();
+}
 
 std::optional<uint64_t> Space::Size(uint64_t limit) const {
   if (plan_->total.infinite) return std::nullopt;

@@ -16,8 +16,8 @@ void TakeOutcome(const Observation& observation, TrialRow& row) {
   row.violation = 0;
   row.values.clear();
   row.constraints = observation.constraints;
-  const bool finite = !observation.values.empty() &&
-                      std::all_of(observation.values.begin(), observation.values.end(), [](double value) { return std::isfinite(value); });
+  const bool finite = !observation.values.empty() && std::all_of(observation.values.begin(), observation.values.end(),
+                                                                 [](double value) { return std::isfinite(value); });
   switch (observation.state) {
     case proto::TRIAL_COMPLETE:
       if (finite && observation.violation <= 0) {
@@ -25,7 +25,8 @@ void TakeOutcome(const Observation& observation, TrialRow& row) {
         for (const double value : observation.values) row.values.push_back(std::clamp(value, -kLargest, kLargest));
         return;
       }
-      row.standing = observation.violation > 0 && std::isfinite(observation.violation) ? Standing::kInfeasible : Standing::kFailed;
+      row.standing =
+          observation.violation > 0 && std::isfinite(observation.violation) ? Standing::kInfeasible : Standing::kFailed;
       break;
     case proto::TRIAL_INFEASIBLE:
       row.standing = std::isfinite(observation.violation) ? Standing::kInfeasible : Standing::kFailed;
@@ -38,21 +39,22 @@ void TakeOutcome(const Observation& observation, TrialRow& row) {
       row.standing = Standing::kRunning;
       return;
   }
-  row.violation = row.standing == Standing::kInfeasible ? std::max(observation.violation, 0.0) : std::numeric_limits<double>::infinity();
+  row.violation = row.standing == Standing::kInfeasible ? std::max(observation.violation, 0.0)
+                                                        : std::numeric_limits<double>::infinity();
 }
 
 // Whether the row has what the observation says: of a feasible trial all of it, others are cheap to take again.
 bool IsTold(const Observation& observation, const TrialRow& row) {
-  return observation.state == row.state && row.standing == Standing::kFeasible && observation.violation <= 0 && observation.values == row.values &&
-         observation.constraints == row.constraints;
+  return observation.state == row.state && row.standing == Standing::kFeasible && observation.violation <= 0 &&
+         observation.values == row.values && observation.constraints == row.constraints;
 }
 
 }  // namespace
 
 void StudyMemory::See(const StudyView& view) {
   const std::vector<Observation>& observations = *view.observations;
-  const bool same = view.lineage != 0 && view.lineage == lineage_ && space_ != nullptr && space_->space().plan() == view.space->plan() &&
-                    observations.size() >= rows_.size();
+  const bool same = view.lineage != 0 && view.lineage == lineage_ && space_ != nullptr &&
+                    space_->space().plan() == view.space->plan() && observations.size() >= rows_.size();
   if (!same || !TakeOutcomes(view)) Forget(view);
   for (size_t i = rows_.size(); i < observations.size(); ++i) {
     rows_.push_back(RowOf(observations[i]));
@@ -95,7 +97,8 @@ TrialRow StudyMemory::RowOf(const Observation& observation) const {
   if (auto point = space_->Encode(observation.assignment)) {
     row.point = *std::move(point);
     for (size_t d = 0; d < row.point.size(); ++d) {
-      row.cells.push_back(static_cast<uint16_t>(row.point[d] == kAbsent ? (*space_)[d].cells : (*space_)[d].CellOf(row.point[d])));
+      row.cells.push_back(
+          static_cast<uint16_t>(row.point[d] == kAbsent ? (*space_)[d].cells : (*space_)[d].CellOf(row.point[d])));
     }
   }
   TakeOutcome(observation, row);

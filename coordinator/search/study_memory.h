@@ -1,5 +1,5 @@
-// What a sampler may keep of a study between two asks: its trials as points. Derived from the view alone, so a sampler without memory proposes the
-// same.
+// What a sampler may keep of a study between two asks: its trials as points. Derived from the view alone, so a sampler
+// without memory proposes the same.
 #pragma once
 
 #include <cstdint>

@@ -54,7 +54,9 @@ std::vector<const TrialRow*> BestFirst(const std::vector<TrialRow>& rows, size_t
   best.reserve(feasible.size() + rest.size());
   const bool single = feasible.empty() || feasible.front()->values.size() == 1;
   if (single) {
-    const auto better = [](const TrialRow* a, const TrialRow* b) { return a->values[0] != b->values[0] ? a->values[0] < b->values[0] : a < b; };
+    const auto better = [](const TrialRow* a, const TrialRow* b) {
+      return a->values[0] != b->values[0] ? a->values[0] < b->values[0] : a < b;
+    };
     const auto middle = feasible.begin() + static_cast<std::ptrdiff_t>(std::min(enough, feasible.size()));
     std::partial_sort(feasible.begin(), middle, feasible.end(), better);
     best = std::move(feasible);
@@ -84,7 +86,8 @@ std::vector<const TrialRow*> BestFirst(const std::vector<TrialRow>& rows, size_t
       for (const size_t i : layer) best.push_back(feasible[i]);
     }
   }
-  std::stable_sort(rest.begin(), rest.end(), [](const TrialRow* a, const TrialRow* b) { return a->violation < b->violation; });
+  std::stable_sort(rest.begin(), rest.end(),
+                   [](const TrialRow* a, const TrialRow* b) { return a->violation < b->violation; });
   best.insert(best.end(), rest.begin(), rest.end());
   return best;
 }
@@ -104,7 +107,8 @@ std::optional<Point> Tpe::Propose(const StudyMemory& memory, Rng& rng) {
     auto point = Draw(memory, rng);
     if (!point || memory.IsTaken(*point)) continue;
     std::vector<uint32_t>& cells = cells_.emplace_back();
-    for (size_t d = 0; d < space.size(); ++d) cells.push_back((*point)[d] == kAbsent ? space[d].cells : space[d].CellOf((*point)[d]));
+    for (size_t d = 0; d < space.size(); ++d)
+      cells.push_back((*point)[d] == kAbsent ? space[d].cells : space[d].CellOf((*point)[d]));
     points_.push_back(*std::move(point));
   }
   if (points_.empty()) return std::nullopt;
@@ -198,7 +202,8 @@ void Tpe::FindWidths(const CodedSpace& space, Side& side) const {
     if (space[d].categorical) continue;
     const uint32_t cells = space[d].cells;
     double* width = side.width.data() + first_cell_[d];
-    const double least = std::max(kNarrowest, static_cast<double>(cells) / std::min(100.0, static_cast<double>(side.rows.size()) + 2));
+    const double least =
+        std::max(kNarrowest, static_cast<double>(cells) / std::min(100.0, static_cast<double>(side.rows.size()) + 2));
     std::optional<uint32_t> last;
     double left = 0;
     for (uint32_t cell = 0; cell < cells; ++cell) {
@@ -241,7 +246,8 @@ double Tpe::DrawValue(const Coordinate& coordinate, size_t dimension, const Tria
   if (coordinate.categorical) {
     // 1/(K+1) for every choice and 1 more for the trial's.
     const double prior = 1 / (static_cast<double>(below_.rows.size()) + 1);
-    if (rng.Uniform() * (1 + cells * prior) < 1) return coordinate.points <= cells ? row.point[dimension] : coordinate.ValueIn(row.cells[dimension], rng);
+    if (rng.Uniform() * (1 + cells * prior) < 1)
+      return coordinate.points <= cells ? row.point[dimension] : coordinate.ValueIn(row.cells[dimension], rng);
     return coordinate.Any(rng);
   }
   const uint32_t middle = row.cells[dimension];
@@ -326,7 +332,8 @@ std::vector<double> Tpe::LogDensities(const CodedSpace& space, const Side& side)
     for (; at + 3 <= order_.size() && matters; at += 3) {
       for (size_t f = 0; f < 3; ++f) factors[f] = factors_of(at + f);
       // No factor is above 1.
-      for (size_t c = 0; c < kCandidates; ++c) products[c] = products[c] * factors[0][c] * factors[1][c] * factors[2][c];
+      for (size_t c = 0; c < kCandidates; ++c)
+        products[c] = products[c] * factors[0][c] * factors[1][c] * factors[2][c];
       matters = is_prior || ReachesAny(products, least);
     }
     if (!matters) continue;

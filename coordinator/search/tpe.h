@@ -26,7 +26,7 @@ class Tpe {
     std::vector<const TrialRow*> rows;
     std::vector<size_t> places;    // Of the rows in the memory.
     std::vector<double> weights;   // rows.size() + 1 of them, with sum 1.
-    std::vector<double> width;     // By dimension and cell: of the kernel that stands there, in cells; 0 where none does.
+    std::vector<double> width;  // By dimension and cell: of the kernel that stands there, in cells; 0 where none does.
   };
 
   void Split(const StudyMemory& memory);
@@ -59,8 +59,8 @@ class Tpe {
   size_t latest_bell_ = 0;
 };
 
-// Trials that ended, best first: feasible ones by layers (of one objective by value), then infeasible ones by violation, then failed ones. Equal
-// ones by number. Of the feasible only the first `enough` are in order.
+// Trials that ended, best first: feasible ones by layers (of one objective by value), then infeasible ones by
+// violation, then failed ones. Equal ones by number. Of the feasible only the first `enough` are in order.
 std::vector<const TrialRow*> BestFirst(const std::vector<TrialRow>& rows, size_t enough);
 
 }  // namespace hone

@@ -1,12 +1,14 @@
-// Tree-structured Parzen estimators (Bergstra, Bardenet, Bengio, Kegl 2011) as Optuna 5.0.0 has them; how it does it was read from its source.
+// Tree-structured Parzen estimators (Bergstra, Bardenet, Bengio, Kegl 2011) as Optuna 5.0.0 has them; how it does it
+// was read from its source.
 //
-// Trials are split into the best few ("below") and the rest ("above", running ones among them). On each side a mixture with one component an
-// observation and one for the prior is a density over the parameters; 24 points are drawn from the lower one, and the one with the largest
-// ratio of the densities is taken. One objective: the parameters that all finished trials share are drawn together, a product of kernels a
-// component. Several objectives: each parameter by itself. The first ten trials are random.
+// Trials are split into the best few ("below") and the rest ("above", running ones among them). On each side a mixture
+// with one component an observation and one for the prior is a density over the parameters; 24 points are drawn from
+// the lower one, and the one with the largest ratio of the densities is taken. One objective: the parameters that all
+// finished trials share are drawn together, a product of kernels a component. Several objectives: each parameter by
+// itself. The first ten trials are random.
 //
-// Numbers are those of numpy's RandomState: 53-bit uniforms of two outputs of a Mersenne twister, two generators with the same seed (one for
-// random trials). The order of uniforms is part of the algorithm.
+// Numbers are those of numpy's RandomState: 53-bit uniforms of two outputs of a Mersenne twister, two generators with
+// the same seed (one for random trials). The order of uniforms is part of the algorithm.
 #include "coordinator/search/tpe_optuna.h"
 
 #include <algorithm>
@@ -130,7 +132,9 @@ Kernels NumericalKernels(const std::vector<double>& observed, const OptunaParame
   std::vector<size_t> order(count);
   std::iota(order.begin(), order.end(), size_t{0});
   std::stable_sort(order.begin(), order.end(), [&](size_t a, size_t b) { return kernels.mu[a] < kernels.mu[b]; });
-  const auto at = [&](size_t place) { return place == 0 ? kernels.low : place == count + 1 ? kernels.high : kernels.mu[order[place - 1]]; };
+  const auto at = [&](size_t place) {
+    return place == 0 ? kernels.low : place == count + 1 ? kernels.high : kernels.mu[order[place - 1]];
+  };
   const double widest = kernels.high - kernels.low;
   const double narrowest = widest / std::min(100.0, 2.0 + static_cast<double>(count));
   kernels.sigma.assign(count, 0);
@@ -143,7 +147,8 @@ Kernels NumericalKernels(const std::vector<double>& observed, const OptunaParame
   kernels.mu.push_back(0.5 * (kernels.low + kernels.high));
   kernels.sigma.push_back(widest);
   for (size_t k = 0; k <= count; ++k) {
-    kernels.whole.push_back(LogMass((kernels.low - kernels.mu[k]) / kernels.sigma[k], (kernels.high - kernels.mu[k]) / kernels.sigma[k]));
+    kernels.whole.push_back(
+        LogMass((kernels.low - kernels.mu[k]) / kernels.sigma[k], (kernels.high - kernels.mu[k]) / kernels.sigma[k]));
   }
   return kernels;
 }
@@ -152,7 +157,8 @@ Kernels NumericalKernels(const std::vector<double>& observed, const OptunaParame
 
 class Side {
  public:
-  Side(const std::vector<const OptunaTrial*>& trials, const std::vector<OptunaParameter>& space, bool equal_weights) : space_(space) {
+  Side(const std::vector<const OptunaTrial*>& trials, const std::vector<OptunaParameter>& space, bool equal_weights)
+      : space_(space) {
     std::vector<const OptunaTrial*> complete;
     for (const OptunaTrial* trial : trials) {
       const auto has = [&](const OptunaParameter& parameter) { return trial->parameters.contains(parameter.name); };
@@ -162,7 +168,8 @@ class Side {
     for (const OptunaParameter& parameter : space) {
       std::vector<double> observed;
       for (const OptunaTrial* trial : complete) observed.push_back(trial->parameters.at(parameter.name).second);
-      kernels_.push_back(parameter.choices > 0 ? CategoricalKernels(observed, parameter.choices) : NumericalKernels(observed, parameter));
+      kernels_.push_back(parameter.choices > 0 ? CategoricalKernels(observed, parameter.choices)
+                                               : NumericalKernels(observed, parameter));
     }
   }
 
@@ -215,7 +222,8 @@ class Side {
       const size_t ramp = count - kOptunaFlatWeights;
       const double first = 1 / static_cast<double>(count);
       for (size_t i = 0; i < ramp; ++i) {
-        weights_[i] = ramp == 1 ? first : first + static_cast<double>(i) * ((1 - first) / static_cast<double>(ramp - 1));
+        weights_[i] =
+            ramp == 1 ? first : first + static_cast<double>(i) * ((1 - first) / static_cast<double>(ramp - 1));
       }
       if (ramp > 1) weights_[ramp - 1] = 1;
     }
@@ -257,7 +265,8 @@ class Side {
     const OptunaParameter& parameter = space_[d];
     const double mu = kernels.mu[k], sigma = kernels.sigma[k], whole = kernels.whole[k];
     const auto scaled = [&](double x) { return ((parameter.log ? std::log(x) : x) - mu) / sigma; };
-    if (parameter.step != 0) return LogMass(scaled(value - parameter.step / 2), scaled(value + parameter.step / 2)) - whole;
+    if (parameter.step != 0)
+      return LogMass(scaled(value - parameter.step / 2), scaled(value + parameter.step / 2)) - whole;
     const double x = scaled(value);
     return -(x * x) / 2 - kLogSqrtTwoPi - whole - std::log(sigma);
   }
@@ -267,10 +276,13 @@ class Side {
   std::vector<Kernels> kernels_;
 };
 
-bool IsSingle(const OptunaParameter& parameter) { return parameter.choices > 0 ? parameter.choices == 1 : parameter.low == parameter.high; }
+bool IsSingle(const OptunaParameter& parameter) {
+  return parameter.choices > 0 ? parameter.choices == 1 : parameter.low == parameter.high;
+}
 
 bool SameDistribution(const OptunaParameter& a, const OptunaParameter& b) {
-  return a.choices == b.choices && a.low == b.low && a.high == b.high && a.step == b.step && a.log == b.log && a.integer == b.integer;
+  return a.choices == b.choices && a.low == b.low && a.high == b.high && a.step == b.step && a.log == b.log &&
+         a.integer == b.integer;
 }
 
 }  // namespace
@@ -285,7 +297,8 @@ double OptunaTpe::Uniform(std::mt19937& generator) {
 
 void OptunaTpe::Begin(std::vector<OptunaTrial> history) {
   history_ = std::move(history);
-  finished_ = static_cast<size_t>(std::count_if(history_.begin(), history_.end(), [](const OptunaTrial& trial) { return trial.state != OptunaTrial::kRunning; }));
+  finished_ = static_cast<size_t>(std::count_if(
+      history_.begin(), history_.end(), [](const OptunaTrial& trial) { return trial.state != OptunaTrial::kRunning; }));
   joint_ = {};
   if (objectives_ > 1 || finished_ < kStartupTrials) return;
   const Space space = JointSpace();
@@ -336,10 +349,12 @@ OptunaTpe::Space OptunaTpe::JointSpace() const {
   return space;
 }
 
-std::vector<const OptunaTrial*> OptunaTpe::BestComplete(const std::vector<const OptunaTrial*>& complete, size_t count) const {
+std::vector<const OptunaTrial*> OptunaTpe::BestComplete(const std::vector<const OptunaTrial*>& complete,
+                                                        size_t count) const {
   if (objectives_ <= 1) {
     std::vector<const OptunaTrial*> sorted = complete;
-    std::stable_sort(sorted.begin(), sorted.end(), [](const OptunaTrial* a, const OptunaTrial* b) { return a->values.front() < b->values.front(); });
+    std::stable_sort(sorted.begin(), sorted.end(),
+                     [](const OptunaTrial* a, const OptunaTrial* b) { return a->values.front() < b->values.front(); });
     sorted.resize(count);
     return sorted;
   }
@@ -356,7 +371,8 @@ std::vector<const OptunaTrial*> OptunaTpe::BestComplete(const std::vector<const 
     std::vector<Values> of_layer;
     for (const size_t i : layer) of_layer.push_back(values[i]);
     const size_t wanted = std::min(layer.size(), count - best.size());
-    for (const size_t i : SelectByHypervolume(of_layer, wanted, ReferencePointOf(of_layer))) best.push_back(complete[layer[i]]);
+    for (const size_t i : SelectByHypervolume(of_layer, wanted, ReferencePointOf(of_layer)))
+      best.push_back(complete[layer[i]]);
   }
   return best;
 }
@@ -375,13 +391,16 @@ void OptunaTpe::Split(std::vector<const OptunaTrial*>& below, std::vector<const 
     const auto& [step, value] = *std::max_element(trial->reports.begin(), trial->reports.end());
     return std::pair(-step, std::isnan(value) ? kInfinity : value);
   };
-  std::stable_sort(pruned.begin(), pruned.end(), [&](const OptunaTrial* a, const OptunaTrial* b) { return pruned_key(a) < pruned_key(b); });
-  std::stable_sort(infeasible.begin(), infeasible.end(), [](const OptunaTrial* a, const OptunaTrial* b) { return a->violation < b->violation; });
+  std::stable_sort(pruned.begin(), pruned.end(),
+                   [&](const OptunaTrial* a, const OptunaTrial* b) { return pruned_key(a) < pruned_key(b); });
+  std::stable_sort(infeasible.begin(), infeasible.end(),
+                   [](const OptunaTrial* a, const OptunaTrial* b) { return a->violation < b->violation; });
   for (const auto* group : {&pruned, &infeasible}) {
     const size_t taken = std::min(wanted - std::min(wanted, below.size()), group->size());
     below.insert(below.end(), group->begin(), group->begin() + static_cast<std::ptrdiff_t>(taken));
   }
-  std::sort(below.begin(), below.end(), [](const OptunaTrial* a, const OptunaTrial* b) { return a->number < b->number; });
+  std::sort(below.begin(), below.end(),
+            [](const OptunaTrial* a, const OptunaTrial* b) { return a->number < b->number; });
   for (const OptunaTrial& trial : history_) {
     if (std::find(below.begin(), below.end(), &trial) == below.end()) above.push_back(&trial);
   }
@@ -418,7 +437,8 @@ double OptunaTpe::AtRandom(const OptunaParameter& parameter) {
   }
   if (parameter.integer) return std::clamp(std::nearbyint(std::exp(drawn)), parameter.low, parameter.high);
   if (parameter.step > 0) {
-    return std::clamp(std::nearbyint((drawn - parameter.low) / parameter.step) * parameter.step + parameter.low, parameter.low, parameter.high);
+    return std::clamp(std::nearbyint((drawn - parameter.low) / parameter.step) * parameter.step + parameter.low,
+                      parameter.low, parameter.high);
   }
   const double last = std::nextafter(parameter.high, parameter.low);
   return parameter.log ? std::clamp(std::exp(drawn), parameter.low, last) : std::min(drawn, last);

@@ -1,5 +1,5 @@
-// Optuna 5.0's default sampler, number for number: what the production sampler is held against, in tests and in bench/search. It has a
-// generator's state and repeats candidates as Optuna does, so it is no Sampler.
+// Optuna 5.0's default sampler, number for number: what the production sampler is held against, in tests and in
+// bench/search. It has a generator's state and repeats candidates as Optuna does, so it is no Sampler.
 #pragma once
 
 #include <cstddef>
@@ -38,8 +38,8 @@ class OptunaTpe {
   // The value of one parameter of the trial begun, in the order in which the objective suggests them.
   double Suggest(const OptunaParameter& parameter);
 
-  // Of the draw that gave the last suggestion: whether a candidate with this value of the parameter scored within 1e-9 of the best, so that
-  // rounding alone decides between them.
+  // Of the draw that gave the last suggestion: whether a candidate with this value of the parameter scored within 1e-9
+  // of the best, so that rounding alone decides between them.
   bool IsTied(const OptunaParameter& parameter, double value) const;
 
  private:

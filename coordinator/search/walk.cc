@@ -104,7 +104,8 @@ class Walker {
   }
 
   // Decides the parameters; gives the index of the box that the decisions lie in.
-  std::optional<size_t> WalkParameters(const std::vector<ParameterPlan>& parameters, size_t first_dimension, std::vector<LiveBox> live) {
+  std::optional<size_t> WalkParameters(const std::vector<ParameterPlan>& parameters, size_t first_dimension,
+                                       std::vector<LiveBox> live) {
     std::erase_if(live, [](const LiveBox& box) { return box.behind.exact == 0; });
     for (size_t p = 0; p < parameters.size() && !live.empty(); ++p) {
       // Whether a parameter takes part follows from those before it, so all live boxes agree.
@@ -117,7 +118,8 @@ class Walker {
     return live.empty() ? std::nullopt : std::optional(live.front().index);
   }
 
-  std::optional<uint64_t> PickValue(const Dimension& dimension, size_t number, size_t p, const std::vector<LiveBox>& live) {
+  std::optional<uint64_t> PickValue(const Dimension& dimension, size_t number, size_t p,
+                                    const std::vector<LiveBox>& live) {
     const uint64_t points = PointsOf(dimension);
     if (std::all_of(live.begin(), live.end(), [&](const LiveBox& box) { return box.steps->box[p].all; })) {
       Count each;

@@ -1,4 +1,5 @@
-// One walk through a space in enumeration order, decision by decision; who walks decides (a number, an assignment, chance).
+// One walk through a space in enumeration order, decision by decision; who walks decides (a number, an assignment,
+// chance).
 #pragma once
 
 #include <functional>
@@ -20,8 +21,8 @@ class Chooser {
   virtual std::optional<uint64_t> PickEqual(size_t dimension, uint64_t points, const Count& each) = 0;
 };
 
-// The number of dimensions decided; nullopt where the chooser gave up or nothing is left. The decisions go to `assignment` (unless nullptr), values of
-// continuous ranges at their low end.
+// The number of dimensions decided; nullopt where the chooser gave up or nothing is left. The decisions go to
+// `assignment` (unless nullptr), values of continuous ranges at their low end.
 std::optional<size_t> Walk(const SpacePlan& plan, Chooser& chooser, Assignment* assignment);
 
 // Candidate number `index`.

@@ -1,12 +1,14 @@
-// libhone: searches for the best deployable form of a model, from C++ programs. docs/library.md has an example of each call.
+// libhone: searches for the best deployable form of a model, from C++ programs. docs/library.md has an example of each
+// call.
 //
 //   hone::sdk::Session session = hone::sdk::Session::Connect({"tcp://lab-1:5710"}).value();
 //   auto job = session.Submit({.model = "model.onnx", .recipe = "recipe.yaml"}).value();
 //   auto done = session.Watch(job).value();
 //   session.Get(job, "out");
 //
-// Nothing throws. A call answers with an Outcome: a value, or an Error that names the thing and the remedy. The library is built with hidden symbols
-// but those below, which carry a version: a program that was linked with one release runs with later ones of the same SONAME.
+// Nothing throws. A call answers with an Outcome: a value, or an Error that names the thing and the remedy. The library
+// is built with hidden symbols but those below, which carry a version: a program that was linked with one release runs
+// with later ones of the same SONAME.
 #pragma once
 
 #include <cstdint>
@@ -123,7 +125,8 @@ class HONE_SDK_EXPORT Session {
   Outcome<Job> Status(uint64_t job);
   Outcome<std::vector<Job>> Jobs(uint32_t limit = 20);
   Outcome<std::vector<Trial>> Trials(uint64_t job);
-  // Until the job is over. `heard` gets every event and ends the watch, not the job, by giving back false (code 130). Code 10 after `timeout_s`.
+  // Until the job is over. `heard` gets every event and ends the watch, not the job, by giving back false (code 130).
+  // Code 10 after `timeout_s`.
   Outcome<Job> Watch(uint64_t job, const std::function<bool(const Event&)>& heard = {}, double timeout_s = 0);
   // The best model of the first target into a folder; the path of the file to open.
   Outcome<std::string> Get(uint64_t job, const std::string& folder);
@@ -135,15 +138,16 @@ class HONE_SDK_EXPORT Session {
   std::unique_ptr<Body> body_;
 };
 
-// --- on this machine, without a coordinator: by the programs hone and hone-worker --------------------------------------
+// --- on this machine, without a coordinator: by the programs hone and hone-worker
+// --------------------------------------
 
 struct Quantized {
   std::string path;
   uint64_t size_bytes = 0;
 };
 // Passes in order, such as "static_int8:observer=entropy"; `calibration` may be "" where no pass needs it.
-HONE_SDK_EXPORT Outcome<Quantized> Quantize(const std::string& model, const std::vector<std::string>& passes, const std::string& output,
-                                            const std::string& calibration = {});
+HONE_SDK_EXPORT Outcome<Quantized> Quantize(const std::string& model, const std::vector<std::string>& passes,
+                                            const std::string& output, const std::string& calibration = {});
 
 struct Measurement {
   std::vector<Metric> metrics;
@@ -151,7 +155,8 @@ struct Measurement {
   std::string verdict;                       // faster, slower, equal, undecided; "" without another.
 };
 // One model, or two interleaved where `other` is not "".
-HONE_SDK_EXPORT Outcome<Measurement> Benchmark(const std::string& model, const std::string& other = {}, const std::string& backend = {},
+HONE_SDK_EXPORT Outcome<Measurement> Benchmark(const std::string& model, const std::string& other = {},
+                                               const std::string& backend = {},
                                                const std::vector<std::string>& more_arguments = {});
 
 // "0.1.0"

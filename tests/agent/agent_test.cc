@@ -28,7 +28,9 @@ bool HasReport(const Heard& heard, uint64_t lease) { return heard.reports.contai
 
 class AgentTest : public testing::Test {
  protected:
-  AgentTest() : folder_(ScopedFolder::Make(std::filesystem::temp_directory_path(), "agent-").value()), coordinator_(folder_.path()) {
+  AgentTest()
+      : folder_(ScopedFolder::Make(std::filesystem::temp_directory_path(), "agent-").value()),
+        coordinator_(folder_.path()) {
     options_.coordinator = coordinator_.endpoint();
     options_.data_folder = folder_.path() / "worker";
     options_.memory_bytes = uint64_t{1} << 30;
@@ -71,7 +73,9 @@ class AgentTest : public testing::Test {
     return HasReport(heard, lease.id()) ? heard.reports.at(lease.id()).front() : proto::Report{};
   }
 
-  std::filesystem::path SpoolFile(uint64_t lease) const { return options_.data_folder / "spool" / (std::to_string(lease) + ".pb"); }
+  std::filesystem::path SpoolFile(uint64_t lease) const {
+    return options_.data_folder / "spool" / (std::to_string(lease) + ".pb");
+  }
 
   ScopedFolder folder_;
   FakeCoordinator coordinator_;
@@ -97,7 +101,8 @@ TEST_F(AgentTest, HelloTellsNameTagsAndCatalogue) {
 TEST_F(AgentTest, NameStaysWithTheFolderAndSessionDoesNot) {
   for (int start = 0; start < 2; ++start) {
     StartAgent();
-    ASSERT_TRUE(coordinator_.Await([&](const Heard& heard) { return heard.hellos.size() > static_cast<size_t>(start); }));
+    ASSERT_TRUE(
+        coordinator_.Await([&](const Heard& heard) { return heard.hellos.size() > static_cast<size_t>(start); }));
     StopAgent(1);
   }
   const Heard heard = coordinator_.Look();
@@ -262,7 +267,8 @@ TEST_F(AgentTest, RestartedWorkerDeliversWhatWasNotAcknowledged) {
   StartAgent();
   ASSERT_TRUE(coordinator_.Await([&](const Heard& heard) {
     const auto& last = heard.synchronizations.back();
-    return heard.hellos.back().session() != first_session && last.session() != first_session && last.reports_size() == 0;
+    return heard.hellos.back().session() != first_session && last.session() != first_session &&
+           last.reports_size() == 0;
   }));
   const Heard heard = coordinator_.Look();
   EXPECT_EQ(heard.reports.at(1).back().result().build().model().files(0).digest(), DigestOf("built from the original"));
@@ -383,8 +389,9 @@ TEST_F(AgentTest, LeftOverWorkFoldersAreRemovedAtTheStart) {
 }
 
 TEST_F(AgentTest, MalformedTagNameOrEndpointIsAUsageError) {
-  for (const auto& [name, tag, endpoint] : {std::tuple{"a b", "gpu", "tcp://127.0.0.1:1"}, std::tuple{"a", "Big Box", "tcp://127.0.0.1:1"},
-                                            std::tuple{"a", "gpu", "somewhere"}}) {
+  for (const auto& [name, tag, endpoint] :
+       {std::tuple{"a b", "gpu", "tcp://127.0.0.1:1"}, std::tuple{"a", "Big Box", "tcp://127.0.0.1:1"},
+        std::tuple{"a", "gpu", "somewhere"}}) {
     AgentOptions options = options_;
     options.name = name;
     options.tags = {tag};

@@ -37,7 +37,8 @@ class ControlGroupTest : public testing::Test {
   std::unique_ptr<ControlGroups> groups_;
 };
 
-// A child that joins the group, starts a grandchild in a session of its own, and waits for ever. Returns once both are there.
+// A child that joins the group, starts a grandchild in a session of its own, and waits for ever. Returns once both are
+// there.
 pid_t StartFamily(int entrance) {
   int ends[2];
   EXPECT_EQ(pipe(ends), 0);

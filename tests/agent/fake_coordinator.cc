@@ -7,7 +7,8 @@ namespace hone {
 using std::chrono::milliseconds;
 
 FakeCoordinator::FakeCoordinator(const std::filesystem::path& folder)
-    : endpoint_("ipc://" + (folder / "coordinator.sock").string()), store_(FileStore::Open(folder / "coordinator-artifacts").value()) {
+    : endpoint_("ipc://" + (folder / "coordinator.sock").string()),
+      store_(FileStore::Open(folder / "coordinator-artifacts").value()) {
   Serve();
 }
 
@@ -141,7 +142,8 @@ void FakeCoordinator::AnswerSynchronize(const Listener::Incoming& incoming) {
     *pending_.add_leases() = offered_.front();
     offered_.pop_front();
   }
-  waiting_.push_back({incoming.peer, incoming.frame.request(), std::chrono::steady_clock::now() + milliseconds(message.wait_ms())});
+  waiting_.push_back(
+      {incoming.peer, incoming.frame.request(), std::chrono::steady_clock::now() + milliseconds(message.wait_ms())});
 }
 
 // The newest question gets what there is to say; the others are answered with nothing when their time is up.

@@ -1,5 +1,5 @@
-// A coordinator's side of the wire that works: it keeps artifacts, hands out the leases it is given, collects what workers say and
-// can be told to forget, to be silent and to withhold acknowledgements.
+// A coordinator's side of the wire that works: it keeps artifacts, hands out the leases it is given, collects what
+// workers say and can be told to forget, to be silent and to withhold acknowledgements.
 #pragma once
 
 #include <chrono>

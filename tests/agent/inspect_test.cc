@@ -38,7 +38,9 @@ class InspectTest : public testing::Test {
     return RunTask(task);
   }
 
-  void Write(const std::string& name, const std::string& bytes) const { std::ofstream(folder_.path() / name, std::ios::binary) << bytes; }
+  void Write(const std::string& name, const std::string& bytes) const {
+    std::ofstream(folder_.path() / name, std::ios::binary) << bytes;
+  }
 
   ScopedFolder folder_;
 };
@@ -56,8 +58,8 @@ void AddValue(onnx::ValueInfoProto& value, const std::string& name, std::initial
   }
 }
 
-void AddNode(onnx::GraphProto& graph, const std::string& type, std::initializer_list<const char*> inputs, const char* output,
-             const std::string& domain = "") {
+void AddNode(onnx::GraphProto& graph, const std::string& type, std::initializer_list<const char*> inputs,
+             const char* output, const std::string& domain = "") {
   onnx::NodeProto& node = *graph.add_node();
   node.set_op_type(type);
   node.set_domain(domain);

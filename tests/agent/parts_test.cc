@@ -50,7 +50,8 @@ proto::Report ReportOf(uint64_t lease) {
   return report;
 }
 
-// --- spool ---------------------------------------------------------------------------------------------------------------------
+// --- spool
+// ---------------------------------------------------------------------------------------------------------------------
 
 using SpoolTest = PartsTest;
 
@@ -80,7 +81,8 @@ TEST_F(SpoolTest, DamagedReportIsSetAside) {
   EXPECT_TRUE(fs::exists(Path("spool/8.pb.bad")));
 }
 
-// --- data folder ---------------------------------------------------------------------------------------------------------------
+// --- data folder
+// ---------------------------------------------------------------------------------------------------------------
 
 using DataFolderTest = PartsTest;
 
@@ -112,7 +114,8 @@ TEST_F(DataFolderTest, FileInTheFoldersPlaceIsAnError) {
   EXPECT_FALSE(DataFolder::Open(Path("data")));
 }
 
-// --- artifact cache ------------------------------------------------------------------------------------------------------------
+// --- artifact cache
+// ------------------------------------------------------------------------------------------------------------
 
 using ArtifactCacheTest = PartsTest;
 
@@ -124,7 +127,8 @@ TEST_F(ArtifactCacheTest, BundleIsDownloadedOnceAndPlacedEachTime) {
   ASSERT_TRUE(cache.Fetch(*dialer, bundle, Path("first"), {}));
   coordinator.Change([](auto& behaviour) { behaviour.answer_transfers = false; });
   ASSERT_TRUE(cache.Fetch(*dialer, bundle, Path("second"), {}));
-  for (const char* place : {"first", "second"}) EXPECT_EQ(ReadFile(Path(place) / "deep/model.onnx", 100).value(), "bytes of a model");
+  for (const char* place : {"first", "second"})
+    EXPECT_EQ(ReadFile(Path(place) / "deep/model.onnx", 100).value(), "bytes of a model");
 }
 
 TEST_F(ArtifactCacheTest, PruneRemovesTheLeastRecentlyUsed) {
@@ -180,7 +184,8 @@ TEST_F(ArtifactCacheTest, LinkedFolderInAResultIsNotFollowed) {
   EXPECT_EQ(cache.Take(bundle, Path("out")).error().code, ErrorCode::kRejected);
 }
 
-// --- control groups ------------------------------------------------------------------------------------------------------------
+// --- control groups
+// ------------------------------------------------------------------------------------------------------------
 
 using CgroupTest = PartsTest;
 
@@ -200,7 +205,8 @@ TEST_F(CgroupTest, OwnGroupIsItsFolderInTheMountOfVersion2) {
   EXPECT_EQ(OwnControlGroup(folder_.path()), std::nullopt);
   Write("proc/self/cgroup", "4:memory:/other\n0::/outer/inner\n");
   Write("proc/self/mountinfo",
-        "30 23 0:26 / /sys/fs/cgroup/memory rw - cgroup cgroup rw,memory\n31 23 0:27 /outer /sys/fs/cgroup/unified rw - cgroup2 cgroup2 rw\n");
+        "30 23 0:26 / /sys/fs/cgroup/memory rw - cgroup cgroup rw,memory\n31 23 0:27 /outer /sys/fs/cgroup/unified rw "
+        "- cgroup2 cgroup2 rw\n");
   EXPECT_EQ(OwnControlGroup(folder_.path()), std::nullopt);
   fs::create_directories(Path("sys/fs/cgroup/unified/inner"));
   EXPECT_EQ(OwnControlGroup(folder_.path()), Path("sys/fs/cgroup/unified/inner"));
@@ -237,7 +243,8 @@ TEST_F(CgroupTest, NothingReadableLimitsNothing) {
   EXPECT_FALSE(limits.memory_bytes);
 }
 
-// --- fingerprint ---------------------------------------------------------------------------------------------------------------
+// --- fingerprint
+// ---------------------------------------------------------------------------------------------------------------
 
 TEST(FingerprintTest, MachineIsDescribedTheSameTwice) {
   proto::Fingerprint first = DetectFingerprint();

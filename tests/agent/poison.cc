@@ -181,7 +181,8 @@ proto::TaskResult WrongKind(const proto::BuildTask&) {
   return result;
 }
 
-// --- scratch, memory and time ------------------------------------------------------------------------------------------------------
+// --- scratch, memory and time
+// ------------------------------------------------------------------------------------------------------
 
 // Fills a file for ever, slowly enough that it is seen long before the disk is full.
 void FillFile(int file) {
@@ -241,9 +242,12 @@ proto::TaskResult WaitForOwnChild(const proto::BuildTask& task) {
   return WaitForMachine(task);
 }
 
-// --- what lies outside -------------------------------------------------------------------------------------------------------------
+// --- what lies outside
+// -------------------------------------------------------------------------------------------------------------
 
-std::string Told(std::string_view what, bool done) { return fmt::format("{}: {}", what, done ? "DONE" : std::strerror(errno)); }
+std::string Told(std::string_view what, bool done) {
+  return fmt::format("{}: {}", what, done ? "DONE" : std::strerror(errno));
+}
 
 bool Connects(const sockaddr_un& address, socklen_t length) {
   const int end = socket(AF_UNIX, SOCK_STREAM, 0);
@@ -310,7 +314,8 @@ std::string TryNetwork(int family) {
 proto::TaskResult LookAround(const proto::BuildTask&) {
   const char* const temporary = getenv("TMPDIR");
   return Notes({fmt::format("network {}", TryNetwork(AF_INET)), fmt::format("network6 {}", TryNetwork(AF_INET6)),
-                fmt::format("unix {}", TryNetwork(AF_UNIX)), fmt::format("folder {}", std::filesystem::current_path().string()),
+                fmt::format("unix {}", TryNetwork(AF_UNIX)),
+                fmt::format("folder {}", std::filesystem::current_path().string()),
                 fmt::format("tmpdir {}", temporary == nullptr ? "" : temporary),
                 fmt::format("leader {}", getpgrp() == getpid() && getsid(0) == getpid()),
                 fmt::format("privileges {}", prctl(PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0))});

@@ -242,7 +242,8 @@ TEST_F(RunnerHostTest, RunnerHasItsOwnGroupFolderAndNoNetwork) {
 }
 
 TEST_F(RunnerHostTest, WhatLiesOutsideCannotBeReached) {
-  if (host_->sandbox().level() != SandboxLevel::full) GTEST_SKIP() << "this machine lacks " << host_->sandbox().Missing().front();
+  if (host_->sandbox().level() != SandboxLevel::full)
+    GTEST_SKIP() << "this machine lacks " << host_->sandbox().Missing().front();
   const ScopedFolder outside = ScopedFolder::Make(std::filesystem::temp_directory_path(), "outside-").value();
   std::ofstream(outside.path() / "secret") << "secret";
   const Descriptor listener = Listening(outside.path() / "socket", SOCK_STREAM);
@@ -308,7 +309,8 @@ TEST_F(MachineLockRunTest, WaitingForTheMachineCountsNeitherAsTimeNorAsStandstil
   limits_.stall = milliseconds(700);
   std::thread releaser([&] {
     // The runner has waited for longer than it may work.
-    while (!HolderWaitedFor({folder_.path() / "lock.gate", folder_.path() / "lock"}, DescendantsOf(host_->zygote_pid(), 10))) {
+    while (!HolderWaitedFor({folder_.path() / "lock.gate", folder_.path() / "lock"},
+                            DescendantsOf(host_->zygote_pid(), 10))) {
       std::this_thread::yield();
     }
     std::this_thread::sleep_for(milliseconds(2000));
@@ -336,7 +338,8 @@ TEST_F(RunnerHostTest, PoisonLeavesSupervisorAndNeighbourUnharmed) {
   Run("look_around");  // What is allocated once is allocated now.
   Run("flood");
   const uint64_t before = ResidentBytes({getpid()});
-  for (const char* poison : {"segfault", "abort", "exit_without_result", "loop", "bomb", "hog", "flood", "fill_scratch", "garbage", "throw"}) {
+  for (const char* poison : {"segfault", "abort", "exit_without_result", "loop", "bomb", "hog", "flood", "fill_scratch",
+                             "garbage", "throw"}) {
     limits_ = RunLimits{};
     limits_.timeout = milliseconds(std::string_view(poison) == "loop" ? 300 : 20000);
     limits_.memory_bytes = 200 << 20;
@@ -356,7 +359,8 @@ TEST_F(RunnerHostTest, PoisonLeavesSupervisorAndNeighbourUnharmed) {
   EXPECT_EQ(neighbour_outcome.end, RunOutcome::End::kStopped) << neighbour_outcome.explanation;
 }
 
-// --- machines that allow less --------------------------------------------------------------------------------------------------------
+// --- machines that allow less
+// --------------------------------------------------------------------------------------------------------
 
 class SandboxOffTest : public RunnerHostTest {
  protected:

@@ -84,7 +84,8 @@ TEST(CatalogueTest, PassesBackendsTagsAndFingerprintAreThere) {
   EXPECT_EQ(MachineFingerprint().digest(), catalogue.fingerprint().digest());
 }
 
-// --- the program ---------------------------------------------------------------------------------------------------------------
+// --- the program
+// ---------------------------------------------------------------------------------------------------------------
 
 class WorkerProgramTest : public testing::Test {
  protected:
@@ -135,7 +136,8 @@ TEST_F(WorkerProgramTest, CatalogueIsJsonOnRequest) {
 
 TEST_F(WorkerProgramTest, FolderInUseEndsWithStatusNineAndTheOwner) {
   ProcessOptions options;
-  options.arguments = {HONE_BIN_DIR "/hone-worker", "--coordinator", "ipc://" + Path("nobody.sock"), "--data", Path("data")};
+  options.arguments = {HONE_BIN_DIR "/hone-worker", "--coordinator", "ipc://" + Path("nobody.sock"), "--data",
+                       Path("data")};
   options.stderr_file = Path("log");
   auto first = Process::Start(options);
   ASSERT_TRUE(first);

@@ -1,5 +1,5 @@
-// What clients and workers asked for and were told: one line an operation's end, as `hone fsck --log` reads it. Only what was acknowledged is
-// written; an operation without an answer may have happened or not.
+// What clients and workers asked for and were told: one line an operation's end, as `hone fsck --log` reads it. Only
+// what was acknowledged is written; an operation without an answer may have happened or not.
 #pragma once
 
 #include <fmt/format.h>

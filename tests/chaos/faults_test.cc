@@ -1,11 +1,11 @@
-// Faults by a seed over real processes: a coordinator that is killed, stopped and filled up, workers and clients that reach it through a
-// proxy that cuts, delays, stalls and repeats. Afterwards everything is let go on to its end, and what was acknowledged must be there (fsck with
-// the client log), nothing twice, everything sound.
+// Faults by a seed over real processes: a coordinator that is killed, stopped and filled up, workers and clients that
+// reach it through a proxy that cuts, delays, stalls and repeats. Afterwards everything is let go on to its end, and
+// what was acknowledged must be there (fsck with the client log), nothing twice, everything sound.
 //
 //   HONE_FAULTS=1000 HONE_CHAOS_SEED=7 build/release/bin/chaos_tests --gtest_filter='FaultsTest.*'
 //
-// Without them: 30 faults of seed 1. A run prints its seed and its counts; the same seed gives the same sequence of faults (what the processes
-// were doing at that moment is theirs).
+// Without them: 30 faults of seed 1. A run prints its seed and its counts; the same seed gives the same sequence of
+// faults (what the processes were doing at that moment is theirs).
 #include <gtest/gtest.h>
 
 #include <csignal>
@@ -34,15 +34,20 @@ class FaultsTest : public ::testing::Test {
   void Begin(uint64_t seed) {
     seed_ = seed;
     random_.seed(seed);
-    coordinator_.emplace(folder_.path(), Coordinator::Options{folder_ / "disk" / "data", {"--lease-ms", "1000", "--reserve", "1MiB"}});
+    coordinator_.emplace(folder_.path(),
+                         Coordinator::Options{folder_ / "disk" / "data", {"--lease-ms", "1000", "--reserve", "1MiB"}});
     proxy_.emplace(coordinator_->port(), seed + 1);
     for (uint64_t i = 0; i < 3; ++i) {
       workers_.push_back(std::make_unique<SimWorker>(
-          SimWorker::Options{.endpoint = proxy_->endpoint(), .name = fmt::format("sim{}", i), .seed = seed * 10 + i, .repeats = 10}, log_));
+          SimWorker::Options{
+              .endpoint = proxy_->endpoint(), .name = fmt::format("sim{}", i), .seed = seed * 10 + i, .repeats = 10},
+          log_));
     }
     client_.emplace(SimClient::Options{.endpoint = proxy_->endpoint(), .seed = seed}, log_);
   }
-  int64_t Events() { return std::stoll(Query(coordinator_->database(), "SELECT coalesce(max(sequence), 0) FROM events")[0][0]); }
+  int64_t Events() {
+    return std::stoll(Query(coordinator_->database(), "SELECT coalesce(max(sequence), 0) FROM events")[0][0]);
+  }
   // The next fault comes when the search has gone a little further, or is held up by the one before.
   void Proceed() {
     const int64_t until = Events() + static_cast<int64_t>(random_() % 12);
@@ -55,7 +60,8 @@ class FaultsTest : public ::testing::Test {
     disk_.Free();
     client_->Rest();
     const fs::path database = coordinator_->database();
-    const bool ended = Eventually([&] { return Query(database, "SELECT 1 FROM jobs WHERE state = 'running' LIMIT 1").empty(); }, Deadline(120));
+    const bool ended = Eventually(
+        [&] { return Query(database, "SELECT 1 FROM jobs WHERE state = 'running' LIMIT 1").empty(); }, Deadline(120));
     EXPECT_TRUE(ended) << coordinator_->Log();
     client_.reset();
     for (auto& worker : workers_) worker->Kill();
@@ -70,7 +76,10 @@ class FaultsTest : public ::testing::Test {
     ASSERT_TRUE(report) << report.error().message;
     EXPECT_TRUE(report->ok()) << FsckJson(*report);
     // As many results as trials, whatever was sent how often.
-    EXPECT_TRUE(Query(database, "SELECT job, trial FROM attempts WHERE outcome = 'done' AND kind = 'measure' GROUP BY job, study, trial HAVING count(*) > 1").empty());
+    EXPECT_TRUE(Query(database,
+                      "SELECT job, trial FROM attempts WHERE outcome = 'done' AND kind = 'measure' GROUP BY job, "
+                      "study, trial HAVING count(*) > 1")
+                    .empty());
     EXPECT_TRUE(Query(database, "SELECT request FROM jobs GROUP BY request HAVING count(*) > 1").empty());
   }
   void Tell(const std::map<std::string, int>& faults) {
@@ -78,11 +87,15 @@ class FaultsTest : public ::testing::Test {
     for (const auto& [name, count] : faults) text += fmt::format(" {} {}", name, count);
     uint64_t repeated = 0;
     for (const auto& worker : workers_) repeated += worker->repeated();
-    const auto totals = Query(coordinator_->database(),
-                              "SELECT (SELECT count(*) FROM jobs), (SELECT count(*) FROM trials), (SELECT count(*) FROM attempts), "
-                              "(SELECT coalesce(sum(late_reports), 0) FROM attempts), (SELECT count(*) FROM attempts WHERE outcome = 'worker_lost')")[0];
-    fmt::print("seed {}:{}\n  acknowledged: {}\n  jobs {}, trials {}, attempts {}, reports that came too late {} (repeated on purpose {}), leases lost {}\n", seed_, text,
-               log_.Text(), totals[0], totals[1], totals[2], totals[3], repeated, totals[4]);
+    const auto totals =
+        Query(coordinator_->database(),
+              "SELECT (SELECT count(*) FROM jobs), (SELECT count(*) FROM trials), (SELECT count(*) FROM attempts), "
+              "(SELECT coalesce(sum(late_reports), 0) FROM attempts), (SELECT count(*) FROM attempts WHERE outcome = "
+              "'worker_lost')")[0];
+    fmt::print(
+        "seed {}:{}\n  acknowledged: {}\n  jobs {}, trials {}, attempts {}, reports that came too late {} (repeated on "
+        "purpose {}), leases lost {}\n",
+        seed_, text, log_.Text(), totals[0], totals[1], totals[2], totals[3], repeated, totals[4]);
   }
 
   // --- the faults ---
@@ -105,7 +118,9 @@ class FaultsTest : public ::testing::Test {
   void FreezeWorker() { AnyWorker().Freeze(milliseconds(200 + random_() % 1800)); }
   void CutAll() { proxy_->CutAll(); }
   void CutLater() { proxy_->CutAfter(1 + random_() % 20'000); }
-  void Delay() { proxy_->Set({.delay = milliseconds(random_() % 120), .loss = 0.2 * static_cast<double>(random_() % 2)}); }
+  void Delay() {
+    proxy_->Set({.delay = milliseconds(random_() % 120), .loss = 0.2 * static_cast<double>(random_() % 2)});
+  }
   void Stall() { proxy_->Stall(milliseconds(100 + random_() % 900)); }
   void Slow() { proxy_->Set({.bytes_per_s = 20'000 + random_() % 200'000}); }
   void Clear() { proxy_->Set({}); }
@@ -164,7 +179,8 @@ TEST_F(FaultsTest, NothingAcknowledgedIsLostAndNothingHappensTwice) {
     const Fault& fault = Choose();
     ++struck[fault.name];
     (this->*fault.strike)();
-    ASSERT_TRUE(coordinator_->Runs()) << "after fault " << i << " (" << fault.name << ") of seed " << seed_ << "\n" << coordinator_->Log();
+    ASSERT_TRUE(coordinator_->Runs()) << "after fault " << i << " (" << fault.name << ") of seed " << seed_ << "\n"
+                                      << coordinator_->Log();
   }
   Settle();
   Tell(struck);

@@ -36,8 +36,12 @@ TEST(RequeueTest, WorkOfADeadWorkerIsFreeWithinTheLeaseTime) {
   std::vector<std::unique_ptr<SimWorker>> workers;
   const uint64_t crowd = std::min<uint64_t>(25, kills);
   for (uint64_t i = 0; i < crowd; ++i) {
-    workers.push_back(std::make_unique<SimWorker>(
-        SimWorker::Options{.endpoint = coordinator.endpoint(), .name = fmt::format("sim{}", i), .seed = i, .longest_work_ms = 1 << 30, .wait_ms = 800}, log));
+    workers.push_back(std::make_unique<SimWorker>(SimWorker::Options{.endpoint = coordinator.endpoint(),
+                                                                     .name = fmt::format("sim{}", i),
+                                                                     .seed = i,
+                                                                     .longest_work_ms = 1 << 30,
+                                                                     .wait_ms = 800},
+                                                  log));
   }
   SimClient client({.endpoint = coordinator.endpoint(), .seed = 3, .most_running = 2 * crowd}, log);
   std::mt19937_64 random(5);
@@ -49,7 +53,11 @@ TEST(RequeueTest, WorkOfADeadWorkerIsFreeWithinTheLeaseTime) {
     };
     std::vector<Death> deaths;
     // Until everybody has work.
-    ASSERT_TRUE(Eventually([&] { return std::all_of(workers.begin(), workers.end(), [](const auto& one) { return !one->held().empty(); }); }, Deadline(60)));
+    ASSERT_TRUE(Eventually(
+        [&] {
+          return std::all_of(workers.begin(), workers.end(), [](const auto& one) { return !one->held().empty(); });
+        },
+        Deadline(60)));
     for (auto& worker : workers) {
       if (times.size() + deaths.size() >= kills) break;
       std::this_thread::sleep_for(milliseconds(random() % 60));
@@ -59,10 +67,12 @@ TEST(RequeueTest, WorkOfADeadWorkerIsFreeWithinTheLeaseTime) {
     }
     while (!deaths.empty()) {
       std::set<uint64_t> open;
-      for (const auto& row : Query(coordinator.database(), "SELECT attempt FROM attempts WHERE outcome = 'open'")) open.insert(std::stoull(row[0]));
+      for (const auto& row : Query(coordinator.database(), "SELECT attempt FROM attempts WHERE outcome = 'open'"))
+        open.insert(std::stoull(row[0]));
       const auto now = Steady::now();
       std::erase_if(deaths, [&](const Death& death) {
-        if (std::any_of(death.leases.begin(), death.leases.end(), [&](uint64_t lease) { return open.contains(lease); })) return false;
+        if (std::any_of(death.leases.begin(), death.leases.end(), [&](uint64_t lease) { return open.contains(lease); }))
+          return false;
         times.push_back(Seconds(now - death.at));
         return true;
       });
@@ -72,8 +82,9 @@ TEST(RequeueTest, WorkOfADeadWorkerIsFreeWithinTheLeaseTime) {
     for (auto& worker : workers) worker->Restart();
   }
   std::sort(times.begin(), times.end());
-  fmt::print("{} deaths: work was free again after {:.2f} s (median), {:.2f} s (p99), {:.2f} s (longest); lease {} ms\n", times.size(),
-             times[times.size() / 2], times[times.size() * 99 / 100], times.back(), kLeaseMs);
+  fmt::print(
+      "{} deaths: work was free again after {:.2f} s (median), {:.2f} s (p99), {:.2f} s (longest); lease {} ms\n",
+      times.size(), times[times.size() / 2], times[times.size() * 99 / 100], times.back(), kLeaseMs);
   // A bound on failure; the figure is printed.
   EXPECT_LT(times.back(), 3 * kLeaseMs / 1000.0);
 }
@@ -119,7 +130,8 @@ TEST(StormTest, RealWorkersBehindDelayAndLossWithEveryCoreBusyAreNotTakenForDead
   const auto end = Steady::now() + storm;
   while (Steady::now() < end) {
     if (Query(database, "SELECT 1 FROM jobs WHERE state = 'running' LIMIT 1").empty()) {
-      const Ran ran = Hone({"submit", search.model().string(), "--recipe", search.recipe().string(), "--coordinator", direct});
+      const Ran ran =
+          Hone({"submit", search.model().string(), "--recipe", search.recipe().string(), "--coordinator", direct});
       ASSERT_EQ(ran.code, 0) << ran.err;
       ++jobs;
     }
@@ -127,8 +139,10 @@ TEST(StormTest, RealWorkersBehindDelayAndLossWithEveryCoreBusyAreNotTakenForDead
   }
   const auto lost = Query(database, "SELECT text FROM events WHERE kind IN ('worker.lost', 'attempt.worker_lost')");
   const auto done = Query(database, "SELECT count(*) FROM attempts WHERE outcome = 'done'")[0][0];
-  fmt::print("{} s of 500 ms delay and 20 % loss ({} segments lost) with every core busy: {} jobs begun, {} pieces done, {} workers taken for dead\n",
-             storm.count(), proxy.lost_segments(), jobs, done, lost.size());
+  fmt::print(
+      "{} s of 500 ms delay and 20 % loss ({} segments lost) with every core busy: {} jobs begun, {} pieces done, {} "
+      "workers taken for dead\n",
+      storm.count(), proxy.lost_segments(), jobs, done, lost.size());
   EXPECT_TRUE(lost.empty()) << lost[0][0] << coordinator.Log();
   EXPECT_NE(done, "0");
 }

@@ -29,7 +29,8 @@ bool IsOver(proto::TrialState state) { return state != proto::TRIAL_WAITING && s
 
 }  // namespace
 
-SimClient::SimClient(Options options, ClientLog& log) : options_(std::move(options)), log_(log), random_(options_.seed) {
+SimClient::SimClient(Options options, ClientLog& log)
+    : options_(std::move(options)), log_(log), random_(options_.seed) {
   thread_ = std::thread([this] { Run(); });
 }
 
@@ -71,7 +72,8 @@ Result<> SimClient::Submit() {
     const auto uploaded = Call(UploadOf(model));
     if (!uploaded) {
       --submissions_;
-      log_.Count("upload", uploaded.error().code == ErrorCode::kUnreachable ? ClientLog::End::info : ClientLog::End::fail);
+      log_.Count("upload",
+                 uploaded.error().code == ErrorCode::kUnreachable ? ClientLog::End::info : ClientLog::End::fail);
       return Fail(uploaded.error());
     }
     log_.Acknowledged("upload", acknowledged::Artifact(DigestOf(model), model.size()));
@@ -86,7 +88,8 @@ Result<> SimClient::Submit() {
   }
   const auto answered = Call(*submission_);
   if (!answered) {
-    log_.Count("submit", answered.error().code == ErrorCode::kUnreachable ? ClientLog::End::info : ClientLog::End::fail);
+    log_.Count("submit",
+               answered.error().code == ErrorCode::kUnreachable ? ClientLog::End::info : ClientLog::End::fail);
     return Fail(answered.error());
   }
   const uint64_t job = answered->submit_job_reply().job();

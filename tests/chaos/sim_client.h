@@ -12,7 +12,8 @@
 
 namespace hone::test {
 
-// Submits small jobs so that there is always work, some twice under one key, cancels a few, and reads what becomes of them.
+// Submits small jobs so that there is always work, some twice under one key, cancels a few, and reads what becomes of
+// them.
 class SimClient {
  public:
   struct Options {

@@ -16,7 +16,10 @@ constexpr size_t kMostRepeats = 200;
 
 }  // namespace
 
-SimWorker::SimWorker(Options options, ClientLog& log) : options_(std::move(options)), log_(log), random_(options_.seed) { Start(); }
+SimWorker::SimWorker(Options options, ClientLog& log)
+    : options_(std::move(options)), log_(log), random_(options_.seed) {
+  Start();
+}
 
 SimWorker::~SimWorker() { Kill(); }
 
@@ -62,7 +65,8 @@ void SimWorker::Run(uint64_t life) {
       dialer = std::move(*connected);
     }
     if (const auto said = Say(*dialer); !said) {
-      // A connection that brings no answer is not used again; the refusal of a session by a newer one of our own means another name for it.
+      // A connection that brings no answer is not used again; the refusal of a session by a newer one of our own means
+      // another name for it.
       if (said.error().code == ErrorCode::kUnreachable) dialer.reset();
       if (said.error().code == ErrorCode::kConflict) session_ += "+";
       registered_ = false;
@@ -143,7 +147,8 @@ Result<> SimWorker::Synchronize(Dialer& dialer) {
   std::erase_if(repeats_, [](const Repeat& repeat) { return repeat.left <= 0; });
   auto answered = dialer.Call(std::move(frame), kAnswer);
   if (!answered) {
-    log_.Count("synchronize", answered.error().code == ErrorCode::kUnreachable ? ClientLog::End::info : ClientLog::End::fail);
+    log_.Count("synchronize",
+               answered.error().code == ErrorCode::kUnreachable ? ClientLog::End::info : ClientLog::End::fail);
     return Fail(answered.error());
   }
   const proto::SynchronizeReply& reply = answered->synchronize_reply();

@@ -1,5 +1,6 @@
-// A worker without models: it speaks the protocol over a real connection, makes up its results from what it is asked (the same work gives the
-// same result), and can be killed, frozen and made to repeat itself. Its spool survives its death, as the files of a real worker do.
+// A worker without models: it speaks the protocol over a real connection, makes up its results from what it is asked
+// (the same work gives the same result), and can be killed, frozen and made to repeat itself. Its spool survives its
+// death, as the files of a real worker do.
 #pragma once
 
 #include <atomic>

@@ -31,7 +31,8 @@ Descriptor Listen(uint16_t* port) {
   address.sin_family = AF_INET;
   address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
   socklen_t size = sizeof address;
-  const bool good = ::bind(listener.get(), reinterpret_cast<sockaddr*>(&address), size) == 0 && ::listen(listener.get(), 1024) == 0 &&
+  const bool good = ::bind(listener.get(), reinterpret_cast<sockaddr*>(&address), size) == 0 &&
+                    ::listen(listener.get(), 1024) == 0 &&
                     ::getsockname(listener.get(), reinterpret_cast<sockaddr*>(&address), &size) == 0;
   if (!good) throw std::runtime_error("the proxy cannot listen");
   *port = ntohs(address.sin_port);
@@ -63,7 +64,10 @@ void Abort(int socket) {
 }  // namespace
 
 TcpProxy::TcpProxy(uint16_t target_port, uint64_t seed)
-    : target_port_(target_port), listener_(Listen(&port_)), wake_(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)), random_(seed) {
+    : target_port_(target_port),
+      listener_(Listen(&port_)),
+      wake_(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)),
+      random_(seed) {
   thread_ = std::thread([this] { Run(); });
 }
 
@@ -229,7 +233,8 @@ void TcpProxy::Run() {
         Connection& connection = *it;
         if (!connection.dead) Write(connection, connection.up, now);
         if (!connection.dead && connection.down.to >= 0) Write(connection, connection.down, now);
-        const bool over = (connection.up.shut && connection.down.shut) || (connection.down.to < 0 && connection.down.ended);
+        const bool over =
+            (connection.up.shut && connection.down.shut) || (connection.down.to < 0 && connection.down.ended);
         if (cut_all_ || connection.dead || over) {
           if (cut_all_ || connection.dead) {
             if (connection.client) Abort(connection.client.get());
@@ -269,7 +274,8 @@ void TcpProxy::Run() {
       if ((waiting[i].events & POLLIN) != 0 && waiting[i].revents != 0) readable.push_back(waiting[i].fd);
     }
     for (Connection& connection : connections_) {
-      if (std::find(readable.begin(), readable.end(), connection.up.from) != readable.end()) Read(connection, connection.up, true);
+      if (std::find(readable.begin(), readable.end(), connection.up.from) != readable.end())
+        Read(connection, connection.up, true);
       if (std::find(readable.begin(), readable.end(), connection.down.from) != readable.end()) {
         Read(connection, connection.down, false);
         // The answers to a replay are nobody's.

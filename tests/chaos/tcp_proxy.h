@@ -1,4 +1,5 @@
-// A TCP proxy that misbehaves on request, between workers or clients and a coordinator: bytes come late, stop, come again, or not at all.
+// A TCP proxy that misbehaves on request, between workers or clients and a coordinator: bytes come late, stop, come
+// again, or not at all.
 #pragma once
 
 #include <atomic>
@@ -16,8 +17,8 @@
 
 namespace hone::test {
 
-// Listens on a free port of the loopback and forwards every connection to another port there. Calls are safe from any thread; one thread of its
-// own moves the bytes.
+// Listens on a free port of the loopback and forwards every connection to another port there. Calls are safe from any
+// thread; one thread of its own moves the bytes.
 class TcpProxy {
  public:
   TcpProxy(uint16_t target_port, uint64_t seed);
@@ -30,8 +31,8 @@ class TcpProxy {
   void CutAfter(uint64_t bytes);
   // Nothing passes for so long; it is kept and comes late.
   void Stall(std::chrono::milliseconds time);
-  // Every piece of bytes comes `delay` late, in order. A lost segment delays it and what follows by the retransmissions' time-outs:
-  // `rto`, doubled for each loss in a row.
+  // Every piece of bytes comes `delay` late, in order. A lost segment delays it and what follows by the
+  // retransmissions' time-outs: `rto`, doubled for each loss in a row.
   struct Weather {
     std::chrono::milliseconds delay{0};
     double loss = 0;
@@ -39,8 +40,8 @@ class TcpProxy {
     uint64_t bytes_per_s = 0;        // Of one direction of one connection; 0: as fast as it goes.
   };
   void Set(const Weather& weather);
-  // Sends what clients sent on earlier connections again, byte for byte, each on a new connection; answers are read and dropped. Returns
-  // how many connections.
+  // Sends what clients sent on earlier connections again, byte for byte, each on a new connection; answers are read and
+  // dropped. Returns how many connections.
   size_t Replay();
 
   uint64_t lost_segments() const { return lost_segments_; }

@@ -36,7 +36,8 @@ TEST(ClientTest, JobsComePageByPageNewestFirst) {
   FakeService service([](const proto::Frame& request, proto::Frame& reply) {
     const uint64_t before = request.list_jobs().before() == 0 ? 6 : request.list_jobs().before();
     reply.mutable_list_jobs_reply();
-    for (uint64_t job = before - 1; job >= 1 && job + 2 >= before; --job) reply.mutable_list_jobs_reply()->add_jobs()->set_job(job);
+    for (uint64_t job = before - 1; job >= 1 && job + 2 >= before; --job)
+      reply.mutable_list_jobs_reply()->add_jobs()->set_job(job);
   });
   Client client = Connected(service);
   const auto jobs = client.Jobs(1000);
@@ -81,7 +82,8 @@ TEST(ClientTest, SubmitUploadsWhatIsMissingAndSendsTheJob) {
   proto::SubmitJob submitted;
   FakeService service([&](const proto::Frame& request, proto::Frame& reply) {
     if (request.has_find_missing()) {
-      for (const std::string& wanted : request.find_missing().digests()) reply.mutable_find_missing_reply()->add_digests(wanted);
+      for (const std::string& wanted : request.find_missing().digests())
+        reply.mutable_find_missing_reply()->add_digests(wanted);
     } else if (request.has_put_chunk()) {
       uploaded.resize(request.put_chunk().offset());
       uploaded += request.put_chunk().data();
@@ -174,10 +176,13 @@ TEST(FollowTest, EventsThatAreNoLongerKeptAreToldOnce) {
   options.line = [&](const std::string& line) { lines.push_back(line); };
   const auto job = FollowJob(client, 3, console, options);
   ASSERT_TRUE(job) << job.error().message;
-  lines.erase(std::remove_if(lines.begin(), lines.end(), [](const std::string& line) { return line.find("event=best") != std::string::npos; }),
+  lines.erase(std::remove_if(lines.begin(), lines.end(),
+                             [](const std::string& line) { return line.find("event=best") != std::string::npos; }),
               lines.end());
   ASSERT_EQ(lines.size(), 2U);
-  EXPECT_NE(lines[0].find("40 earlier events are no longer kept by the coordinator; counts and best are as of now"), std::string::npos) << lines[0];
+  EXPECT_NE(lines[0].find("40 earlier events are no longer kept by the coordinator; counts and best are as of now"),
+            std::string::npos)
+      << lines[0];
   EXPECT_NE(lines[1].find("event=trial.complete"), std::string::npos);
   EXPECT_GE(refreshed, 2);
 }

@@ -1,4 +1,5 @@
-// What `--json` prints, held against the published schemas: answers of a real coordinator and worker. And: no verdict that measured nothing is 0.
+// What `--json` prints, held against the published schemas: answers of a real coordinator and worker. And: no verdict
+// that measured nothing is 0.
 #include <gtest/gtest.h>
 
 #include "tests/client/fake_service.h"
@@ -40,7 +41,8 @@ TEST(DocumentsTest, RealAnswersKeepToTheirSchemas) {
   ExpectDocument(submitted, "submit");
   const std::string job = submitted.json().at("job");
   ExpectDocument(run({"watch", job}), "status");
-  for (const char* name : {"status", "trials", "best", "pareto", "explain", "logs"}) ExpectDocument(run({name, job}), name);
+  for (const char* name : {"status", "trials", "best", "pareto", "explain", "logs"})
+    ExpectDocument(run({name, job}), name);
   ExpectDocument(run({"compare", job + "/baseline", job}), "compare", run({"compare", job + "/baseline", job}).code);
   ExpectDocument(run({"get", job, "-o", (folder / "out").string()}), "result");
   const Ran plan = run({"plan", model, "--recipe", recipe, "--resolve", "1%"});
@@ -69,7 +71,8 @@ TEST(DocumentsTest, RealAnswersKeepToTheirSchemas) {
   const auto rules = nlohmann::json::parse(TextOf(fs::path(HONE_SOURCE_DIR) / "docs/json/event.schema.json"));
   std::stringstream lines(events.out);
   size_t count = 0;
-  for (std::string line; std::getline(lines, line); ++count) EXPECT_EQ(SchemaFault(rules, nlohmann::json::parse(line)), "") << line;
+  for (std::string line; std::getline(lines, line); ++count)
+    EXPECT_EQ(SchemaFault(rules, nlohmann::json::parse(line)), "") << line;
   EXPECT_GT(count, 3U);
   const auto end_of = [](const std::string& text) {
     const size_t at = text.find(" event=end ");
@@ -77,7 +80,8 @@ TEST(DocumentsTest, RealAnswersKeepToTheirSchemas) {
     EXPECT_EQ(text.find(" event=end ", at + 1), std::string::npos) << text;
     return at == std::string::npos ? "" : text.substr(at);
   };
-  EXPECT_EQ(end_of(Hone({"watch", job}, 60, environment).out), end_of(Hone({"watch", job, "--replay", "1000x"}, 60, environment).out));
+  EXPECT_EQ(end_of(Hone({"watch", job}, 60, environment).out),
+            end_of(Hone({"watch", job, "--replay", "1000x"}, 60, environment).out));
   const Ran compact = Hone({"watch", job, "--compact"}, 60, environment);
   EXPECT_EQ(compact.out.find("event=trial.complete"), std::string::npos) << compact.out;
 }
@@ -124,7 +128,8 @@ TEST(VerdictTest, EmptySuitesAndMeasurementsWithoutTimeAreNotYes) {
   const SmallSearch search(folder.path());
   std::ofstream(folder / "suite.yaml") << "models: []\n";
   EXPECT_NE(Hone({"nightly", "run", (folder / "suite.yaml").string()}, 60, {}, folder.path()).code, 0);
-  const Ran hurried = Hone({"benchmark", search.model().string(), "--vs", search.model().string(), "--pairs", "1", "--launches", "1", "--expect", "faster"});
+  const Ran hurried = Hone({"benchmark", search.model().string(), "--vs", search.model().string(), "--pairs", "1",
+                            "--launches", "1", "--expect", "faster"});
   EXPECT_NE(hurried.code, 0) << hurried.out << hurried.err;
 }
 

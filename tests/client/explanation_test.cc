@@ -10,8 +10,8 @@ namespace {
 using ::testing::HasSubstr;
 using ::testing::SizeIs;
 
-proto::TrialSummary Measured(uint64_t number, const std::vector<std::string>& passes, const std::string& backend, double speedup,
-                             double size_bytes = 100) {
+proto::TrialSummary Measured(uint64_t number, const std::vector<std::string>& passes, const std::string& backend,
+                             double speedup, double size_bytes = 100) {
   proto::TrialSummary trial = Trial(number, proto::TRIAL_COMPLETE);
   trial.mutable_candidate()->set_backend(backend);
   for (const auto& pass : passes) trial.mutable_candidate()->add_pipeline()->set_pass(pass);
@@ -115,7 +115,8 @@ TEST(ExplanationTest, NothingFeasibleOrNothingMeasuredIsToldPlainly) {
 }
 
 TEST(ComparisonTest, VerdictNeedsIntervalsApart) {
-  const auto slow = Measured(1, {}, "onnxruntime", 1), fast = Measured(2, {}, "openvino", 2), like = Measured(3, {}, "openvino", 2.01);
+  const auto slow = Measured(1, {}, "onnxruntime", 1), fast = Measured(2, {}, "openvino", 2),
+             like = Measured(3, {}, "openvino", 2.01);
   EXPECT_STREQ(Compare(slow, fast).verdict, "faster");
   EXPECT_STREQ(Compare(fast, slow).verdict, "slower");
   EXPECT_STREQ(Compare(fast, like).verdict, "undecided");

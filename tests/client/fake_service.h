@@ -14,7 +14,8 @@ namespace hone::test {
 
 class FakeService {
  public:
-  // Fills the reply's body; a reply without a body is not sent (a coordinator that stays silent). Called on the service's thread.
+  // Fills the reply's body; a reply without a body is not sent (a coordinator that stays silent). Called on the
+  // service's thread.
   using Handler = std::function<void(const proto::Frame& request, proto::Frame& reply)>;
   explicit FakeService(Handler handler);
   ~FakeService();

@@ -97,7 +97,8 @@ inline proto::ParameterInfo ParameterInfoOf(const std::string& name, proto::Para
   return info;
 }
 
-inline void AddPass(proto::Catalogue& catalogue, const std::string& name, const std::vector<std::string>& precisions, bool calibration = false) {
+inline void AddPass(proto::Catalogue& catalogue, const std::string& name, const std::vector<std::string>& precisions,
+                    bool calibration = false) {
   proto::PassInfo& pass = *catalogue.add_passes();
   pass.set_name(name);
   pass.set_version(1);
@@ -126,8 +127,8 @@ inline proto::Catalogue SmallCatalogue() {
   openvino.set_name("openvino");
   openvino.add_formats("onnx");
   openvino.add_formats("openvino_ir");
-  *openvino.add_settings() =
-      ParameterInfoOf("inference_precision", proto::ParameterInfo::TEXT, {TextValue("f32"), TextValue("bf16"), TextValue("f16")});
+  *openvino.add_settings() = ParameterInfoOf("inference_precision", proto::ParameterInfo::TEXT,
+                                             {TextValue("f32"), TextValue("bf16"), TextValue("f16")});
   *openvino.add_settings() = ParameterInfoOf("threads", proto::ParameterInfo::INTEGER);
   return catalogue;
 }

@@ -43,7 +43,8 @@ Error ErrorOf(const std::vector<std::string>& words) {
 
 TEST(FlagsTest, EveryKindArrives) {
   Parsed parsed;
-  const auto outcome = Declare(parsed).Parse("demo", {"--set", "a=1", "b=2", "m.onnx", "-o", "out", "--backend", "x,y", "--trials", "7", "--time", "2m", "-q"});
+  const auto outcome = Declare(parsed).Parse("demo", {"--set", "a=1", "b=2", "m.onnx", "-o", "out", "--backend", "x,y",
+                                                      "--trials", "7", "--time", "2m", "-q"});
   ASSERT_TRUE(outcome) << outcome.error().message;
   EXPECT_EQ(*outcome, Flags::Outcome::run);
   EXPECT_EQ(parsed.model, "m.onnx");
@@ -126,7 +127,9 @@ TEST(StepFlagsTest, UnknownPassOrParameterOffersTheNearest) {
 
 TEST(StepFlagsTest, SettingsWithoutValueOrGivenTwiceAreUsageErrors) {
   const auto infos = SmallCatalogue().backends(0).settings();
-  for (const std::vector<std::string>& words : {std::vector<std::string>{"intra_op_threads"}, {"=3"}, {"intra_op_threads="},
+  for (const std::vector<std::string>& words : {std::vector<std::string>{"intra_op_threads"},
+                                                {"=3"},
+                                                {"intra_op_threads="},
                                                 {"intra_op_threads=1", "intra_op_threads=2"}}) {
     const auto settings = ParseSettings(words, infos, "onnxruntime");
     ASSERT_FALSE(settings);

@@ -22,8 +22,9 @@ TEST(HoneTest, HelpAndVersionAreAnswers) {
 
 TEST(HoneTest, EveryCommandHasHelp) {
   const std::string help = Hone({"--help"}).out;
-  for (const char* name : {"optimize", "apply", "benchmark", "evaluate", "inspect", "passes", "backends", "submit", "check", "jobs", "status", "watch",
-                           "wait", "trials", "best", "pareto", "get", "cancel", "workers", "drain", "doctor"}) {
+  for (const char* name : {"optimize", "apply",  "benchmark", "evaluate", "inspect", "passes", "backends",
+                           "submit",   "check",  "jobs",      "status",   "watch",   "wait",   "trials",
+                           "best",     "pareto", "get",       "cancel",   "workers", "drain",  "doctor"}) {
     EXPECT_NE(help.find(std::string("  ") + name), std::string::npos) << name;
     const Ran ran = Hone({name, "--help"});
     EXPECT_EQ(ran.code, 0) << name;
@@ -33,20 +34,32 @@ TEST(HoneTest, EveryCommandHasHelp) {
 }
 
 TEST(HoneTest, UsageErrorsAreTwoAndGoToStderr) {
-  for (const std::vector<std::string>& words : {std::vector<std::string>{}, {"optimise"}, {"--frobnicate"}, {"optimize"}, {"apply", "m.onnx"},
-                                                {"status"}, {"status", "first"}, {"jobs", "--limit", "0"}, {"benchmark", "m.onnx", "--expect", "magic"},
-                                                {"benchmark", "m.onnx", "--expect", "faster"}, {"benchmark", "m.onnx", "--rate", "-1"},
-                                                {"benchmark", "m.onnx", "--even"}, {"benchmark", "m.onnx", "--sweep", "threads"},
-                                                {"benchmark", "m.onnx", "--vs", "n.onnx", "--sweep", "threads=1,2", "--expect", "equal"},
-                                                {"evaluate", "m.onnx", "--against", "n.onnx"},
-                                                {"help", "nothing"}, {"jobs", "--coordinator", "nonsense"}}) {
+  for (const std::vector<std::string>& words :
+       {std::vector<std::string>{},
+        {"optimise"},
+        {"--frobnicate"},
+        {"optimize"},
+        {"apply", "m.onnx"},
+        {"status"},
+        {"status", "first"},
+        {"jobs", "--limit", "0"},
+        {"benchmark", "m.onnx", "--expect", "magic"},
+        {"benchmark", "m.onnx", "--expect", "faster"},
+        {"benchmark", "m.onnx", "--rate", "-1"},
+        {"benchmark", "m.onnx", "--even"},
+        {"benchmark", "m.onnx", "--sweep", "threads"},
+        {"benchmark", "m.onnx", "--vs", "n.onnx", "--sweep", "threads=1,2", "--expect", "equal"},
+        {"evaluate", "m.onnx", "--against", "n.onnx"},
+        {"help", "nothing"},
+        {"jobs", "--coordinator", "nonsense"}}) {
     const Ran ran = Hone(words);
     EXPECT_EQ(ran.code, 2) << (words.empty() ? "" : words[0]) << ": " << ran.err;
     EXPECT_EQ(ran.out, "");
     EXPECT_EQ(ran.err.rfind("hone: ", 0), 0U) << ran.err;
   }
   EXPECT_NE(Hone({"optimise"}).err.find("'optimize'"), std::string::npos);
-  EXPECT_NE(Hone({"optimize", "m.onnx", "-o", "x", "--calibraton", "d"}).err.find("'--calibration'"), std::string::npos);
+  EXPECT_NE(Hone({"optimize", "m.onnx", "-o", "x", "--calibraton", "d"}).err.find("'--calibration'"),
+            std::string::npos);
 }
 
 TEST(HoneTest, ErrorsAreJsonWhereJsonWasAskedFor) {
@@ -66,7 +79,8 @@ TEST(HoneTest, MissingInputsAreRejectedAndLeaveNothing) {
   EXPECT_EQ(Hone({"optimize", "/nowhere/model.onnx", "--recipe", "/nowhere/r.yaml", "-o", out}).code, 9);
   EXPECT_EQ(Hone({"apply", "/nowhere/model.onnx", "--pass", "fp16", "-o", out}).code, 9);
   std::ofstream(folder / "recipe.yaml") << "serach: {trials: 3}\n";
-  const Ran recipe = Hone({"optimize", "/nowhere/model.onnx", "--recipe", (folder / "recipe.yaml").string(), "-o", out});
+  const Ran recipe =
+      Hone({"optimize", "/nowhere/model.onnx", "--recipe", (folder / "recipe.yaml").string(), "-o", out});
   EXPECT_EQ(recipe.code, 9);
   EXPECT_NE(recipe.err.find("recipe.yaml:1:1"), std::string::npos) << recipe.err;
   EXPECT_FALSE(fs::exists(out));
@@ -88,7 +102,8 @@ TEST(HoneTest, UnreachableCoordinatorIsSixAndNamed) {
 // A coordinator with one finished job.
 void OneJob(const proto::Frame& request, proto::Frame& reply) {
   if (request.has_ping()) reply.mutable_ping_reply();
-  if (request.has_get_job() && request.get_job().job() == 3) *reply.mutable_get_job_reply()->mutable_job() = FinishedJob();
+  if (request.has_get_job() && request.get_job().job() == 3)
+    *reply.mutable_get_job_reply()->mutable_job() = FinishedJob();
   if (request.has_get_job() && request.get_job().job() != 3) {
     reply.mutable_error()->set_code(proto::Error::NOT_FOUND);
     reply.mutable_error()->set_message("there is no such job");
@@ -101,9 +116,9 @@ void OneJob(const proto::Frame& request, proto::Frame& reply) {
 TEST(HoneTest, QuestionsAboutAJobAnswerInTextAndJson) {
   FakeService service(OneJob);
   const std::map<std::string, std::string> environment = {{"HONE_COORDINATOR", service.endpoint()}};
-  struct { const char* command; const char* schema; } kCases[] = {
-      {"status", "hone.status/1"}, {"best", "hone.best/1"}, {"pareto", "hone.pareto/1"}, {"trials", "hone.trials/1"}, {"wait", "hone.status/1"},
-      {"watch", "hone.status/1"}};
+  struct { const char* command; const char* schema;
+  } kCases[] = {{"status", "hone.status/1"}, {"best", "hone.best/1"},   {"pareto", "hone.pareto/1"},
+                {"trials", "hone.trials/1"}, {"wait", "hone.status/1"}, {"watch", "hone.status/1"}};
   for (const auto& row : kCases) {
     const Ran text = Hone({row.command, "3"}, 60, environment);
     EXPECT_EQ(text.code, 0) << row.command << text.err;

@@ -32,7 +32,8 @@ TEST(PinTest, ShapesAreRead) {
 }
 
 TEST(PinTest, MalformedShapesAreUsageErrors) {
-  for (const char* word : {"image", "=1", "image=", "image=1,,2", "image=0", "image=-2", "image=x", "image=99999999999999"}) {
+  for (const char* word :
+       {"image", "=1", "image=", "image=1,,2", "image=0", "image=-2", "image=x", "image=99999999999999"}) {
     const auto pins = ParsePins({word});
     ASSERT_FALSE(pins) << word;
     EXPECT_EQ(pins.error().code, ErrorCode::kUsage);

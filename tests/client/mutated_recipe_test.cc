@@ -1,4 +1,5 @@
-// Two hundred recipes with a slip each: every one is refused with file, line and column, and a key that is one slip away is offered.
+// Two hundred recipes with a slip each: every one is refused with file, line and column, and a key that is one slip
+// away is offered.
 #include <fmt/format.h>
 #include <gtest/gtest.h>
 
@@ -59,12 +60,48 @@ measure:
 
 // Keys of the text above that hone gives meaning to; the others are people's own (inputs, passes, backends).
 const std::vector<std::string>& KnownKeys() {
-  static const std::vector<std::string> keys = {
-      "model",   "inputs",  "data",      "calibration", "evaluation", "path",     "from",     "samples",     "preprocess", "input",
-      "height",  "width",   "resize",    "channels",    "mean",       "std",      "scale",    "layout",      "accuracy",   "metric",
-      "output",  "against", "objectives", "minimize",   "maximize",   "constraints", "targets", "tags",      "passes",     "backends",
-      "when_unavailable", "sandbox", "search", "sampler", "trials",   "time",     "seed",     "patience",    "measure",    "pairs",
-      "final_pairs", "finalists"};
+  static const std::vector<std::string> keys = {"model",
+                                                "inputs",
+                                                "data",
+                                                "calibration",
+                                                "evaluation",
+                                                "path",
+                                                "from",
+                                                "samples",
+                                                "preprocess",
+                                                "input",
+                                                "height",
+                                                "width",
+                                                "resize",
+                                                "channels",
+                                                "mean",
+                                                "std",
+                                                "scale",
+                                                "layout",
+                                                "accuracy",
+                                                "metric",
+                                                "output",
+                                                "against",
+                                                "objectives",
+                                                "minimize",
+                                                "maximize",
+                                                "constraints",
+                                                "targets",
+                                                "tags",
+                                                "passes",
+                                                "backends",
+                                                "when_unavailable",
+                                                "sandbox",
+                                                "search",
+                                                "sampler",
+                                                "trials",
+                                                "time",
+                                                "seed",
+                                                "patience",
+                                                "measure",
+                                                "pairs",
+                                                "final_pairs",
+                                                "finalists"};
   return keys;
 }
 
@@ -135,7 +172,8 @@ TEST(MutatedRecipeTest, SlipsOfKeysGetTheirPlaceAndTheKeyThatWasMeant) {
     const auto read = ParseRecipe(mutated, "r.yaml");
     ExpectPlace(read, slip);
     if (read) continue;
-    const auto line = static_cast<uint32_t>(1 + std::count(text.begin(), text.begin() + static_cast<ptrdiff_t>(at), '\n'));
+    const auto line =
+        static_cast<uint32_t>(1 + std::count(text.begin(), text.begin() + static_cast<ptrdiff_t>(at), '\n'));
     EXPECT_EQ(read.error().line, line) << slip << ": " << read.error().message;
     ++tried;
     const bool offered = read.error().message.find("'" + key + "'?") != std::string::npos;

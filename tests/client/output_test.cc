@@ -74,15 +74,18 @@ TEST(JsonTest, ErrorsAreDocuments) {
   error.file = "r.yaml";
   error.line = 3;
   error.column = 7;
-  EXPECT_EQ(ErrorJson(error).dump(), R"({"schema":"hone.error/1","code":9,"message":"folder in use","remedy":"wait","file":"r.yaml","line":3,"column":7})");
+  EXPECT_EQ(
+      ErrorJson(error).dump(),
+      R"({"schema":"hone.error/1","code":9,"message":"folder in use","remedy":"wait","file":"r.yaml","line":3,"column":7})");
   EXPECT_EQ(ErrorText(error), "hone: r.yaml:3:7: folder in use\n      wait\n");
   EXPECT_EQ(ErrorText({ErrorCode::kFailed, "broken"}), "hone: broken\n");
 }
 
 TEST(TextTest, ResultTellsSpeedupAccuracyFilesAndReuse) {
   const std::string text = ResultText(FinishedJob(), {WrittenModel{"out/model.onnx", {"out/model.onnx"}}}, "mlp.onnx");
-  for (const char* part : {"2.91x", "[2.85, 2.98] with 99 % confidence, 20 pairs", "drop 0.0020", "static_int8(per_channel=true)", "hint=latency",
-                           "out/model.onnx", "build steps: 4 run, 9 reused\n", "90.4 MB", "23.1 MB"}) {
+  for (const char* part :
+       {"2.91x", "[2.85, 2.98] with 99 % confidence, 20 pairs", "drop 0.0020", "static_int8(per_channel=true)",
+        "hint=latency", "out/model.onnx", "build steps: 4 run, 9 reused\n", "90.4 MB", "23.1 MB"}) {
     EXPECT_NE(text.find(part), std::string::npos) << part << " is missing in:\n" << text;
   }
 }

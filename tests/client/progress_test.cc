@@ -41,12 +41,14 @@ TEST(ProgressTest, TellsPaceForecastBestAgainstBaselineAndWork) {
 TEST(ProgressTest, TellsHowManyEventsItMissed) {
   ProgressState state = Running();
   state.missed = 1;
-  EXPECT_NE(Joined(ProgressLines(state, {160, 12, true})).find("1 earlier event is no longer kept by the coordinator"), std::string::npos);
+  EXPECT_NE(Joined(ProgressLines(state, {160, 12, true})).find("1 earlier event is no longer kept by the coordinator"),
+            std::string::npos);
 }
 
 TEST(ProgressTest, NeverWiderOrHigherThanTheWindow) {
   ProgressState state = Running();
-  for (int i = 0; i < 30; ++i) state.work.push_back("worker-with-a-long-name-" + std::to_string(i) + ": measure the accuracy of something");
+  for (int i = 0; i < 30; ++i)
+    state.work.push_back("worker-with-a-long-name-" + std::to_string(i) + ": measure the accuracy of something");
   for (int i = 0; i < 50; ++i) state.points.push_back({1.0 + i, 0.001 * i, SketchPoint::Kind::feasible});
   for (const size_t width : {20U, 40U, 60U, 80U, 120U}) {
     for (const size_t rows : {1U, 4U, 8U, 15U, 24U, 50U}) {
@@ -120,7 +122,8 @@ TEST(ProgressTest, PictureShowsBestBaselineAndLimit) {
   const auto best = PointOf(axes, job.studies(0).best(), SketchPoint::Kind::best);
   ASSERT_TRUE(baseline && best);
   EXPECT_EQ(baseline->y, 0);
-  const std::string ascii = Joined(SketchLines(axes, {*baseline, *best, {2, 0.005, SketchPoint::Kind::feasible}}, 60, 8, false));
+  const std::string ascii =
+      Joined(SketchLines(axes, {*baseline, *best, {2, 0.005, SketchPoint::Kind::feasible}}, 60, 8, false));
   for (const char* mark : {"*", "B", "o", "-"}) EXPECT_NE(ascii.find(mark), std::string::npos) << mark << "\n" << ascii;
   EXPECT_NE(Joined(SketchLines(axes, {*baseline, *best}, 60, 8, true)).find("★"), std::string::npos);
   EXPECT_TRUE(SketchLines(axes, {*best}, 60, 8, true).empty());
@@ -159,12 +162,14 @@ TEST(ProgressTest, LinesAreLogfmtSafeAndOneLine) {
   event.set_trial(5);
   event.set_kind("trial.complete");
   event.set_text("trial 5\n\x1b[2J \"complete\"");
-  EXPECT_EQ(EventLine(event, false), "2023-11-14T22:13:20Z job=3 event=trial.complete trial=5 text=\"trial 5??[2J \\\"complete\\\"\"");
+  EXPECT_EQ(EventLine(event, false),
+            "2023-11-14T22:13:20Z job=3 event=trial.complete trial=5 text=\"trial 5??[2J \\\"complete\\\"\"");
 }
 
 TEST(ProgressTest, LastLineCarriesVerdictAndNextCommand) {
   const std::string good = EndLine(kStart, FinishedJob(), 0);
-  for (const char* part : {"event=end", "state=complete", "exit=0", "best=3/7", "speedup=2.910", "failed=1", "next=\"hone get 3 -o out\""}) {
+  for (const char* part : {"event=end", "state=complete", "exit=0", "best=3/7", "speedup=2.910", "failed=1",
+                           "next=\"hone get 3 -o out\""}) {
     EXPECT_NE(good.find(part), std::string::npos) << part << " in " << good;
   }
   EXPECT_NE(GoesOnLine(kStart, 3, 10).find("event=end state=running exit=10 next=\"hone watch 3\""), std::string::npos);

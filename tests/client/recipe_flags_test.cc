@@ -110,7 +110,8 @@ TEST(RecipeFlagsTest, Bf16RunsTheOriginalWhereTheRuntimeCanDoIt) {
 TEST(RecipeFlagsTest, TwoStagesOfWishedPrecisionsKeepNone) {
   RecipeFlags flags;
   flags.precisions = {"int8", "int4"};
-  const Applied applied = Apply(flags, Parse("passes: [{choose: [none, dynamic_int8]}, {choose: [none, weights_int4]}]\n"));
+  const Applied applied =
+      Apply(flags, Parse("passes: [{choose: [none, dynamic_int8]}, {choose: [none, weights_int4]}]\n"));
   ASSERT_TRUE(applied.result);
   EXPECT_EQ(Options(applied.recipe, 0), (std::vector<std::string>{"", "dynamic_int8"}));
   EXPECT_EQ(Options(applied.recipe, 1), (std::vector<std::string>{"", "weights_int4"}));

@@ -30,7 +30,8 @@ class SettingsTest : public ::testing::Test {
  protected:
   Ran Run(const std::vector<std::string>& words, std::map<std::string, std::string> environment = {}) {
     environment.emplace("HOME", (folder_ / "home").string());
-    for (const char* name : {"HONE_COORDINATOR", "HONE_KEYS", "XDG_CONFIG_HOME", "XDG_STATE_HOME"}) environment.emplace(name, "");
+    for (const char* name : {"HONE_COORDINATOR", "HONE_KEYS", "XDG_CONFIG_HOME", "XDG_STATE_HOME"})
+      environment.emplace(name, "");
     fs::create_directories(folder_ / "repo/deep");
     fs::create_directories(folder_ / "repo/.git");
     return Hone(words, 60, environment, folder_ / "repo/deep");
@@ -53,8 +54,10 @@ TEST_F(SettingsTest, NearerPlacesWinAndEachSettingTellsItsOrigin) {
   WriteText(project, "coordinator: tcp://project:1\n");
   EXPECT_EQ(ValueOf("coordinator"), "tcp://project:1 from " + project + ":1");
   EXPECT_EQ(ValueOf("color"), "never from " + user + ":3");
-  EXPECT_EQ(ValueOf("coordinator", {{"HONE_COORDINATOR", "tcp://variable:1"}}), "tcp://variable:1 from HONE_COORDINATOR");
-  const Ran flag = Run({"jobs", "--coordinator", "ipc://" + (folder_ / "flag").string()}, {{"HONE_COORDINATOR", "tcp://variable:1"}});
+  EXPECT_EQ(ValueOf("coordinator", {{"HONE_COORDINATOR", "tcp://variable:1"}}),
+            "tcp://variable:1 from HONE_COORDINATOR");
+  const Ran flag = Run({"jobs", "--coordinator", "ipc://" + (folder_ / "flag").string()},
+                       {{"HONE_COORDINATOR", "tcp://variable:1"}});
   EXPECT_NE(flag.err.find((folder_ / "flag").string()), std::string::npos) << flag.err;
   const Ran shown = Run({"config", "show", "--origin"});
   EXPECT_NE(shown.out.find(project + ":1"), std::string::npos) << shown.out;
@@ -115,14 +118,16 @@ TEST(HelpTest, EveryCommandBeginsWithExamplesOfItself) {
     Flags flags;
     const hone::Run run = command.define(flags);
     const std::string help = CommandHelp(command, flags, 80);
-    EXPECT_LT(help.find("Examples:"), help.find("--help") == std::string::npos ? help.size() : help.find("--json")) << command.name;
+    EXPECT_LT(help.find("Examples:"), help.find("--help") == std::string::npos ? help.size() : help.find("--json"))
+        << command.name;
   }
 }
 
 TEST(HelpTest, TopHelpFitsFortyLinesAndNamesEveryCommand) {
   const std::string help = TopHelp();
   EXPECT_LE(std::count(help.begin(), help.end(), '\n'), 40) << help;
-  for (const Command& command : Commands()) EXPECT_NE(help.find(std::string("  ") + command.name), std::string::npos) << command.name;
+  for (const Command& command : Commands())
+    EXPECT_NE(help.find(std::string("  ") + command.name), std::string::npos) << command.name;
   for (const std::string& line : Split(help, '\n')) EXPECT_LE(DisplayWidth(line), 110U) << line;
 }
 
@@ -130,7 +135,8 @@ TEST(HelpTest, HelpFitsNarrowWindows) {
   for (const Command& command : Commands()) {
     Flags flags;
     const hone::Run run = command.define(flags);
-    for (const std::string& line : Split(flags.HelpText(40), '\n')) EXPECT_LE(DisplayWidth(line), 60U) << command.name << ": " << line;
+    for (const std::string& line : Split(flags.HelpText(40), '\n'))
+      EXPECT_LE(DisplayWidth(line), 60U) << command.name << ": " << line;
   }
 }
 
@@ -143,7 +149,8 @@ TEST(HelpTest, ManPagesAreMadeOfTheSameTables) {
     EXPECT_NE(page.find(".SH EXAMPLES"), std::string::npos) << command.name;
     EXPECT_NE(page.find("\\-\\-json"), std::string::npos) << command.name;
   }
-  for (const ExitCodeRow& row : ExitCodes()) EXPECT_NE(ExitCodesManPage().find(fmt::format(".B {}\n", row.code)), std::string::npos);
+  for (const ExitCodeRow& row : ExitCodes())
+    EXPECT_NE(ExitCodesManPage().find(fmt::format(".B {}\n", row.code)), std::string::npos);
 }
 
 std::vector<std::string> WordsOf(const Completions& completions) {
@@ -163,7 +170,8 @@ TEST(CompletionTest, CommandsFlagsChoicesAndArguments) {
   EXPECT_TRUE(Complete({"optimize", ""}, NoLookup).files);
   EXPECT_TRUE(Complete({"optimize", "m.onnx", "-o", ""}, NoLookup).files);
   const auto lookup = [](const std::string& what) -> std::vector<Completions::Word> {
-    return what == "jobs" ? std::vector<Completions::Word>{{"41", ""}, {"42", "mlp"}} : std::vector<Completions::Word>{};
+    return what == "jobs" ? std::vector<Completions::Word>{{"41", ""}, {"42", "mlp"}}
+                          : std::vector<Completions::Word>{};
   };
   EXPECT_EQ(WordsOf(Complete({"watch", "42"}, lookup)), (std::vector<std::string>{"42"}));
   EXPECT_EQ(WordsOf(Complete({"compare", "--target", "1", "41", "4"}, lookup)), (std::vector<std::string>{"41", "42"}));
@@ -181,7 +189,8 @@ TEST(CompletionTest, ShellsReadTheirScriptsAndJobsComeFromTheCoordinator) {
   const Ran words = Hone({"__complete", "watch", ""}, 60, {{"HONE_COORDINATOR", service.endpoint()}});
   EXPECT_EQ(words.out, "3\tmlp.onnx, complete\n");
   TempFolder folder;
-  EXPECT_EQ(Hone({"__complete", "watch", ""}, 60, {{"HONE_COORDINATOR", "ipc://" + (folder / "nobody").string()}}).out, "");
+  EXPECT_EQ(Hone({"__complete", "watch", ""}, 60, {{"HONE_COORDINATOR", "ipc://" + (folder / "nobody").string()}}).out,
+            "");
   const std::string script = (folder / "hone.bash").string();
   std::ofstream(script) << Hone({"completion", "bash"}).out;
   ProcessOptions bash;
@@ -208,13 +217,15 @@ TEST(DoctorTest, EachDisturbanceOfAMachineIsFoundWithItsRemedy) {
   WriteText(root / "sys/devices/system/cpu/cpu0/cpufreq/scaling_governor", "powersave\n");
   WriteText(root / "sys/devices/system/cpu/cpu0/thermal_throttle/core_throttle_count", "17\n");
   WriteText(root / "proc/stat", "cpu  100 0 100 700 0 0 0 100 0 0\n");
-  WriteText(root / "proc/meminfo", "MemTotal: 4000000 kB\nMemAvailable: 1000000 kB\nSwapTotal: 1000 kB\nSwapFree: 100 kB\n");
+  WriteText(root / "proc/meminfo",
+            "MemTotal: 4000000 kB\nMemAvailable: 1000000 kB\nSwapTotal: 1000 kB\nSwapFree: 100 kB\n");
   WriteText(root / "proc/loadavg", "3.50 1.0 1.0 1/100 1\n");
   WriteText(root / "sys/devices/system/clocksource/clocksource0/current_clocksource", "hpet\n");
   fs::create_directories(root / "sys/devices/system/node/node0");
   fs::create_directories(root / "sys/devices/system/node/node1");
   const auto rows = found();
-  for (const char* check : {"processor", "processor quota", "governor", "heat", "stolen time", "memory", "swap", "other load", "clock", "memory nodes"}) {
+  for (const char* check : {"processor", "processor quota", "governor", "heat", "stolen time", "memory", "swap",
+                            "other load", "clock", "memory nodes"}) {
     ASSERT_TRUE(rows.count(check)) << check;
     EXPECT_EQ(rows.at(check).health, Health::warning) << check;
     EXPECT_FALSE(rows.at(check).remedy.empty()) << check;
@@ -229,8 +240,10 @@ TEST(DoctorTest, BlamesTheFirstCauseAlone) {
   fs::copy_file(Program("hone"), folder / "hone");   // Alone in its folder: it finds its sisters by their variables.
   ProcessOptions options;
   options.arguments = {(folder / "hone").string(), "doctor", "--json", "--coordinator", "tcp://127.0.0.1:1"};
-  options.environment = {{"HONE_WORKER", (folder / "broken").string()}, {"HONE_COORDINATOR_PROGRAM", Program("hone-coordinator").string()},
-                         {"HOME", folder.path().string()}, {"HONE_KEYS", ""}};
+  options.environment = {{"HONE_WORKER", (folder / "broken").string()},
+                         {"HONE_COORDINATOR_PROGRAM", Program("hone-coordinator").string()},
+                         {"HOME", folder.path().string()},
+                         {"HONE_KEYS", ""}};
   const auto output = RunCommand(options, Deadline(60));
   ASSERT_TRUE(output) << output.error().message;
   EXPECT_EQ(output->status.code, 1);

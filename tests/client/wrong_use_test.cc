@@ -1,4 +1,5 @@
-// Fifty ways of using the command wrongly: each is answered with the exit code of its kind, a message that names the thing, and what to do.
+// Fifty ways of using the command wrongly: each is answered with the exit code of its kind, a message that names the
+// thing, and what to do.
 #include <gtest/gtest.h>
 
 #include "tests/client/fake_service.h"
@@ -24,7 +25,9 @@ const std::vector<WrongUse>& WrongUses() {
       {{"completions", "bash"}, 2, {"'completion'"}},
       {{"--json", "jobs"}, 2, {"options come after the command", "--json"}},
       {{"help", "wach"}, 2, {"'watch'"}},
-      {{"optimize", "m.onnx", "-o", "@/out", "--calibraton", "d.npz"}, 2, {"no option '--calibraton'", "'--calibration'", "hone optimize --help"}},
+      {{"optimize", "m.onnx", "-o", "@/out", "--calibraton", "d.npz"},
+       2,
+       {"no option '--calibraton'", "'--calibration'", "hone optimize --help"}},
       {{"benchmark", "m.onnx", "--backed", "openvino"}, 2, {"'--backed'", "'--backend'"}},
       {{"jobs", "--limt", "5"}, 2, {"'--limit'"}},
       {{"config", "shwo"}, 2, {"'shwo'", "'show'"}},
@@ -64,7 +67,9 @@ const std::vector<WrongUse>& WrongUses() {
       // What is not there.
       {{"status", "4", "--coordinator", "EP"}, 8, {"job 4", "hone jobs"}},
       {{"compare", "3", "3/99", "--coordinator", "EP"}, 8, {"no trial 99", "hone trials 3"}},
-      {{"jobs", "--coordinator", "ipc://@/nobody"}, 6, {"no coordinator answers at ipc://", "hone-coordinator --listen"}},
+      {{"jobs", "--coordinator", "ipc://@/nobody"},
+       6,
+       {"no coordinator answers at ipc://", "hone-coordinator --listen"}},
       {{"inspect", "@/missing.onnx"}, 9, {"missing.onnx"}},
       {{"optimize", "@/missing.onnx", "-o", "@/out"}, 9, {"missing.onnx"}},
       {{"check", "@/missing.yaml"}, 9, {"missing.yaml"}},
@@ -96,7 +101,8 @@ void JobThree(const proto::Frame& request, proto::Frame& reply) {
 }
 
 std::string Replaced(std::string text, const std::string& what, const std::string& with) {
-  for (size_t at = text.find(what); at != std::string::npos; at = text.find(what, at + with.size())) text.replace(at, what.size(), with);
+  for (size_t at = text.find(what); at != std::string::npos; at = text.find(what, at + with.size()))
+    text.replace(at, what.size(), with);
   return text;
 }
 
@@ -120,7 +126,8 @@ TEST(WrongUseTest, FiftyWrongUsesAreEachAnsweredSufficiently) {
     const bool json = std::find(words.begin(), words.end(), "--json") != words.end();
     EXPECT_EQ(ran.out.empty(), !json) << line;
     EXPECT_EQ(ran.err.rfind("hone: ", 0), 0U) << line << "\n" << ran.err;
-    for (const std::string& part : row.says) EXPECT_NE(ran.err.find(part), std::string::npos) << line << " lacks " << part << "\n" << ran.err;
+    for (const std::string& part : row.says)
+      EXPECT_NE(ran.err.find(part), std::string::npos) << line << " lacks " << part << "\n" << ran.err;
   }
 }
 

@@ -34,13 +34,15 @@ class BundleTest : public Scratch {
 };
 
 TEST_F(BundleTest, SafePathsAreRelativePlainAndBounded) {
-  for (const std::string& safe : std::vector<std::string>{"a", "a/b.c", "..a/b..", ".hidden", "a b", "\xc3\xa9", std::string(255, 'x')}) {
+  for (const std::string& safe :
+       std::vector<std::string>{"a", "a/b.c", "..a/b..", ".hidden", "a b", "\xc3\xa9", std::string(255, 'x')}) {
     EXPECT_TRUE(IsSafeRelativePath(safe)) << safe;
   }
-  const std::string long_path = std::string(255, 'a') + "/" + std::string(255, 'b') + "/" + std::string(255, 'c') + "/" + std::string(255, 'd') + "/e";
+  const std::string long_path = std::string(255, 'a') + "/" + std::string(255, 'b') + "/" + std::string(255, 'c') +
+                                "/" + std::string(255, 'd') + "/e";
   for (const std::string& unsafe :
-       std::vector<std::string>{"", "/a", "a/", "a//b", "..", "../a", "a/../b", "a/..", ".", "./a", "a/./b", "a\nb", "a\x7f", std::string("a\0b", 3),
-                                "\xff", std::string(256, 'x'), long_path}) {
+       std::vector<std::string>{"", "/a", "a/", "a//b", "..", "../a", "a/../b", "a/..", ".", "./a", "a/./b", "a\nb",
+                                "a\x7f", std::string("a\0b", 3), "\xff", std::string(256, 'x'), long_path}) {
     EXPECT_FALSE(IsSafeRelativePath(unsafe)) << unsafe;
   }
 }
@@ -57,7 +59,8 @@ TEST_F(BundleTest, IdOfOneFileIsItsDigestAndOfSeveralTheirListsDigest) {
 
 TEST_F(BundleTest, CheckRefusesWhatCannotLieInAFolder) {
   EXPECT_TRUE(CheckBundle(Made({"a", "a-b", "a.b/c"})));
-  for (const auto& paths : std::vector<std::vector<std::string>>{{}, {"b", "a"}, {"a", "a"}, {"../a"}, {"a", "a-b", "a/b"}, {"a/b", "a/b/c"}}) {
+  for (const auto& paths : std::vector<std::vector<std::string>>{
+           {}, {"b", "a"}, {"a", "a"}, {"../a"}, {"a", "a-b", "a/b"}, {"a/b", "a/b/c"}}) {
     EXPECT_EQ(CodeOf(CheckBundle(Made(paths))), ErrorCode::kRejected);
   }
   proto::Bundle bundle = Made({"a", "b"});
@@ -116,7 +119,9 @@ TEST_F(BundleTest, ExternalDataBelongsToItsModel) {
   EXPECT_EQ(CodeOf(BundleOfModel(Path("m/model.onnx"), external({"out/secret"}))), ErrorCode::kRejected);
   EXPECT_EQ(CodeOf(BundleOfModel(Path("m/model.onnx"), external({"gone"}))), ErrorCode::kNotFound);
   EXPECT_EQ(CodeOf(BundleOfModel(Path("m/model.onnx"),
-                                 [](const fs::path&) -> Result<std::vector<std::string>> { return Fail(ErrorCode::kFailed, "crashed"); })),
+                                 [](const fs::path&) -> Result<std::vector<std::string>> {
+                                   return Fail(ErrorCode::kFailed, "crashed");
+                                 })),
             ErrorCode::kFailed);
 }
 
@@ -187,7 +192,8 @@ TEST_F(BundleTest, DataSetsAreKnownByTheirShape) {
   ASSERT_TRUE(tests);
   EXPECT_EQ(tests->format(), "onnx_test_data");
   EXPECT_EQ(tests->main(), "");
-  EXPECT_THAT(Paths(*tests), ElementsAre("test_data_set_0/input_0.pb", "test_data_set_0/output_0.pb", "test_data_set_10/input_0.pb"));
+  EXPECT_THAT(Paths(*tests),
+              ElementsAre("test_data_set_0/input_0.pb", "test_data_set_0/output_0.pb", "test_data_set_10/input_0.pb"));
 }
 
 TEST_F(BundleTest, ImagesComeWithClassFoldersOrLabels) {

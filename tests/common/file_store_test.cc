@@ -124,7 +124,8 @@ TEST_F(FileStoreTest, PartialThatWasWholeBeforeACrashIsVerifiedAtTheNextChunk) {
 TEST_F(FileStoreTest, TextThatIsNoDigestNeverBecomesAPath) {
   FileStore store = Open();
   Write("secret", "secret");
-  for (const std::string& wrong : std::vector<std::string>{"", "sha256:", "sha256:../../secret", "../secret", "sha256:" + std::string(64, 'g')}) {
+  for (const std::string& wrong :
+       std::vector<std::string>{"", "sha256:", "sha256:../../secret", "../secret", "sha256:" + std::string(64, 'g')}) {
     EXPECT_FALSE(store.Has(wrong));
     EXPECT_EQ(CodeOf(store.Size(wrong)), ErrorCode::kNotFound);
     EXPECT_EQ(CodeOf(store.Read(wrong, 0, 10)), ErrorCode::kNotFound);
@@ -205,7 +206,8 @@ TEST_F(FileStoreTest, UploadsNobodyContinuedAreRemovedInTheEnd) {
   ASSERT_TRUE(Open().Append(digest_, 10, 0, "01"));
   const std::string other = DigestOf("other");
   ASSERT_TRUE(Open().Append(other, 5, 0, "ot"));
-  fs::last_write_time(Path("store/partial") / other.substr(7), fs::file_time_type::clock::now() - std::chrono::hours(24 * 8));
+  fs::last_write_time(Path("store/partial") / other.substr(7),
+                      fs::file_time_type::clock::now() - std::chrono::hours(24 * 8));
   FileStore store = Open();
   EXPECT_EQ(store.Received(digest_), 2u);
   EXPECT_EQ(store.Received(other), 0u);

@@ -157,7 +157,8 @@ TEST_F(DigestTest, OnlyTheExactFormIsADigest) {
   upper[70] = 'A';
   std::string slash = digest;
   slash[20] = '/';
-  for (const std::string& wrong : {upper, slash, digest + "0", digest.substr(0, 70), digest.substr(7), "sha512:" + digest.substr(7), std::string()}) {
+  for (const std::string& wrong : {upper, slash, digest + "0", digest.substr(0, 70), digest.substr(7),
+                                   "sha512:" + digest.substr(7), std::string()}) {
     EXPECT_FALSE(IsDigest(wrong)) << wrong;
   }
 }

@@ -27,7 +27,8 @@ class Scratch : public testing::Test {
   }
 
   size_t EntriesIn(const std::filesystem::path& folder) const {
-    return static_cast<size_t>(std::distance(std::filesystem::directory_iterator(folder), std::filesystem::directory_iterator()));
+    return static_cast<size_t>(
+        std::distance(std::filesystem::directory_iterator(folder), std::filesystem::directory_iterator()));
   }
 
  private:

@@ -45,8 +45,8 @@ TEST(StatisticsTest, MedianIntervalTakesTheTablesRanks) {
     double confidence;
     double low, high;
   };
-  for (const Row& row : {Row{6, 0.95, 1, 6}, Row{8, 0.95, 1, 8}, Row{9, 0.95, 2, 8}, Row{10, 0.95, 2, 9}, Row{20, 0.95, 6, 15},
-                         Row{30, 0.95, 10, 21}, Row{100, 0.95, 40, 61}, Row{20, 0.99, 4, 17}}) {
+  for (const Row& row : {Row{6, 0.95, 1, 6}, Row{8, 0.95, 1, 8}, Row{9, 0.95, 2, 8}, Row{10, 0.95, 2, 9},
+                         Row{20, 0.95, 6, 15}, Row{30, 0.95, 10, 21}, Row{100, 0.95, 40, 61}, Row{20, 0.99, 4, 17}}) {
     const Interval interval = MedianInterval(OneTo(row.n), row.confidence);
     EXPECT_EQ(interval.low, row.low) << row.n;
     EXPECT_EQ(interval.high, row.high) << row.n;

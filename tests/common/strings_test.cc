@@ -117,7 +117,8 @@ TEST(ParseTest, Durations) {
   EXPECT_EQ(ParseDuration(" 500ms ").value(), 500);
   EXPECT_EQ(ParseDuration("1d2h3m4s5ms").value(), 93'784'005);
   EXPECT_EQ(ParseDuration("0").value(), 0);
-  for (const char* wrong : {"", "m", "1x", "-5s", "30m1h", "1m1m", "1h30", "5 s 3", "1..5s", "1e3s", "inf", "99999999999999999d"}) {
+  for (const char* wrong :
+       {"", "m", "1x", "-5s", "30m1h", "1m1m", "1h30", "5 s 3", "1..5s", "1e3s", "inf", "99999999999999999d"}) {
     EXPECT_EQ(CodeOf(ParseDuration(wrong)), ErrorCode::kRejected) << wrong;
   }
 }

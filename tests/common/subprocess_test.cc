@@ -120,7 +120,8 @@ TEST_F(SubprocessTest, SignalStateOfTheParentDoesNotReachTheChild) {
 TEST_F(SubprocessTest, StopKillsWhatIgnoresTheRequest) {
   ASSERT_EQ(mkfifo(Path("ready").c_str(), 0600), 0);
   const Descriptor ready(open(Path("ready").c_str(), O_RDWR | O_CLOEXEC));
-  auto process = Process::Start(Shell("trap '' TERM; echo r > " + Path("ready").string() + "; while :; do sleep 1; done"));
+  auto process =
+      Process::Start(Shell("trap '' TERM; echo r > " + Path("ready").string() + "; while :; do sleep 1; done"));
   ASSERT_TRUE(process);
   char byte = 0;
   ASSERT_EQ(read(ready.get(), &byte, 1), 1);
@@ -131,7 +132,8 @@ TEST_F(SubprocessTest, StopKillsWhatIgnoresTheRequest) {
 TEST_F(SubprocessTest, StopLetsTheChildEndByItselfFirst) {
   ASSERT_EQ(mkfifo(Path("ready").c_str(), 0600), 0);
   const Descriptor ready(open(Path("ready").c_str(), O_RDWR | O_CLOEXEC));
-  auto process = Process::Start(Shell("trap 'exit 5' TERM; echo r > " + Path("ready").string() + "; while :; do sleep 0.01; done"));
+  auto process = Process::Start(
+      Shell("trap 'exit 5' TERM; echo r > " + Path("ready").string() + "; while :; do sleep 0.01; done"));
   ASSERT_TRUE(process);
   char byte = 0;
   ASSERT_EQ(read(ready.get(), &byte, 1), 1);
@@ -219,7 +221,8 @@ TEST_F(SubprocessTest, GrandchildThatKeepsThePipeIsNotWaitedFor) {
 }
 
 TEST_F(SubprocessTest, ExecutableFolderHoldsThisProgram) {
-  EXPECT_TRUE(std::filesystem::equivalent(ExecutableFolder() / std::filesystem::read_symlink("/proc/self/exe").filename(), "/proc/self/exe"));
+  EXPECT_TRUE(std::filesystem::equivalent(
+      ExecutableFolder() / std::filesystem::read_symlink("/proc/self/exe").filename(), "/proc/self/exe"));
 }
 
 }  // namespace

@@ -46,7 +46,8 @@ class Server {
  public:
   using Answer = std::function<void(Listener&, const Listener::Incoming&)>;
 
-  Server(const std::string& endpoint, Answer answer) : listener_(std::move(*Listener::Bind(endpoint))), answer_(std::move(answer)) {
+  Server(const std::string& endpoint, Answer answer)
+      : listener_(std::move(*Listener::Bind(endpoint))), answer_(std::move(answer)) {
     endpoint_ = listener_->endpoint();
     thread_ = std::thread([this] {
       while (!stop_) {
@@ -443,7 +444,8 @@ TEST_F(TransportTest, ReceiveGivesAtMostTheLimit) {
 }
 
 TEST_F(TransportTest, OnlyTheLoopbackIsBound) {
-  for (const char* denied : {"tcp://0.0.0.0:0", "tcp://*:0", "tcp://10.1.2.3:5710", "tcp://example.com:5710", "tcp://[::]:0", "tcp://128.0.0.1:0"}) {
+  for (const char* denied : {"tcp://0.0.0.0:0", "tcp://*:0", "tcp://10.1.2.3:5710", "tcp://example.com:5710",
+                             "tcp://[::]:0", "tcp://128.0.0.1:0"}) {
     const auto listener = Listener::Bind(denied);
     EXPECT_EQ(CodeOf(listener), ErrorCode::kDenied) << denied;
     EXPECT_THAT(listener.error().message, HasSubstr("there are no keys"));
@@ -455,9 +457,10 @@ TEST_F(TransportTest, OnlyTheLoopbackIsBound) {
 }
 
 TEST_F(TransportTest, MalformedEndpointsAreNamed) {
-  for (const char* wrong : {"", "127.0.0.1:5710", "udp://127.0.0.1:1", "tcp://", "tcp://127.0.0.1", "tcp://127.0.0.1:", "tcp://127.0.0.1:x", "tcp://:1",
-                            "tcp://127.0.0.1:65536", "tcp://127.0.0.1:-1", "tcp://a b:1", "tcp://[::1:1", "tcp://[]:1", "tcp://[zz]:1", "ipc://", "ipc://*",
-                            "ipc://@abstract", "tcp://127.0.0.1:1;127.0.0.1:2"}) {
+  for (const char* wrong :
+       {"", "127.0.0.1:5710", "udp://127.0.0.1:1", "tcp://", "tcp://127.0.0.1", "tcp://127.0.0.1:", "tcp://127.0.0.1:x",
+        "tcp://:1", "tcp://127.0.0.1:65536", "tcp://127.0.0.1:-1", "tcp://a b:1", "tcp://[::1:1", "tcp://[]:1",
+        "tcp://[zz]:1", "ipc://", "ipc://*", "ipc://@abstract", "tcp://127.0.0.1:1;127.0.0.1:2"}) {
     EXPECT_EQ(CodeOf(Dialer::Connect(wrong)), ErrorCode::kUsage) << wrong;
     EXPECT_EQ(CodeOf(Listener::Bind(wrong)), ErrorCode::kConfiguration) << wrong;
   }
@@ -541,7 +544,8 @@ class TransferTest : public TransportTest {
       }
     } else if (request.has_get_chunk()) {
       const proto::GetChunk& chunk = request.get_chunk();
-      const auto data = store_->Read(chunk.digest(), chunk.offset(), std::min<uint64_t>(chunk.max_bytes(), chunk_limit));
+      const auto data =
+          store_->Read(chunk.digest(), chunk.offset(), std::min<uint64_t>(chunk.max_bytes(), chunk_limit));
       if (!data) {
         fail(data.error());
       } else {
@@ -567,7 +571,9 @@ class TransferTest : public TransportTest {
   Result<> Upload(const std::string& content) {
     return UploadFile(*dialer_, Write("source", content).string(), DigestOf(content), content.size(), options_);
   }
-  std::string Stored(const std::string& content) const { return ReadFile(store_->PathOf(DigestOf(content)), 1 << 28).value_or("(none)"); }
+  std::string Stored(const std::string& content) const {
+    return ReadFile(store_->PathOf(DigestOf(content)), 1 << 28).value_or("(none)");
+  }
 
   // Faults, read by the server's thread; OrderFault gives them.
   template <typename Fault, typename Value>
@@ -631,8 +637,10 @@ TEST_F(TransferTest, ForeignBytesUnderTheDigestDoNotBlockTheUpload) {
 TEST_F(TransferTest, FileThatIsNotWhatItsDigestSaysIsRejected) {
   const std::string content = Content(2 * kChunkBytes);
   const auto path = Write("source", content);
-  EXPECT_EQ(CodeOf(UploadFile(*dialer_, path.string(), DigestOf("other"), content.size(), options_)), ErrorCode::kRejected);
-  EXPECT_EQ(CodeOf(UploadFile(*dialer_, path.string(), DigestOf(content), content.size() + 1, options_)), ErrorCode::kRejected);
+  EXPECT_EQ(CodeOf(UploadFile(*dialer_, path.string(), DigestOf("other"), content.size(), options_)),
+            ErrorCode::kRejected);
+  EXPECT_EQ(CodeOf(UploadFile(*dialer_, path.string(), DigestOf(content), content.size() + 1, options_)),
+            ErrorCode::kRejected);
   EXPECT_EQ(CodeOf(UploadFile(*dialer_, path.string(), "sha256:x", 1, options_)), ErrorCode::kRejected);
   EXPECT_EQ(CodeOf(UploadFile(*dialer_, path.string(), DigestOf(""), 0, options_)), ErrorCode::kRejected);
   EXPECT_EQ(CodeOf(UploadFile(*dialer_, Path("gone").string(), DigestOf(content), 5, options_)), ErrorCode::kNotFound);
@@ -712,7 +720,8 @@ TEST_F(TransferTest, ProgressGrowsToTheTotalAndMayStop) {
   EXPECT_TRUE(std::is_sorted(seen.begin(), seen.end()));
   EXPECT_EQ(seen.back(), content.size());
   options_.progress = [&](uint64_t done, uint64_t) { return done < 2 * kChunkBytes; };
-  EXPECT_EQ(CodeOf(DownloadFile(*dialer_, DigestOf(content), Path("target").string(), options_)), ErrorCode::kCancelled);
+  EXPECT_EQ(CodeOf(DownloadFile(*dialer_, DigestOf(content), Path("target").string(), options_)),
+            ErrorCode::kCancelled);
   EXPECT_FALSE(std::filesystem::exists(Path("target")));
   // The same dialer serves on.
   options_.progress = nullptr;

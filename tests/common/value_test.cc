@@ -31,7 +31,8 @@ proto::Candidate SomeCandidate() {
   first.set_pass("simplify");
   proto::PassStep& second = *candidate.add_pipeline();
   second.set_pass("static_int8");
-  *second.mutable_parameters() = Given({{"percentile", RealValue(99.99)}, {"observer", TextValue("entropy")}, {"per_channel", BoolValue(true)}});
+  *second.mutable_parameters() =
+      Given({{"percentile", RealValue(99.99)}, {"observer", TextValue("entropy")}, {"per_channel", BoolValue(true)}});
   candidate.set_backend("openvino");
   *candidate.mutable_settings() = Given({{"threads", IntValue(2)}, {"hint", TextValue("latency")}});
   return candidate;
@@ -47,7 +48,8 @@ TEST(ValueTest, TextIsTheShortestThatReadsBack) {
   EXPECT_EQ(ToText(RealValue(1e300)), "1e+300");
   EXPECT_EQ(ToText(TextValue("a b")), "a b");
   EXPECT_EQ(ToText(proto::Value()), "");
-  for (const double real : {0.1, 1.0 / 3, 5e-324, 1.7976931348623157e308, -2.5e-7, 123456789.123, 9007199254740993.0, 1e18, 1e19}) {
+  for (const double real :
+       {0.1, 1.0 / 3, 5e-324, 1.7976931348623157e308, -2.5e-7, 123456789.123, 9007199254740993.0, 1e18, 1e19}) {
     EXPECT_TRUE(Equal(ParseValue(ToText(RealValue(real))), RealValue(real))) << real;
   }
 }
@@ -81,7 +83,8 @@ TEST(ValueTest, WordsParseByYamlsRules) {
   EXPECT_EQ(ParseValue("9223372036854775808").real(), 9223372036854775808.0);
   EXPECT_TRUE(std::isinf(ParseValue("-.inf").real()));
   EXPECT_TRUE(std::isnan(ParseValue(".nan").real()));
-  for (const char* text : {"", "yes", "on", "tRue", "nan", "inf", "1_000", "0x", "0xg", "+-1", "--1", "1.2.3", "e5", "-", ".", "1e999", "- 1"}) {
+  for (const char* text : {"", "yes", "on", "tRue", "nan", "inf", "1_000", "0x", "0xg", "+-1", "--1", "1.2.3", "e5",
+                           "-", ".", "1e999", "- 1"}) {
     EXPECT_EQ(ParseValue(text).kind_case(), proto::Value::kText) << text;
     EXPECT_EQ(ParseValue(text).text(), text);
   }
@@ -94,7 +97,8 @@ TEST(CanonicalTest, SameContentGivesTheSameBytes) {
   EXPECT_EQ(CanonicalParameters(one), CanonicalParameters(other));
   EXPECT_EQ(CanonicalParameters({}), "{}");
   EXPECT_NE(CanonicalParameters(Given({{"a", TextValue("1")}})), CanonicalParameters(Given({{"a", IntValue(1)}})));
-  EXPECT_NE(CanonicalParameters(Given({{"a", TextValue("true")}})), CanonicalParameters(Given({{"a", BoolValue(true)}})));
+  EXPECT_NE(CanonicalParameters(Given({{"a", TextValue("true")}})),
+            CanonicalParameters(Given({{"a", BoolValue(true)}})));
 }
 
 TEST(CanonicalTest, CandidateRoundTrips) {
@@ -110,7 +114,8 @@ TEST(CanonicalTest, CandidateRoundTrips) {
 }
 
 TEST(CanonicalTest, NumbersRoundTripExactly) {
-  for (const double real : {0.1, 1.0 / 3, 5e-324, 1.7976931348623157e308, -2.5e-7, 1e18, 1e19, -9223372036854775808.0, 3.0}) {
+  for (const double real :
+       {0.1, 1.0 / 3, 5e-324, 1.7976931348623157e308, -2.5e-7, 1e18, 1e19, -9223372036854775808.0, 3.0}) {
     proto::Candidate candidate;
     candidate.set_backend("b");
     *candidate.mutable_settings() = Given({{"x", RealValue(real)}});
@@ -126,12 +131,15 @@ TEST(CanonicalTest, MalformedCandidatesAreRejected) {
   for (size_t length = 0; length < good.size(); ++length) {
     EXPECT_EQ(CodeOf(ParseCanonicalCandidate(good.substr(0, length))), ErrorCode::kRejected) << length;
   }
-  for (const char* wrong : {"[]", "null", "{}", R"({"backend":1,"pipeline":[],"settings":{}})", R"({"backend":"b","pipeline":{},"settings":{}})",
-                            R"({"backend":"b","pipeline":[],"settings":[]})", R"({"backend":"b","pipeline":[],"settings":{},"more":1})",
-                            R"({"backend":"b","pipeline":["p"],"settings":{}})", R"({"backend":"b","pipeline":[{"pass":"p"}],"settings":{}})",
-                            R"({"backend":"b","pipeline":[{"pass":1,"params":{}}],"settings":{}})",
-                            R"({"backend":"b","pipeline":[],"settings":{"x":null}})", R"({"backend":"b","pipeline":[],"settings":{"x":[1]}})",
-                            R"({"backend":"b","pipeline":[],"settings":{"x":1e999}})"}) {
+  for (const char* wrong :
+       {"[]", "null", "{}", R"({"backend":1,"pipeline":[],"settings":{}})",
+        R"({"backend":"b","pipeline":{},"settings":{}})", R"({"backend":"b","pipeline":[],"settings":[]})",
+        R"({"backend":"b","pipeline":[],"settings":{},"more":1})", R"({"backend":"b","pipeline":["p"],"settings":{}})",
+        R"({"backend":"b","pipeline":[{"pass":"p"}],"settings":{}})",
+        R"({"backend":"b","pipeline":[{"pass":1,"params":{}}],"settings":{}})",
+        R"({"backend":"b","pipeline":[],"settings":{"x":null}})",
+        R"({"backend":"b","pipeline":[],"settings":{"x":[1]}})",
+        R"({"backend":"b","pipeline":[],"settings":{"x":1e999}})"}) {
     EXPECT_EQ(CodeOf(ParseCanonicalCandidate(wrong)), ErrorCode::kRejected) << wrong;
   }
   EXPECT_EQ(CodeOf(ParseCanonicalCandidate(std::string(2 << 20, '['))), ErrorCode::kRejected);
@@ -140,7 +148,8 @@ TEST(CanonicalTest, MalformedCandidatesAreRejected) {
 
 TEST(CandidateTextTest, ReadsLikeASentence) {
   EXPECT_EQ(CandidateText(SomeCandidate()),
-            "simplify + static_int8(observer=entropy, per_channel=true, percentile=99.99) on openvino(hint=latency, threads=2)");
+            "simplify + static_int8(observer=entropy, per_channel=true, percentile=99.99) on openvino(hint=latency, "
+            "threads=2)");
   proto::Candidate original;
   original.set_backend("onnxruntime");
   EXPECT_EQ(CandidateText(original), "original on onnxruntime");
@@ -177,7 +186,8 @@ TEST_F(CheckTest, TypesAreStrictButAnIntegerIsAReal) {
   EXPECT_EQ(CodeOf(CheckValue(Info("x", Type::TYPE_UNSPECIFIED), IntValue(1), "pass p")), ErrorCode::kRejected);
   EXPECT_EQ(CodeOf(CheckValue(Info("x", Type::REAL), RealValue(std::nan("")), "pass p")), ErrorCode::kRejected);
   EXPECT_EQ(CodeOf(CheckValue(Info("x", Type::REAL), RealValue(INFINITY), "pass p")), ErrorCode::kRejected);
-  EXPECT_EQ(CodeOf(CheckValue(Info("x", Type::TEXT), TextValue(std::string(5000, 'x')), "pass p")), ErrorCode::kRejected);
+  EXPECT_EQ(CodeOf(CheckValue(Info("x", Type::TEXT), TextValue(std::string(5000, 'x')), "pass p")),
+            ErrorCode::kRejected);
 }
 
 TEST_F(CheckTest, ChoicesAreListedAndTheNearestOffered) {
@@ -186,7 +196,9 @@ TEST_F(CheckTest, ChoicesAreListedAndTheNearestOffered) {
   *info.add_choices() = TextValue("entropy");
   EXPECT_TRUE(CheckValue(info, TextValue("entropy"), "pass static_int8"));
   const auto wrong = CheckValue(info, TextValue("entropi"), "pass static_int8");
-  EXPECT_EQ(MessageOf(wrong), "pass static_int8: parameter 'observer' is 'entropi'; it must be one of minmax, entropy; did you mean 'entropy'?");
+  EXPECT_EQ(MessageOf(wrong),
+            "pass static_int8: parameter 'observer' is 'entropi'; it must be one of minmax, entropy; did you mean "
+            "'entropy'?");
   proto::ParameterInfo number = Info("alpha", proto::ParameterInfo::REAL);
   *number.add_choices() = RealValue(1);
   EXPECT_TRUE(CheckValue(number, IntValue(1), "pass p"));
@@ -198,7 +210,8 @@ TEST_F(CheckTest, BoundsAreInclusive) {
   *info.mutable_maximum() = RealValue(0.5);
   EXPECT_TRUE(CheckValue(info, IntValue(0), "p"));
   EXPECT_TRUE(CheckValue(info, RealValue(0.5), "p"));
-  EXPECT_EQ(MessageOf(CheckValue(info, RealValue(0.6), "p")), "p: parameter 'alpha' is 0.6; it must be at least 0 and at most 0.5");
+  EXPECT_EQ(MessageOf(CheckValue(info, RealValue(0.6), "p")),
+            "p: parameter 'alpha' is 0.6; it must be at least 0 and at most 0.5");
   EXPECT_EQ(CodeOf(CheckValue(info, IntValue(-1), "p")), ErrorCode::kRejected);
   EXPECT_EQ(CodeOf(CheckValue(info, RealValue(-1e-300), "p")), ErrorCode::kRejected);
 }
@@ -211,7 +224,8 @@ TEST_F(CheckTest, UnknownAndRepeatedParametersAreNamed) {
   const auto unknown = CheckParameters(infos, Given({{"obsever", TextValue("x")}}), "pass p");
   EXPECT_EQ(MessageOf(unknown), "pass p has no parameter 'obsever'; did you mean 'observer'?");
   EXPECT_THAT(unknown.error().remedy, HasSubstr("observer, percentile"));
-  EXPECT_EQ(CodeOf(CheckParameters(infos, Given({{"observer", TextValue("x")}, {"observer", TextValue("y")}}), "p")), ErrorCode::kRejected);
+  EXPECT_EQ(CodeOf(CheckParameters(infos, Given({{"observer", TextValue("x")}, {"observer", TextValue("y")}}), "p")),
+            ErrorCode::kRejected);
   EXPECT_EQ(CodeOf(CheckParameters(infos, Given({{"observer", IntValue(1)}}), "p")), ErrorCode::kRejected);
   EXPECT_EQ(CodeOf(CheckParameters({}, Given({{"x", IntValue(1)}}), "p")), ErrorCode::kRejected);
 }
@@ -255,7 +269,8 @@ TEST(BuildKeyTest, DependsOnWhatThePassUses) {
   EXPECT_NE(BuildKey(calibrated, "sha256:m", step, inputs, "sha256:c", 8), with_data);
   proto::PassInfo helped = pass;
   helped.set_takes_calibration(true);
-  EXPECT_NE(BuildKey(helped, "sha256:m", step, inputs, "sha256:c", 7), BuildKey(helped, "sha256:m", step, inputs, "", 7));
+  EXPECT_NE(BuildKey(helped, "sha256:m", step, inputs, "sha256:c", 7),
+            BuildKey(helped, "sha256:m", step, inputs, "", 7));
 }
 
 }  // namespace

@@ -53,8 +53,8 @@ class RewriteTest : public ::testing::Test {
     before.Save(folder_ / "before.onnx");
     std::ofstream(folder_ / "after.onnx", std::ios::binary) << after.SerializeAsString();
     WriteNpz(folder_ / "data.npz", {{"x", NormalArray({4, 64}, 3)}});
-    const Ran ran = Hone({"evaluate", (folder_ / "after.onnx").string(), "--against", (folder_ / "before.onnx").string(),
-                          "--data", (folder_ / "data.npz").string(), "--json"});
+    const Ran ran = Hone({"evaluate", (folder_ / "after.onnx").string(), "--against",
+                          (folder_ / "before.onnx").string(), "--data", (folder_ / "data.npz").string(), "--json"});
     EXPECT_EQ(ran.code, 0) << ran.err;
     return ran.code == 0 ? ran.json()["metrics"]["max_error"].get<double>() : 1e9;
   }

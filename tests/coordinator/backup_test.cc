@@ -61,7 +61,8 @@ TEST(BackupTest, RestoredFolderIsSoundAndGoesOnWithTheSearch) {
   EXPECT_TRUE(report->ok()) << FsckJson(*report);
   harness.Start();
   ASSERT_TRUE(worker.Hello());
-  // The lease that was open in the backup is the worker's still; a report under it counts, one of the other future does not.
+  // The lease that was open in the backup is the worker's still; a report under it counts, one of the other future does
+  // not.
   worker.reports[held->id()] = worker.Do(*held);
   ASSERT_TRUE(worker.Sync(0));
   const auto again = worker.Take();
@@ -69,7 +70,9 @@ TEST(BackupTest, RestoredFolderIsSoundAndGoesOnWithTheSearch) {
   EXPECT_GT(again->token(), future.token() + 1'000'000);
   worker.reports[future.lease()] = future;
   ASSERT_TRUE(worker.Sync(0));
-  EXPECT_THAT(harness.Query("SELECT attempt FROM attempts WHERE outcome = 'done' AND attempt > " + std::to_string(held->id())), IsEmpty());
+  EXPECT_THAT(
+      harness.Query("SELECT attempt FROM attempts WHERE outcome = 'done' AND attempt > " + std::to_string(held->id())),
+      IsEmpty());
   worker.Finish(*again);
   worker.Work();
   EXPECT_EQ(harness.Job(job).state(), proto::JOB_COMPLETE);

@@ -57,9 +57,11 @@ TEST(FailureTest, WorkThatCrashesOnTwoWorkersIsSetAsideWithItsEvidence) {
   EXPECT_EQ(summary.state(), proto::JOB_COMPLETE) << summary.error();
   EXPECT_EQ(summary.studies(0).counts().failed(), 4U);
   // Two builds, each tried once on each worker.
-  EXPECT_THAT(harness.Query("SELECT DISTINCT count(*) FROM attempts WHERE outcome = 'crashed' GROUP BY build, worker"), ElementsAre("1"));
+  EXPECT_THAT(harness.Query("SELECT DISTINCT count(*) FROM attempts WHERE outcome = 'crashed' GROUP BY build, worker"),
+              ElementsAre("1"));
   EXPECT_THAT(harness.Query("SELECT count(*) FROM attempts WHERE outcome = 'crashed'"), ElementsAre("4"));
-  EXPECT_THAT(harness.Query("SELECT output_tail FROM attempts WHERE outcome = 'crashed'"), Each(HasSubstr("the last words")));
+  EXPECT_THAT(harness.Query("SELECT output_tail FROM attempts WHERE outcome = 'crashed'"),
+              Each(HasSubstr("the last words")));
   for (const auto& trial : harness.Trials(job)) {
     if (trial.state() != proto::TRIAL_FAILED) continue;
     EXPECT_THAT(trial.reason(), HasSubstr("signal 11"));
@@ -90,8 +92,9 @@ TEST(FailureTest, CandidatesThatCrashHangOrStarveLeaveTheBestOfTheOthers) {
     report.set_outcome(FateOf(lease.measure()));
     report.set_signal(report.outcome() == proto::Report::CRASHED ? 11 : 0);
   };
-  const uint64_t job = harness.Submit("passes: [{half: {strength: {range: [1, 40], step: 1}}}]\nbackends: {onnxruntime: {}, openvino: {}}\n"
-                                      "search: {sampler: exhaustive}\n");
+  const uint64_t job = harness.Submit(
+      "passes: [{half: {strength: {range: [1, 40], step: 1}}}]\nbackends: {onnxruntime: {}, openvino: {}}\n"
+      "search: {sampler: exhaustive}\n");
   worker.Work();
   const auto summary = harness.Job(job);
   ASSERT_EQ(summary.state(), proto::JOB_COMPLETE);
@@ -100,7 +103,8 @@ TEST(FailureTest, CandidatesThatCrashHangOrStarveLeaveTheBestOfTheOthers) {
   double best = 0;
   uint64_t number = 0;
   for (const auto& lease : worker.log) {
-    if (!lease.has_measure() || lease.measure().is_baseline() || FateOf(lease.measure()) != proto::Report::DONE) continue;
+    if (!lease.has_measure() || lease.measure().is_baseline() || FateOf(lease.measure()) != proto::Report::DONE)
+      continue;
     const double speedup = FakeWorker::Measured(lease.measure()).speedup().value();
     if (speedup > best) number = lease.trial();
     best = std::max(best, speedup);
@@ -140,7 +144,8 @@ TEST(FailureTest, DoneWithoutResultOrWithoutFilesIsACrash) {
     if (!lease.has_build()) return;
     if (lease.build().step().pass() == "half") report.clear_result();
     if (lease.build().step().pass() == "int8") {
-      report.mutable_result()->mutable_build()->mutable_model()->mutable_files(0)->set_digest(DigestOf("never uploaded"));
+      report.mutable_result()->mutable_build()->mutable_model()->mutable_files(0)->set_digest(
+          DigestOf("never uploaded"));
     }
   };
   const uint64_t job = harness.Submit();

@@ -1,4 +1,5 @@
-// fsck finds what it promises to find: a sound folder is damaged in one way at a time, and the right invariant must say so.
+// fsck finds what it promises to find: a sound folder is damaged in one way at a time, and the right invariant must say
+// so.
 #include <gmock/gmock.h>
 
 #include <fstream>
@@ -50,7 +51,8 @@ class FsckTest : public ::testing::Test {
   static std::vector<std::string> Broken(const FsckReport& report) {
     std::vector<std::string> lines;
     for (const auto& check : report.checks) {
-      for (const auto& one : check.violations) lines.push_back(check.id + " " + one.row + ": " + one.message + " | " + one.remedy);
+      for (const auto& one : check.violations)
+        lines.push_back(check.id + " " + one.row + ": " + one.message + " | " + one.remedy);
     }
     return lines;
   }
@@ -109,7 +111,8 @@ TEST_P(FsckHarmTest, IsFoundByItsInvariantWithRowAndRemedy) {
   const FsckReport report = Check();
   EXPECT_FALSE(report.ok());
   EXPECT_THAT(BrokenOf(report, GetParam().invariant),
-              ::testing::Contains(AllOf(HasSubstr(GetParam().row), HasSubstr(GetParam().message), ::testing::Not(::testing::EndsWith("| ")))))
+              ::testing::Contains(AllOf(HasSubstr(GetParam().row), HasSubstr(GetParam().message),
+                                        ::testing::Not(::testing::EndsWith("| ")))))
       << ::testing::PrintToString(Broken(report));
 }
 
@@ -119,45 +122,68 @@ INSTANTIATE_TEST_SUITE_P(
         Harm{"LostJob", "DELETE FROM jobs WHERE job = 1", "I1", "job 1", "missing"},
         Harm{"LostLastJob", "DELETE FROM jobs WHERE job = 2", "I1", "job 2", "missing"},
         Harm{"LostStudy", "DELETE FROM studies WHERE job = 1", "I1", "job 1", "no study"},
-        Harm{"LostTrial", "DELETE FROM trials WHERE job = 1 AND trial = 2", "I1", "study 0 of job 1", "numbered 0 to 5"},
+        Harm{"LostTrial", "DELETE FROM trials WHERE job = 1 AND trial = 2", "I1", "study 0 of job 1",
+             "numbered 0 to 5"},
         Harm{"LostAttempt", "DELETE FROM attempts WHERE attempt = 2", "I1", "attempt 2", "missing"},
-        Harm{"LostResult", "UPDATE trials SET result = NULL WHERE job = 1 AND trial = 1", "I1", "trial 1 of job 1", "without a result"},
+        Harm{"LostResult", "UPDATE trials SET result = NULL WHERE job = 1 AND trial = 1", "I1", "trial 1 of job 1",
+             "without a result"},
         Harm{"LostMetrics", "DELETE FROM metrics WHERE job = 1 AND trial = 3", "I1", "trial 3 of job 1", "no metrics"},
         Harm{"LostBuild", "DELETE FROM builds", "I1", "attempt", "no row"},
-        Harm{"ResultOfALostAttempt", "UPDATE attempts SET outcome = 'worker_lost', error = 'x' WHERE attempt = (SELECT result FROM trials WHERE job = 1 AND trial = 2)",
+        Harm{"ResultOfALostAttempt",
+             "UPDATE attempts SET outcome = 'worker_lost', error = 'x' WHERE attempt = (SELECT result FROM trials "
+             "WHERE job = 1 AND trial = 2)",
              "I2", "trial 2 of job 1", "worker_lost"},
-        Harm{"ResultOfAnotherTrial", "UPDATE attempts SET measure_key = ''; UPDATE trials SET result = (SELECT result FROM trials WHERE job = 1 AND trial = 2) WHERE job = 1 AND trial = 3",
+        Harm{"ResultOfAnotherTrial",
+             "UPDATE attempts SET measure_key = ''; UPDATE trials SET result = (SELECT result FROM trials WHERE job = "
+             "1 AND trial = 2) WHERE job = 1 AND trial = 3",
              "I2", "trial 3 of job 1", "is of trial 2"},
         Harm{"SecondResult",
-             "INSERT INTO attempts (token, kind, job, study, trial, worker, session, outcome, started_unix_ms, ended_unix_ms) VALUES (900, 'measure', 1, 0, 2, 'w', 's', 'done', 1, 2);"
-             "INSERT INTO metrics VALUES ((SELECT attempt FROM attempts WHERE token = 900), 'candidate', 'latency_ms_p50', 1, 0, 2, 1.0, NULL, NULL, 1)",
+             "INSERT INTO attempts (token, kind, job, study, trial, worker, session, outcome, started_unix_ms, "
+             "ended_unix_ms) VALUES (900, 'measure', 1, 0, 2, 'w', 's', 'done', 1, 2);"
+             "INSERT INTO metrics VALUES ((SELECT attempt FROM attempts WHERE token = 900), 'candidate', "
+             "'latency_ms_p50', 1, 0, 2, 1.0, NULL, NULL, 1)",
              "I2", "trial 2 of job 1", "took effect"},
-        Harm{"WrongBest", "UPDATE studies SET best = CASE best WHEN 1 THEN 2 ELSE 1 END WHERE job = 1", "I3", "study 0 of job 1", "its results give"},
+        Harm{"WrongBest", "UPDATE studies SET best = CASE best WHEN 1 THEN 2 ELSE 1 END WHERE job = 1", "I3",
+             "study 0 of job 1", "its results give"},
         Harm{"NoBest", "UPDATE studies SET best = NULL WHERE job = 1", "I3", "study 0 of job 1", "its best is none"},
-        Harm{"EndWithoutCause", "UPDATE attempts SET outcome = 'crashed', error = '' WHERE attempt = 1", "I4", "attempt 1", "without a cause"},
+        Harm{"EndWithoutCause", "UPDATE attempts SET outcome = 'crashed', error = '' WHERE attempt = 1", "I4",
+             "attempt 1", "without a cause"},
         Harm{"EndAtNoTime", "UPDATE attempts SET ended_unix_ms = 0 WHERE attempt = 1", "I4", "attempt 1", "at no time"},
         Harm{"TriedForEver",
              "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 26) "
-             "INSERT INTO attempts (token, kind, job, study, trial, worker, session, outcome, error, started_unix_ms, ended_unix_ms) "
+             "INSERT INTO attempts (token, kind, job, study, trial, worker, session, outcome, error, started_unix_ms, "
+             "ended_unix_ms) "
              "SELECT 900 + i, 'measure', 1, 0, 2, 'w', 's', 'worker_lost', 'x', 1, 2 FROM n",
              "I4", "trial 2 of job 1", "26 times lost"},
-        Harm{"RunningWithoutLease", "UPDATE attempts SET outcome = 'returned', error = 'x', ended_unix_ms = 5 WHERE outcome = 'open'", "I5", "trial 0 of job 2",
-             "no lease is open"},
-        Harm{"OpenOfEndedTrial", "UPDATE attempts SET outcome = 'open', ended_unix_ms = 0 WHERE attempt = (SELECT max(attempt) FROM attempts WHERE job = 1 AND kind = 'measure')",
+        Harm{"RunningWithoutLease",
+             "UPDATE attempts SET outcome = 'returned', error = 'x', ended_unix_ms = 5 WHERE outcome = 'open'", "I5",
+             "trial 0 of job 2", "no lease is open"},
+        Harm{"OpenOfEndedTrial",
+             "UPDATE attempts SET outcome = 'open', ended_unix_ms = 0 WHERE attempt = (SELECT max(attempt) FROM "
+             "attempts WHERE job = 1 AND kind = 'measure')",
              "I5", "attempt", "it is open and"},
-        Harm{"OneTooFew", "DELETE FROM trials WHERE job = 1 AND trial = 5", "I6", "study 0 of job 1", "budget is 5 trials, it has 4"},
+        Harm{"OneTooFew", "DELETE FROM trials WHERE job = 1 AND trial = 5", "I6", "study 0 of job 1",
+             "budget is 5 trials, it has 4"},
         Harm{"OneTooMany",
-             "INSERT INTO trials SELECT job, study, 6, state, '{}', step, model, model_id, final, result, reason, worker, fingerprint, pairs, wall_ms, attempts, notes, "
+             "INSERT INTO trials SELECT job, study, 6, state, '{}', step, model, model_id, final, result, reason, "
+             "worker, fingerprint, pairs, wall_ms, attempts, notes, "
              "created_unix_ms, ended_unix_ms FROM trials WHERE job = 1 AND trial = 5",
              "I6", "study 0 of job 1", "budget is 5 trials, it has 6"},
-        Harm{"UnendedTrial", "UPDATE trials SET state = 'waiting' WHERE job = 1 AND trial = 4", "I6", "trial 4 of job 1", "its study is done"},
-        Harm{"RepeatedCandidate", "UPDATE trials SET candidate = (SELECT candidate FROM trials WHERE job = 1 AND trial = 1) WHERE job = 1 AND trial = 2", "I6",
-             "study 0 of job 1", "same candidate"},
-        Harm{"WrongSize", "UPDATE artifacts SET size_bytes = size_bytes + 1; UPDATE jobs SET model = '{}'; UPDATE trials SET model = '{}'; UPDATE builds SET output = '{}'", "I7", "artifact sha256:", "bytes, not"},
+        Harm{"UnendedTrial", "UPDATE trials SET state = 'waiting' WHERE job = 1 AND trial = 4", "I6",
+             "trial 4 of job 1", "its study is done"},
+        Harm{"RepeatedCandidate",
+             "UPDATE trials SET candidate = (SELECT candidate FROM trials WHERE job = 1 AND trial = 1) WHERE job = 1 "
+             "AND trial = 2",
+             "I6", "study 0 of job 1", "same candidate"},
+        Harm{"WrongSize",
+             "UPDATE artifacts SET size_bytes = size_bytes + 1; UPDATE jobs SET model = '{}'; UPDATE trials SET model "
+             "= '{}'; UPDATE builds SET output = '{}'",
+             "I7", "artifact sha256:", "bytes, not"},
         Harm{"TornModel", "UPDATE jobs SET model = '{\"files\":' WHERE job = 1", "I7", "job 1", "broken"},
         Harm{"TokenGoesBack", "UPDATE counters SET value = 1 WHERE name = 'token'", "I8", "counter token", "given out"},
         Harm{"BrokenReference", "DELETE FROM studies WHERE job = 1", "I8", "table trials", "missing"},
-        Harm{"UnknownState", "UPDATE trials SET state = 'perhaps' WHERE job = 1 AND trial = 2", "I8", "trial 2 of job 1", "its state is perhaps"}),
+        Harm{"UnknownState", "UPDATE trials SET state = 'perhaps' WHERE job = 1 AND trial = 2", "I8",
+             "trial 2 of job 1", "its state is perhaps"}),
     [](const ::testing::TestParamInfo<Harm>& one) { return one.param.name; });
 
 TEST_F(FsckTest, ArtifactThatChangedOrWentIsFound) {
@@ -212,15 +238,19 @@ TEST_F(FsckTest, WhatALogSaysWasAcknowledgedIsLookedFor) {
                      {{"kind", "trial"}, {"job", done_}, {"study", 0}, {"trial", 2}, {"state", "complete"}},
                      {{"kind", "event"}, {"sequence", 1}, {"job", 0}, {"event", "worker.joined"}}}),
               IsEmpty());
-  EXPECT_THAT(check({{{"kind", "job"}, {"job", 77}}}), ::testing::ElementsAre(HasSubstr("job 77: it was acknowledged")));
-  EXPECT_THAT(check({{{"kind", "job"}, {"job", done_}, {"request", "other"}}}), ::testing::ElementsAre(HasSubstr("request 'other'")));
+  EXPECT_THAT(check({{{"kind", "job"}, {"job", 77}}}),
+              ::testing::ElementsAre(HasSubstr("job 77: it was acknowledged")));
+  EXPECT_THAT(check({{{"kind", "job"}, {"job", done_}, {"request", "other"}}}),
+              ::testing::ElementsAre(HasSubstr("request 'other'")));
   EXPECT_THAT(check({{{"kind", "cancel"}, {"job", done_}}}), ::testing::ElementsAre(HasSubstr("it is 'complete'")));
-  EXPECT_THAT(check({{{"kind", "report"}, {"lease", 999}, {"token", 999}, {"outcome", "done"}}}), ::testing::ElementsAre(HasSubstr("it is missing")));
+  EXPECT_THAT(check({{{"kind", "report"}, {"lease", 999}, {"token", 999}, {"outcome", "done"}}}),
+              ::testing::ElementsAre(HasSubstr("it is missing")));
   EXPECT_THAT(check({{{"kind", "report"}, {"lease", lease}, {"token", token}, {"outcome", "failed"}}}),
               ::testing::ElementsAre(HasSubstr("no late report is counted")));
   EXPECT_THAT(check({{{"kind", "trial"}, {"job", done_}, {"study", 0}, {"trial", 2}, {"state", "failed"}}}),
               ::testing::ElementsAre(HasSubstr("a client saw it 'failed'")));
-  EXPECT_THAT(check({{{"kind", "event"}, {"sequence", 1}, {"job", 4}, {"event", "x"}}}), ::testing::ElementsAre(HasSubstr("a client saw 'x'")));
+  EXPECT_THAT(check({{{"kind", "event"}, {"sequence", 1}, {"job", 4}, {"event", "x"}}}),
+              ::testing::ElementsAre(HasSubstr("a client saw 'x'")));
   EXPECT_THAT(check({{{"kind", "no such"}}, {{"job", 7}}}), SizeIs(2));
   EXPECT_THAT(check({{{"kind", "job"}, {"job", "seven"}}}), SizeIs(1));
 }

@@ -1,5 +1,5 @@
-// A coordinator in this process with a clock that tests own, and workers that follow a script: they speak the protocol and make up their
-// results from what they were asked to do, so that the same work gives the same result.
+// A coordinator in this process with a clock that tests own, and workers that follow a script: they speak the protocol
+// and make up their results from what they were asked to do, so that the same work gives the same result.
 #pragma once
 
 #include <gtest/gtest.h>
@@ -84,7 +84,8 @@ inline proto::Recipe Recipe(const std::string& yaml) {
   return recipe ? *recipe : proto::Recipe();
 }
 
-// Six candidates: none, half, int8 with two settings, on two backends, of which the second takes no int8 of its own accord.
+// Six candidates: none, half, int8 with two settings, on two backends, of which the second takes no int8 of its own
+// accord.
 inline const char* const kRecipe = R"(
 passes: [{choose: [none, half, {int8: {per_channel: [true, false]}}]}]
 backends: {onnxruntime: {}, openvino: {}}
@@ -129,8 +130,8 @@ inline proto::Metric MetricOf(const std::string& name, double value) {
   return metric;
 }
 
-inline proto::Frame HelloOf(const std::string& name, const std::string& session, const std::vector<std::string>& tags, uint32_t slots,
-                            const proto::Catalogue& catalogue = FakeCatalogue()) {
+inline proto::Frame HelloOf(const std::string& name, const std::string& session, const std::vector<std::string>& tags,
+                            uint32_t slots, const proto::Catalogue& catalogue = FakeCatalogue()) {
   return FrameOf([&](auto& frame) {
     auto& hello = *frame.mutable_worker_hello();
     hello.set_name(name);
@@ -165,7 +166,10 @@ inline std::string BuiltBytes(const proto::BuildWork& work) {
 class FakeWorker {
  public:
   FakeWorker(Ask ask, std::string name, std::vector<std::string> tags = {"cpu"}, std::string session = "")
-      : ask_(std::move(ask)), name_(std::move(name)), session_(session.empty() ? name_ + "-1" : session), tags_(std::move(tags)) {}
+      : ask_(std::move(ask)),
+        name_(std::move(name)),
+        session_(session.empty() ? name_ + "-1" : session),
+        tags_(std::move(tags)) {}
 
   Result<proto::Frame> Hello() {
     return ask_(HelloOf(name_, session_, tags_, slots, catalogue));
@@ -376,7 +380,8 @@ class Harness {
     return worker;
   }
 
-  proto::Frame Submission(const std::string& yaml, const std::string& model = "the model", const std::string& request = "") {
+  proto::Frame Submission(const std::string& yaml, const std::string& model = "the model",
+                          const std::string& request = "") {
     const auto bundle = UploadModel(As("client"), model);
     return FrameOf([&](auto& frame) {
       *frame.mutable_submit_job()->mutable_recipe() = Recipe(yaml);
@@ -384,7 +389,8 @@ class Harness {
       frame.mutable_submit_job()->set_request(request);
     });
   }
-  uint64_t Submit(const std::string& yaml = kRecipe, const std::string& model = "the model", const std::string& request = "") {
+  uint64_t Submit(const std::string& yaml = kRecipe, const std::string& model = "the model",
+                  const std::string& request = "") {
     auto reply = Call("client", Submission(yaml, model, request));
     EXPECT_TRUE(reply) << reply.error().message;
     return reply ? reply->submit_job_reply().job() : 0;
@@ -405,7 +411,8 @@ class Harness {
     std::vector<std::string> table;
     for (const auto& trial : Trials(job)) {
       table.push_back(std::to_string(trial.study()) + "/" + std::to_string(trial.trial()) + " " +
-                      std::string(NameOf(trial.state())) + " " + CanonicalCandidate(trial.candidate()) + " " + BundleId(trial.model()));
+                      std::string(NameOf(trial.state())) + " " + CanonicalCandidate(trial.candidate()) + " " +
+                      BundleId(trial.model()));
     }
     return table;
   }

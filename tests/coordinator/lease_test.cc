@@ -61,9 +61,11 @@ TEST(LeaseTest, SilentWorkerLosesItsLeaseAndAnotherFinishes) {
   ASSERT_TRUE(one.Sync(0));
   EXPECT_THAT(one.reports, IsEmpty());
   EXPECT_EQ(harness.Query("SELECT count(*) FROM metrics"), metrics);
-  EXPECT_THAT(harness.Query("SELECT outcome FROM attempts ORDER BY attempt LIMIT 2"), ElementsAre("worker_lost", "done"));
+  EXPECT_THAT(harness.Query("SELECT outcome FROM attempts ORDER BY attempt LIMIT 2"),
+              ElementsAre("worker_lost", "done"));
   EXPECT_THAT(harness.EventTexts(job, "report.stale"), SizeIs(1));
-  EXPECT_THAT(harness.Query("SELECT a.worker FROM trials t JOIN attempts a ON a.attempt = t.result"), ElementsAre("two"));
+  EXPECT_THAT(harness.Query("SELECT a.worker FROM trials t JOIN attempts a ON a.attempt = t.result"),
+              ElementsAre("two"));
   // Losing a worker is nobody's fault.
   EXPECT_EQ(harness.Trials(job)[0].state(), proto::TRIAL_COMPLETE);
 }
@@ -211,7 +213,8 @@ TEST(LeaseTest, ReportSentManyTimesIsAcceptedOnce) {
     ASSERT_TRUE(reply);
     EXPECT_THAT(reply->acknowledged(), ElementsAre(lease->id()));
   }
-  EXPECT_THAT(harness.Query("SELECT late_reports FROM attempts WHERE attempt = " + std::to_string(lease->id())), ElementsAre("9"));
+  EXPECT_THAT(harness.Query("SELECT late_reports FROM attempts WHERE attempt = " + std::to_string(lease->id())),
+              ElementsAre("9"));
   EXPECT_THAT(harness.Query("SELECT count(*) FROM metrics WHERE name = 'size_bytes'"), ElementsAre("1"));
   EXPECT_THAT(harness.EventTexts(job, "report.duplicate"), SizeIs(1));
   EXPECT_THAT(harness.EventTexts(job, "trial.complete"), SizeIs(1));
@@ -350,7 +353,8 @@ TEST(LeaseTest, DrainedWorkerFinishesAndTakesNothingNew) {
   EXPECT_EQ(workers->list_workers_reply().workers(0).state(), "draining");
   ASSERT_TRUE(drain(true));
   EXPECT_TRUE(one.Take());
-  const auto unknown = harness.Call("client", FrameOf([](auto& frame) { frame.mutable_drain_worker()->set_name("on"); }));
+  const auto unknown =
+      harness.Call("client", FrameOf([](auto& frame) { frame.mutable_drain_worker()->set_name("on"); }));
   ASSERT_FALSE(unknown);
   EXPECT_EQ(unknown.error().code, ErrorCode::kNotFound);
 }

@@ -62,8 +62,9 @@ TEST(QueueTest, PrioritiesBeyondTheBoundsAreTheBounds) {
 TEST(QueueTest, ManyJobsHoldFewProposals) {
   Harness harness;
   for (int i = 0; i < 8; ++i) harness.Worker("w" + std::to_string(i));
-  for (int i = 0; i < 40; ++i) harness.Submit("backends: {onnxruntime: {}, openvino: {}}\npasses: [{choose: [none, half, clean]}]\n",
-                                              "model " + std::to_string(i));
+  for (int i = 0; i < 40; ++i)
+    harness.Submit("backends: {onnxruntime: {}, openvino: {}}\npasses: [{choose: [none, half, clean]}]\n",
+                   "model " + std::to_string(i));
   harness.Advance(1000);
   // The baselines, and no candidate before its baseline is known.
   EXPECT_THAT(harness.Query("SELECT count(*) FROM trials"), ElementsAre("40"));
@@ -122,7 +123,8 @@ TEST_F(FailedJobTest, RetriedTrialThatFailsAgainFailsWithFreshAttempts) {
 TEST_F(FailedJobTest, OneTrialIsRetriedAlone) {
   broken = false;
   const auto trials = harness.Trials(job);
-  const auto failed = std::find_if(trials.begin(), trials.end(), [](const auto& trial) { return trial.state() == proto::TRIAL_FAILED; });
+  const auto failed = std::find_if(trials.begin(), trials.end(),
+                                   [](const auto& trial) { return trial.state() == proto::TRIAL_FAILED; });
   ASSERT_NE(failed, trials.end());
   ASSERT_TRUE(AskRetry(harness, job, failed->trial()));
   worker.Work();
@@ -180,7 +182,8 @@ TEST(QueueTest, OldEventsAreDroppedAndTheGapIsTold) {
   EXPECT_GT(watch->watch_events_reply().gap(), 0U);
   // What was dropped was before the job that is new: nothing of it is missing.
   const uint64_t fresh = harness.Submit(kRecipe, "another model");
-  const auto from_start = harness.Call("client", FrameOf([&](auto& frame) { frame.mutable_watch_events()->set_job(fresh); }));
+  const auto from_start =
+      harness.Call("client", FrameOf([&](auto& frame) { frame.mutable_watch_events()->set_job(fresh); }));
   ASSERT_TRUE(from_start);
   EXPECT_EQ(from_start->watch_events_reply().gap(), 0U);
   const uint64_t last = watch->watch_events_reply().last();

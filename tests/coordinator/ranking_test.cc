@@ -28,7 +28,8 @@ TEST(RankingTest, LatencyIsRankedByThePairedSpeedupNotByMilliseconds) {
   Measured baseline;
   baseline.metrics = {{"latency_ms_p50", 10}};
   // The second ran while the machine was slow: more milliseconds, yet the better ratio.
-  const std::vector<Contender> contenders = {Trial(1, 5, 2.0, 100), Trial(2, 6, 2.5, 100), Trial(3, 3, std::nullopt, 100)};
+  const std::vector<Contender> contenders = {Trial(1, 5, 2.0, 100), Trial(2, 6, 2.5, 100),
+                                             Trial(3, 3, std::nullopt, 100)};
   EXPECT_THAT(Ranked({Objective("latency_ms_p50")}, contenders, &baseline), ElementsAre(3, 2, 1));
   EXPECT_DOUBLE_EQ(*ObjectiveValue(Objective("latency_ms_p50"), contenders[0].measured, &baseline), 0.5);
   EXPECT_DOUBLE_EQ(*ObjectiveValue(Objective("latency_ms_p50"), contenders[2].measured, &baseline), 0.3);

@@ -32,7 +32,8 @@ TEST(RestartTest, WorkInHandContinuesAndItsReportCounts) {
   ASSERT_TRUE(one.Sync(0));
   EXPECT_THAT(one.dropped, IsEmpty());
   one.Finish(*lease);
-  EXPECT_THAT(harness.Query("SELECT outcome FROM attempts WHERE attempt = " + std::to_string(lease->id())), ElementsAre("done"));
+  EXPECT_THAT(harness.Query("SELECT outcome FROM attempts WHERE attempt = " + std::to_string(lease->id())),
+              ElementsAre("done"));
   one.Work();
   EXPECT_EQ(harness.Job(job).state(), proto::JOB_COMPLETE);
   EXPECT_EQ(harness.Job(job).studies(0).counts().complete(), kCandidates);
@@ -88,8 +89,10 @@ TEST(RestartTest, RestartsAtEveryStepGiveTheSameTableAsNone) {
     auto table = harness.Table(job);
     table.push_back("best " + std::to_string(harness.Job(job).studies(0).best().trial()));
     // Nothing was done twice.
-    EXPECT_THAT(harness.Query("SELECT build FROM attempts WHERE kind = 'build' GROUP BY build HAVING count(*) > 1"), IsEmpty());
-    EXPECT_THAT(harness.Query("SELECT trial FROM attempts WHERE kind = 'measure' GROUP BY trial HAVING count(*) > 1"), IsEmpty());
+    EXPECT_THAT(harness.Query("SELECT build FROM attempts WHERE kind = 'build' GROUP BY build HAVING count(*) > 1"),
+                IsEmpty());
+    EXPECT_THAT(harness.Query("SELECT trial FROM attempts WHERE kind = 'measure' GROUP BY trial HAVING count(*) > 1"),
+                IsEmpty());
     return table;
   };
   const auto plain = run(false);

@@ -11,7 +11,8 @@ using ::testing::HasSubstr;
 using ::testing::SizeIs;
 
 size_t Measurements(const FakeWorker& worker) {
-  return static_cast<size_t>(std::count_if(worker.log.begin(), worker.log.end(), [](const auto& lease) { return lease.has_measure(); }));
+  return static_cast<size_t>(
+      std::count_if(worker.log.begin(), worker.log.end(), [](const auto& lease) { return lease.has_measure(); }));
 }
 
 TEST(ReuseTest, SecondJobOfTheSameKindMeasuresNothingAndHasTheSameBest) {
@@ -55,7 +56,8 @@ TEST(ReuseTest, OtherMachineOtherConstraintsOrOtherDataMeasureAnew) {
     // The baseline owes nothing to the constraints.
     EXPECT_EQ(Measurements(worker), 2 * before - 1);
     proto::Frame frame = harness.Submission(kRecipe);
-    *frame.mutable_submit_job()->mutable_evaluation()->mutable_bundle() = UploadModel(harness.As("client"), "other samples", "npz");
+    *frame.mutable_submit_job()->mutable_evaluation()->mutable_bundle() =
+        UploadModel(harness.As("client"), "other samples", "npz");
     ASSERT_TRUE(harness.Call("client", frame));
     worker.Work();
     EXPECT_EQ(Measurements(worker), 3 * before - 1);
@@ -115,7 +117,8 @@ TEST(EndTest, SearchEndsWithItsSpaceOrItsTrials) {
   auto worker = harness.Worker("one");
   const uint64_t all = harness.Submit();
   const uint64_t three = harness.Submit(
-      "passes: [{choose: [none, half]}]\nbackends: {onnxruntime: {}, openvino: {}}\nsearch: {sampler: exhaustive, trials: 3}\n");
+      "passes: [{choose: [none, half]}]\nbackends: {onnxruntime: {}, openvino: {}}\nsearch: {sampler: exhaustive, "
+      "trials: 3}\n");
   worker.Work();
   EXPECT_EQ(EndedBy(harness, all), "space");
   EXPECT_EQ(EndedBy(harness, three), "trials");
@@ -124,8 +127,9 @@ TEST(EndTest, SearchEndsWithItsSpaceOrItsTrials) {
 TEST(EndTest, GoalEndsTheSearchAtTheFirstTrialThatReachesIt) {
   Harness harness;
   auto worker = harness.Worker("one");
-  const uint64_t job = harness.Submit("passes: [{choose: [none, half, int8]}]\nbackends: {onnxruntime: {}, openvino: {}}\n"
-                                      "search: {sampler: exhaustive, goal: {speedup: {min: 1}}}\n");
+  const uint64_t job = harness.Submit(
+      "passes: [{choose: [none, half, int8]}]\nbackends: {onnxruntime: {}, openvino: {}}\n"
+      "search: {sampler: exhaustive, goal: {speedup: {min: 1}}}\n");
   worker.Work();
   EXPECT_EQ(EndedBy(harness, job), "goal");
   EXPECT_THAT(harness.Trials(job), SizeIs(2));
@@ -138,8 +142,9 @@ TEST(EndTest, PatienceEndsTheSearchWhenNothingGetsBetter) {
     if (!lease.has_measure() || lease.measure().is_baseline()) return;
     report.mutable_result()->mutable_measure()->mutable_speedup()->set_value(1.5);
   };
-  const uint64_t job = harness.Submit("passes: [{choose: [none, half, {int8: {per_channel: [true, false]}}]}]\n"
-                                      "backends: {onnxruntime: {}, openvino: {}}\nsearch: {sampler: exhaustive, patience: 3}\n");
+  const uint64_t job = harness.Submit(
+      "passes: [{choose: [none, half, {int8: {per_channel: [true, false]}}]}]\n"
+      "backends: {onnxruntime: {}, openvino: {}}\nsearch: {sampler: exhaustive, patience: 3}\n");
   worker.Work();
   EXPECT_EQ(EndedBy(harness, job), "patience");
   EXPECT_THAT(harness.Trials(job), SizeIs(1 + 1 + 3));
@@ -149,8 +154,9 @@ TEST(EndTest, MachineTimeEndsTheSearch) {
   Harness harness;
   auto worker = harness.Worker("one");
   worker.alter = [](const proto::Lease&, proto::Report& report) { report.set_wall_ms(40'000); };
-  const uint64_t job = harness.Submit("passes: [{choose: [none, half, {int8: {per_channel: [true, false]}}]}]\n"
-                                      "backends: {onnxruntime: {}, openvino: {}}\nsearch: {sampler: exhaustive, machine_time: 1m}\n");
+  const uint64_t job = harness.Submit(
+      "passes: [{choose: [none, half, {int8: {per_channel: [true, false]}}]}]\n"
+      "backends: {onnxruntime: {}, openvino: {}}\nsearch: {sampler: exhaustive, machine_time: 1m}\n");
   worker.Work();
   EXPECT_EQ(EndedBy(harness, job), "machine_time");
   EXPECT_THAT(harness.Trials(job), SizeIs(testing::Le(4)));

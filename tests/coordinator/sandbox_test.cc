@@ -47,7 +47,8 @@ TEST(SandboxTest, DemandThatNobodyMeetsIsRefusedWithTheLevelsThereAre) {
   const auto refused = harness.Call("client", harness.Submission(RecipeWith("full")));
   ASSERT_FALSE(refused);
   EXPECT_EQ(refused.error().code, ErrorCode::kRejected);
-  EXPECT_THAT(refused.error().message, AllOf(HasSubstr("sandbox=full"), HasSubstr("sandbox=partial (one)"), HasSubstr("sandbox=none (two)")));
+  EXPECT_THAT(refused.error().message,
+              AllOf(HasSubstr("sandbox=full"), HasSubstr("sandbox=partial (one)"), HasSubstr("sandbox=none (two)")));
   // Another lack is told as before.
   const auto elsewhere = harness.Call("client", harness.Submission(RecipeWith("full") + "targets: [{tags: [gpu]}]\n"));
   ASSERT_FALSE(elsewhere);

@@ -146,7 +146,9 @@ TEST(StudyTest, ExhaustiveSearchMeasuresEveryCandidateOnceAndTheBestAgain) {
   // The baseline first, alone; three finalists at the end with more pairs.
   ASSERT_TRUE(worker.log.front().has_measure());
   EXPECT_TRUE(worker.log.front().measure().is_baseline());
-  EXPECT_EQ(std::count_if(worker.log.begin(), worker.log.end(), [](const auto& lease) { return lease.measure().pairs() == 20; }), 3);
+  EXPECT_EQ(std::count_if(worker.log.begin(), worker.log.end(),
+                          [](const auto& lease) { return lease.measure().pairs() == 20; }),
+            3);
   EXPECT_THAT(harness.EventTexts(job, "trial.measured_again"), SizeIs(3));
   EXPECT_THAT(harness.EventTexts(job, "trial.complete"), SizeIs(kCandidates + 1));
   EXPECT_THAT(harness.EventTexts(job, "trial.complete")[1], HasSubstr("x, cosine 0.999"));
@@ -154,9 +156,10 @@ TEST(StudyTest, ExhaustiveSearchMeasuresEveryCandidateOnceAndTheBestAgain) {
 }
 
 TEST(StudyTest, WorkersAreToldHowManyRunsTheRecipesMetricsNeed) {
-  const std::pair<const char*, uint32_t> cases[] = {{"", 0},
-                                                    {"objectives: [{minimize: latency_ms_p50}, {minimize: latency_ms_p90}]\n", 100},
-                                                    {"constraints: {latency_ms_p99: 1e6}\n", 1000}};
+  const std::pair<const char*, uint32_t> cases[] = {
+      {"", 0},
+      {"objectives: [{minimize: latency_ms_p50}, {minimize: latency_ms_p90}]\n", 100},
+      {"constraints: {latency_ms_p99: 1e6}\n", 1000}};
   for (const auto& [wish, runs] : cases) {
     Harness harness;
     auto worker = harness.Worker("one");
@@ -174,13 +177,16 @@ TEST(StudyTest, ResultsStandInTheDatabaseWithTheirEvidence) {
   auto worker = harness.Worker("one");
   harness.Submit();
   worker.Work();
-  for (const char* table : {"jobs", "studies", "trials", "builds", "attempts", "metrics", "samples", "artifacts", "fingerprints", "workers",
-                            "executions", "events"}) {
+  for (const char* table : {"jobs", "studies", "trials", "builds", "attempts", "metrics", "samples", "artifacts",
+                            "fingerprints", "workers", "executions", "events"}) {
     EXPECT_NE(harness.Query(std::string("SELECT count(*) FROM ") + table).front(), "0") << table;
   }
   // First look and final samples of a finalist are both kept.
   EXPECT_THAT(harness.Query("SELECT trial FROM samples GROUP BY trial HAVING count(*) = 2"), SizeIs(3));
-  EXPECT_THAT(harness.Query("SELECT t.trial FROM trials t LEFT JOIN attempts a ON a.attempt = t.result WHERE a.outcome IS NOT 'done'"), IsEmpty());
+  EXPECT_THAT(
+      harness.Query(
+          "SELECT t.trial FROM trials t LEFT JOIN attempts a ON a.attempt = t.result WHERE a.outcome IS NOT 'done'"),
+      IsEmpty());
 }
 
 TEST(StudyTest, OneWorkerHasOneTrialUnderWayAndTheBaselineComesFirst) {
@@ -202,9 +208,10 @@ TEST(StudyTest, SameSeedGivesTheSameTableAndAnotherSeedAnother) {
   const auto run = [](int seed) {
     Harness harness;
     auto worker = harness.Worker("one");
-    const uint64_t job = harness.Submit("passes: [{choose: [none, half, {int8: {per_channel: [true, false]}}]}]\n"
-                                        "backends: {onnxruntime: {}, openvino: {}}\nsearch: {sampler: random, trials: 5, seed: " +
-                                        std::to_string(seed) + "}\n");
+    const uint64_t job = harness.Submit(
+        "passes: [{choose: [none, half, {int8: {per_channel: [true, false]}}]}]\n"
+        "backends: {onnxruntime: {}, openvino: {}}\nsearch: {sampler: random, trials: 5, seed: " +
+        std::to_string(seed) + "}\n");
     worker.Work();
     return harness.Table(job);
   };
@@ -218,7 +225,8 @@ TEST(StudyTest, SharedPrefixIsBuiltOnceAndASecondJobBuildsNothing) {
   Harness harness;
   auto worker = harness.Worker("one");
   const std::string recipe =
-      "passes: [clean, {choose: [none, half]}]\nbackends: {onnxruntime: {}, openvino: {}}\nsearch: {sampler: exhaustive}\n";
+      "passes: [clean, {choose: [none, half]}]\nbackends: {onnxruntime: {}, openvino: {}}\nsearch: {sampler: "
+      "exhaustive}\n";
   const uint64_t first = harness.Submit(recipe);
   worker.Work();
   auto study = harness.Job(first).studies(0);
@@ -233,14 +241,16 @@ TEST(StudyTest, SharedPrefixIsBuiltOnceAndASecondJobBuildsNothing) {
   EXPECT_EQ(study.builds_run(), 0U);
   EXPECT_EQ(study.builds_reused(), 6U);
   for (size_t i = before; i < worker.log.size(); ++i) EXPECT_FALSE(worker.log[i].has_build());
-  EXPECT_THAT(harness.Query("SELECT build FROM attempts WHERE kind = 'build' GROUP BY build HAVING count(*) > 1"), IsEmpty());
+  EXPECT_THAT(harness.Query("SELECT build FROM attempts WHERE kind = 'build' GROUP BY build HAVING count(*) > 1"),
+              IsEmpty());
 }
 
 TEST(StudyTest, TwoWorkersShareABuildThatBothNeed) {
   Harness harness;
   auto one = harness.Worker("one");
   auto two = harness.Worker("two");
-  const uint64_t job = harness.Submit("passes: [clean]\nbackends: {onnxruntime: {}, openvino: {}}\nsearch: {sampler: exhaustive}\n");
+  const uint64_t job =
+      harness.Submit("passes: [clean]\nbackends: {onnxruntime: {}, openvino: {}}\nsearch: {sampler: exhaustive}\n");
   one.Finish(*one.Take());  // The baseline.
   const auto build = one.Take();
   ASSERT_TRUE(build && build->has_build());
@@ -270,16 +280,19 @@ TEST(StudyTest, EachTargetIsMeasuredOnItsOwnWorkersWhileAnyMayBuild) {
   EXPECT_EQ(summary.state(), proto::JOB_COMPLETE) << summary.error();
   ASSERT_EQ(summary.studies_size(), 2);
   for (const auto& study : summary.studies()) EXPECT_EQ(study.counts().complete(), kCandidates);
-  EXPECT_THAT(harness.Query("SELECT DISTINCT worker FROM attempts WHERE kind <> 'build' AND study = 0"), testing::ElementsAre("red"));
-  EXPECT_THAT(harness.Query("SELECT DISTINCT worker FROM attempts WHERE kind <> 'build' AND study = 1"), testing::ElementsAre("blue"));
+  EXPECT_THAT(harness.Query("SELECT DISTINCT worker FROM attempts WHERE kind <> 'build' AND study = 0"),
+              testing::ElementsAre("red"));
+  EXPECT_THAT(harness.Query("SELECT DISTINCT worker FROM attempts WHERE kind <> 'build' AND study = 1"),
+              testing::ElementsAre("blue"));
 }
 
 TEST(StudyTest, TimeBudgetEndsTheSearch) {
   Harness harness;
   auto worker = harness.Worker("one");
-  const uint64_t job = harness.Submit("passes: [{choose: [none, half, {int8: {per_channel: [true, false]}}]}]\n"
-                                      "backends: {onnxruntime: {}, openvino: {}}\nsearch: {sampler: exhaustive, time: 3s}\n"
-                                      "measure: {finalists: 1}\n");
+  const uint64_t job = harness.Submit(
+      "passes: [{choose: [none, half, {int8: {per_channel: [true, false]}}]}]\n"
+      "backends: {onnxruntime: {}, openvino: {}}\nsearch: {sampler: exhaustive, time: 3s}\n"
+      "measure: {finalists: 1}\n");
   worker.Work(3);
   for (int i = 0; i < 4; ++i) {
     harness.Advance(1000);
@@ -300,7 +313,8 @@ TEST(StudyTest, ConstraintsMakeTrialsInfeasibleAndNothingFeasibleMeansNoBest) {
     report.mutable_result()->mutable_measure()->set_infeasible(true);
     report.mutable_result()->mutable_measure()->set_infeasible_reason("accuracy_drop 0.5 is above 0.1");
   };
-  const uint64_t job = harness.Submit(std::string(kRecipe) + "constraints: {size_bytes: {max: 10}, accuracy_drop: 0.1}\n");
+  const uint64_t job =
+      harness.Submit(std::string(kRecipe) + "constraints: {size_bytes: {max: 10}, accuracy_drop: 0.1}\n");
   worker.Work();
   const auto summary = harness.Job(job);
   EXPECT_EQ(summary.state(), proto::JOB_COMPLETE) << summary.error();
@@ -451,7 +465,8 @@ TEST(StudyTest, WatcherIsAnsweredWhenSomethingHappens) {
 TEST(StudyTest, TwoObjectivesGiveAFrontWithoutDominatedTrials) {
   Harness harness;
   auto worker = harness.Worker("one");
-  const uint64_t job = harness.Submit(std::string(kRecipe) + "objectives: [{minimize: latency_ms_p50}, {minimize: size_bytes}]\n");
+  const uint64_t job =
+      harness.Submit(std::string(kRecipe) + "objectives: [{minimize: latency_ms_p50}, {minimize: size_bytes}]\n");
   worker.Work();
   const auto study = harness.Job(job).studies(0);
   ASSERT_GE(study.pareto_size(), 1);
@@ -481,7 +496,8 @@ TEST(StudyTest, CheckTellsTheSizeOfTheSpaceAndItsWorkers) {
 }
 
 // One candidate: the model as it is, on the other backend.
-constexpr const char* kAsItIs = "passes: [{choose: [none]}]\nbackends: {openvino: {}}\nmeasure: {reuse: false, pairs: 4, final_pairs: 4}\n";
+constexpr const char* kAsItIs =
+    "passes: [{choose: [none]}]\nbackends: {openvino: {}}\nmeasure: {reuse: false, pairs: 4, final_pairs: 4}\n";
 
 proto::Frame SubmissionAgainst(Harness& harness, const std::string& backend) {
   proto::Frame frame = harness.Submission(kAsItIs, "the new model");

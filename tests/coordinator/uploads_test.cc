@@ -81,7 +81,8 @@ TEST_F(UploadsTest, InterruptedUploadGoesOnInAnotherLifeAndIsVerifiedInSlices) {
 
 TEST_F(UploadsTest, DamagedPartialFileIsRejectedAndDropped) {
   ASSERT_TRUE(Put(0, 100'000));
-  std::ofstream(folder_->path() / "partial" / digest_.substr(7), std::ios::in | std::ios::out | std::ios::binary) << "z";
+  std::ofstream(folder_->path() / "partial" / digest_.substr(7), std::ios::in | std::ios::out | std::ios::binary)
+      << "z";
   Open();
   ASSERT_TRUE(Put(100'000, 50'000));
   std::vector<Uploads::Verified> verified;

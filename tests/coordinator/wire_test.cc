@@ -251,7 +251,8 @@ TEST_F(WireTest, TerminationEndsWellAndTakesTheReadyFileAway) {
 
 TEST_F(WireTest, UnfitConfigurationEndsWith78) {
   const auto run = [&](const std::string& listen, const std::string& data) {
-    return RunToEnd({std::string(HONE_BIN_DIR) + "/hone-coordinator", "--listen", listen, "--data", data, "--log-level", "off"});
+    return RunToEnd(
+        {std::string(HONE_BIN_DIR) + "/hone-coordinator", "--listen", listen, "--data", data, "--log-level", "off"});
   };
   EXPECT_EQ(run("nonsense", Data().string()).status.code, 78);
   EXPECT_EQ(run("tcp://0.0.0.0:0", Data().string()).status.code, 78);

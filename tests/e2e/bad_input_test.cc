@@ -14,7 +14,9 @@ class BadInputTest : public testing::Test {
     Mlp(-1).Save(folder_ / "free.onnx");
     WriteNpz(folder_ / "data.npz", {{"x", NormalArray({40, 64}, 5)}});
   }
-  void Write(const std::string& name, const std::string& text) { std::ofstream(folder_ / name, std::ios::binary) << text; }
+  void Write(const std::string& name, const std::string& text) {
+    std::ofstream(folder_ / name, std::ios::binary) << text;
+  }
 
   // Optimizing must fail with the code, name every word, and leave no output folder.
   void ExpectRefused(std::vector<std::string> arguments, int code, const std::vector<std::string>& words) {
@@ -22,7 +24,8 @@ class BadInputTest : public testing::Test {
     arguments.insert(arguments.end(), {"-o", (folder_ / "out").string()});
     const Ran ran = Hone(arguments);
     EXPECT_EQ(ran.code, code) << ran.err;
-    for (const std::string& word : words) EXPECT_NE(ran.err.find(word), std::string::npos) << "'" << word << "' is missing in: " << ran.err;
+    for (const std::string& word : words)
+      EXPECT_NE(ran.err.find(word), std::string::npos) << "'" << word << "' is missing in: " << ran.err;
     EXPECT_FALSE(fs::exists(folder_ / "out")) << "left behind after: " << ran.err;
     EXPECT_EQ(ran.out, "");
   }
@@ -54,27 +57,35 @@ TEST_F(BadInputTest, TruncatedModel) {
 
 TEST_F(BadInputTest, UnknownRecipeKeyHasLineColumnAndNearestKey) {
   Write("recipe.yaml", "backends:\n  onnxruntime: {}\nserach: {trials: 3}\n");
-  ExpectRefused({Path("mlp.onnx"), "--recipe", Path("recipe.yaml"), "--data", Path("data.npz")}, 9, {"recipe.yaml:3:1", "serach", "search"});
+  ExpectRefused({Path("mlp.onnx"), "--recipe", Path("recipe.yaml"), "--data", Path("data.npz")}, 9,
+                {"recipe.yaml:3:1", "serach", "search"});
 }
 
 TEST_F(BadInputTest, UnknownPassHasItsPlaceAndNearestName) {
   Write("recipe.yaml", "passes:\n  - choose: [none, dynamic_int]\nbackends:\n  onnxruntime: {}\n");
-  ExpectRefused({Path("mlp.onnx"), "--recipe", Path("recipe.yaml"), "--data", Path("data.npz")}, 9, {"recipe.yaml:2:", "dynamic_int", "dynamic_int8"});
+  ExpectRefused({Path("mlp.onnx"), "--recipe", Path("recipe.yaml"), "--data", Path("data.npz")}, 9,
+                {"recipe.yaml:2:", "dynamic_int", "dynamic_int8"});
 }
 
 TEST_F(BadInputTest, UnknownParameterAndValueOutsideWhatIsAllowed) {
   Write("recipe.yaml", "passes:\n  - weights_int4: {group_size: [33]}\nbackends: {onnxruntime: {}}\n");
-  ExpectRefused({Path("mlp.onnx"), "--recipe", Path("recipe.yaml"), "--data", Path("data.npz")}, 9, {"recipe.yaml:2:", "group_size", "32"});
+  ExpectRefused({Path("mlp.onnx"), "--recipe", Path("recipe.yaml"), "--data", Path("data.npz")}, 9,
+                {"recipe.yaml:2:", "group_size", "32"});
   Write("recipe.yaml", "passes:\n  - weights_int4: {groupsize: [32]}\nbackends: {onnxruntime: {}}\n");
-  ExpectRefused({Path("mlp.onnx"), "--recipe", Path("recipe.yaml"), "--data", Path("data.npz")}, 9, {"recipe.yaml:2:", "groupsize", "group_size"});
+  ExpectRefused({Path("mlp.onnx"), "--recipe", Path("recipe.yaml"), "--data", Path("data.npz")}, 9,
+                {"recipe.yaml:2:", "groupsize", "group_size"});
 }
 
 TEST_F(BadInputTest, CalibrationSetWithoutAnInputOrWithAWrongShape) {
   Write("recipe.yaml", "passes: [static_int8]\nbackends: {onnxruntime: {}}\n");
   WriteNpz(folder_ / "other.npz", {{"y", NormalArray({40, 64}, 5)}});
-  ExpectRefused({Path("mlp.onnx"), "--recipe", Path("recipe.yaml"), "--calibration", Path("other.npz"), "--data", Path("data.npz")}, 9, {" x"});
+  ExpectRefused({Path("mlp.onnx"), "--recipe", Path("recipe.yaml"), "--calibration", Path("other.npz"), "--data",
+                 Path("data.npz")},
+                9, {" x"});
   WriteNpz(folder_ / "misshapen.npz", {{"x", NormalArray({40, 32}, 5)}});
-  ExpectRefused({Path("mlp.onnx"), "--recipe", Path("recipe.yaml"), "--calibration", Path("misshapen.npz"), "--data", Path("data.npz")}, 9, {" x", "64", "32"});
+  ExpectRefused({Path("mlp.onnx"), "--recipe", Path("recipe.yaml"), "--calibration", Path("misshapen.npz"), "--data",
+                 Path("data.npz")},
+                9, {" x", "64", "32"});
 }
 
 TEST_F(BadInputTest, EvaluationSetThatDoesNotFit) {
@@ -87,7 +98,8 @@ TEST_F(BadInputTest, EvaluationSetThatDoesNotFit) {
 
 TEST_F(BadInputTest, StaticQuantizationWithoutCalibrationData) {
   Write("recipe.yaml", "passes:\n  - static_int8\nbackends: {onnxruntime: {}}\n");
-  ExpectRefused({Path("mlp.onnx"), "--recipe", Path("recipe.yaml")}, 9, {"recipe.yaml:2:", "static_int8", "calibration"});
+  ExpectRefused({Path("mlp.onnx"), "--recipe", Path("recipe.yaml")}, 9,
+                {"recipe.yaml:2:", "static_int8", "calibration"});
 }
 
 TEST_F(BadInputTest, FreeDimensionNotPinned) { ExpectRefused({Path("free.onnx")}, 9, {"free dimension", "--input"}); }
@@ -111,7 +123,8 @@ TEST_F(BadInputTest, UnreachableCoordinatorIsExitSixAndNamed) {
 TEST_F(BadInputTest, PathsWithSpacesWork) {
   fs::create_directory(folder_ / "my models");
   Mlp().Save(folder_ / "my models" / "a model.onnx");
-  const Ran ran = Hone({"apply", Path("my models/a model.onnx"), "--pass", "fp16", "-o", Path("my models/half size.onnx")});
+  const Ran ran =
+      Hone({"apply", Path("my models/a model.onnx"), "--pass", "fp16", "-o", Path("my models/half size.onnx")});
   EXPECT_EQ(ran.code, 0) << ran.err;
   EXPECT_TRUE(fs::exists(folder_ / "my models" / "half size.onnx"));
 }

@@ -20,8 +20,10 @@ TEST(DocsTest, EveryPassAndParameterIsDocumented) {
   for (const auto& pass : passes) {
     EXPECT_NE(page.find("### " + pass.at("name").get<std::string>()), std::string::npos) << pass.at("name");
     for (const auto& parameter : pass.at("parameters")) {
-      EXPECT_NE(page.find("| `" + parameter.at("name").get<std::string>() + "` |"), std::string::npos) << pass.at("name") << parameter.at("name");
-      EXPECT_NE(page.find(parameter.at("help").get<std::string>().substr(0, 20)), std::string::npos) << pass.at("name") << parameter.at("name");
+      EXPECT_NE(page.find("| `" + parameter.at("name").get<std::string>() + "` |"), std::string::npos)
+          << pass.at("name") << parameter.at("name");
+      EXPECT_NE(page.find(parameter.at("help").get<std::string>().substr(0, 20)), std::string::npos)
+          << pass.at("name") << parameter.at("name");
     }
   }
 }
@@ -31,7 +33,8 @@ TEST(DocsTest, EveryBackendSettingIsDocumented) {
   const auto backends = Hone({"backends", "--json"}).json().at("backends").get<std::vector<nlohmann::json>>();
   for (const auto& backend : backends) {
     for (const auto& setting : backend.at("settings")) {
-      EXPECT_NE(page.find("| `" + setting.at("name").get<std::string>() + "` |"), std::string::npos) << backend.at("name") << setting.at("name");
+      EXPECT_NE(page.find("| `" + setting.at("name").get<std::string>() + "` |"), std::string::npos)
+          << backend.at("name") << setting.at("name");
     }
   }
 }

@@ -3,8 +3,8 @@
 //   HONE_KILLS=60 build/release/bin/e2e_tests --gtest_filter='KillTest.*'     default 6 a test
 //   HONE_KILL_SEED=7                                                          another sequence of moments and victims
 //
-// Moments are counted in steps of the search (events in the database), not in time. The objective is the size, which is the same in every run, so
-// that an adaptive sampler's proposals must be the same as well.
+// Moments are counted in steps of the search (events in the database), not in time. The objective is the size, which is
+// the same in every run, so that an adaptive sampler's proposals must be the same as well.
 #include <gtest/gtest.h>
 
 #include <memory>
@@ -28,7 +28,8 @@ class Fleet {
   }
 
   void Submit(const SmallSearch& search) {
-    const Ran ran = Hone({"submit", search.model().string(), "--recipe", search.recipe().string(), "--coordinator", coordinator_.endpoint()});
+    const Ran ran = Hone({"submit", search.model().string(), "--recipe", search.recipe().string(), "--coordinator",
+                          coordinator_.endpoint()});
     EXPECT_EQ(ran.code, 0) << ran.err;
   }
   bool Over() { return Query(database(), "SELECT 1 FROM jobs WHERE state = 'running'").empty(); }
@@ -51,7 +52,9 @@ class Fleet {
 
   size_t victims() const { return workers_.size() + 1; }
   fs::path database() const { return coordinator_.database(); }
-  std::vector<std::vector<std::string>> Table() { return Query(database(), "SELECT trial, state, candidate, model_id FROM trials ORDER BY trial"); }
+  std::vector<std::vector<std::string>> Table() {
+    return Query(database(), "SELECT trial, state, candidate, model_id FROM trials ORDER BY trial");
+  }
   std::string Best() { return Query(database(), "SELECT best FROM studies")[0][0]; }
   std::string Log() const { return coordinator_.Log(); }
 
@@ -72,10 +75,19 @@ class KillTest : public testing::Test {
   }
   static void ExpectNothingLostOrDoubled(Fleet& fleet) {
     const fs::path db = fleet.database();
-    EXPECT_TRUE(Query(db, "SELECT trial FROM trials WHERE state NOT IN ('complete', 'infeasible')").empty()) << fleet.Log();
-    EXPECT_TRUE(Query(db, "SELECT t.trial FROM trials t LEFT JOIN attempts a ON a.attempt = t.result WHERE a.outcome IS NOT 'done'").empty());
-    EXPECT_TRUE(Query(db, "SELECT trial FROM attempts WHERE kind = 'measure' AND outcome = 'done' GROUP BY trial HAVING count(*) > 1").empty());
-    EXPECT_TRUE(Query(db, "SELECT candidate FROM trials WHERE trial > 0 GROUP BY candidate HAVING count(*) > 1").empty());
+    EXPECT_TRUE(Query(db, "SELECT trial FROM trials WHERE state NOT IN ('complete', 'infeasible')").empty())
+        << fleet.Log();
+    EXPECT_TRUE(
+        Query(db,
+              "SELECT t.trial FROM trials t LEFT JOIN attempts a ON a.attempt = t.result WHERE a.outcome IS NOT 'done'")
+            .empty());
+    EXPECT_TRUE(
+        Query(
+            db,
+            "SELECT trial FROM attempts WHERE kind = 'measure' AND outcome = 'done' GROUP BY trial HAVING count(*) > 1")
+            .empty());
+    EXPECT_TRUE(
+        Query(db, "SELECT candidate FROM trials WHERE trial > 0 GROUP BY candidate HAVING count(*) > 1").empty());
     EXPECT_TRUE(Query(db, "SELECT attempt FROM attempts WHERE outcome = 'open'").empty());
     EXPECT_EQ(Query(db, "PRAGMA integrity_check")[0][0], "ok");
   }
@@ -96,7 +108,8 @@ TEST_F(KillTest, OneWorkersTableAndBestAreThoseOfAnUndisturbedRun) {
   for (int killed = 0, run = 1; killed < kills_; ++run) {
     auto fleet = Start(run, 1);
     int here = 0;
-    while (killed < kills_ && here < 8 && fleet->KillAfter(1 + random_() % 5, random_() % fleet->victims())) ++killed, ++here;
+    while (killed < kills_ && here < 8 && fleet->KillAfter(1 + random_() % 5, random_() % fleet->victims()))
+      ++killed, ++here;
     fleet->Finish();
     EXPECT_EQ(fleet->Table(), table) << "run " << run;
     EXPECT_EQ(fleet->Best(), best) << "run " << run;
@@ -109,7 +122,8 @@ TEST_F(KillTest, ThreeWorkersLoseAndDoubleNothing) {
   for (int killed = 0, run = 0; killed < kills_; ++run) {
     auto fleet = Start(run, 3);
     int here = 0;
-    while (killed < kills_ && here < 8 && fleet->KillAfter(1 + random_() % 5, random_() % fleet->victims())) ++killed, ++here;
+    while (killed < kills_ && here < 8 && fleet->KillAfter(1 + random_() % 5, random_() % fleet->victims()))
+      ++killed, ++here;
     fleet->Finish();
     EXPECT_EQ(fleet->Table().size(), 13U);
     ExpectNothingLostOrDoubled(*fleet);

@@ -34,8 +34,10 @@ class OptimizeTest : public testing::Test {
     std::ofstream(folder_ / "recipe.yaml") << kSmallRecipe;
   }
   Ran Optimize(const std::string& out, std::vector<std::string> more = {}, int deadline_s = 180) {
-    std::vector<std::string> arguments = {"optimize", (folder_ / "mlp.onnx").string(), "--recipe", (folder_ / "recipe.yaml").string(),
-                                          "--data", (folder_ / "data.npz").string(), "-o", (folder_ / out).string(), "--json"};
+    std::vector<std::string> arguments = {
+        "optimize", (folder_ / "mlp.onnx").string(), "--recipe", (folder_ / "recipe.yaml").string(),
+        "--data",   (folder_ / "data.npz").string(), "-o",       (folder_ / out).string(),
+        "--json"};
     arguments.insert(arguments.end(), more.begin(), more.end());
     return Hone(arguments, deadline_s);
   }
@@ -66,7 +68,8 @@ TEST_F(OptimizeTest, GivesTheDocumentOfTheContractAndTheFilesItNames) {
 
   // The evidence: everything the result says stands in the database.
   const fs::path db = folder_ / "out" / ".hone" / "hone.db";
-  for (const char* table : {"jobs", "studies", "trials", "attempts", "metrics", "samples", "artifacts", "fingerprints", "builds", "events"}) {
+  for (const char* table : {"jobs", "studies", "trials", "attempts", "metrics", "samples", "artifacts", "fingerprints",
+                            "builds", "events"}) {
     const auto rows = Query(db, std::string("SELECT count(*) FROM ") + table);
     ASSERT_EQ(rows.size(), 1U);
     EXPECT_GT(std::stoi(rows[0][0]), 0) << table;
@@ -86,9 +89,10 @@ TEST_F(OptimizeTest, SecondRunRepeatsNoBuildAndNoMeasurementAndSaysSo) {
 }
 
 TEST_F(OptimizeTest, SameSeedGivesSameCandidatesAndSameArtifacts) {
-  std::ofstream(folder_ / "recipe.yaml") << "passes: [{choose: [none, fp16, dynamic_int8: {per_channel: [true, false]}, weights_int4: "
-                                            "{group_size: [16, 32, 64]}]}]\nbackends: {onnxruntime: {intra_op_threads: [1, 2]}, openvino: {}}\n"
-                                            "search: {sampler: random, trials: 6, seed: 11}\nmeasure: {pairs: 1, final_pairs: 1, finalists: 1}\n";
+  std::ofstream(folder_ / "recipe.yaml")
+      << "passes: [{choose: [none, fp16, dynamic_int8: {per_channel: [true, false]}, weights_int4: "
+         "{group_size: [16, 32, 64]}]}]\nbackends: {onnxruntime: {intra_op_threads: [1, 2]}, openvino: {}}\n"
+         "search: {sampler: random, trials: 6, seed: 11}\nmeasure: {pairs: 1, final_pairs: 1, finalists: 1}\n";
   ASSERT_NE(Optimize("a").code, 9);
   ASSERT_NE(Optimize("b").code, 9);
   const std::string sql = "SELECT trial, candidate FROM trials ORDER BY trial";
@@ -96,11 +100,13 @@ TEST_F(OptimizeTest, SameSeedGivesSameCandidatesAndSameArtifacts) {
   EXPECT_EQ(a.size(), 7U);
   EXPECT_EQ(a, Query(folder_ / "b" / ".hone" / "hone.db", sql));
   const std::string artifacts = "SELECT digest FROM artifacts ORDER BY digest";
-  EXPECT_EQ(Query(folder_ / "a" / ".hone" / "hone.db", artifacts), Query(folder_ / "b" / ".hone" / "hone.db", artifacts));
+  EXPECT_EQ(Query(folder_ / "a" / ".hone" / "hone.db", artifacts),
+            Query(folder_ / "b" / ".hone" / "hone.db", artifacts));
 }
 
 TEST_F(OptimizeTest, NothingFeasibleIsExitOneWithNoBest) {
-  std::ofstream(folder_ / "recipe.yaml") << "passes: [dynamic_int8]\nbackends: {onnxruntime: {}}\nconstraints: {cosine: {min: 1}}\n";
+  std::ofstream(folder_ / "recipe.yaml")
+      << "passes: [dynamic_int8]\nbackends: {onnxruntime: {}}\nconstraints: {cosine: {min: 1}}\n";
   const Ran ran = Optimize("out");
   EXPECT_EQ(ran.code, 1) << ran.err;
   EXPECT_TRUE(ran.json().at("best").is_null());
@@ -136,19 +142,25 @@ TEST_F(OptimizeTest, LayersWithPrecisionsOfTheirOwnAreSearchedWithASensitivityTa
 }
 
 TEST_F(OptimizeTest, InterruptLeavesAResumableJob) {
-  std::ofstream(folder_ / "recipe.yaml") << "passes: [{choose: [none, fp16, dynamic_int8, weights_int8, {weights_int4: {group_size: [16, 32, 64]}}]}]\n"
-                                            "backends: {onnxruntime: {intra_op_threads: [1, 2]}, openvino: {}}\n"
-                                            "search: {sampler: exhaustive}\nmeasure: {pairs: 6, final_pairs: 6, finalists: 1}\n";
+  std::ofstream(folder_ / "recipe.yaml")
+      << "passes: [{choose: [none, fp16, dynamic_int8, weights_int8, {weights_int4: {group_size: [16, 32, 64]}}]}]\n"
+         "backends: {onnxruntime: {intra_op_threads: [1, 2]}, openvino: {}}\n"
+         "search: {sampler: exhaustive}\nmeasure: {pairs: 6, final_pairs: 6, finalists: 1}\n";
   ProcessOptions options;
-  options.arguments = {Program("hone").string(), "optimize", (folder_ / "mlp.onnx").string(), "--recipe", (folder_ / "recipe.yaml").string(),
-                       "--data", (folder_ / "data.npz").string(), "-o", (folder_ / "out").string()};
+  options.arguments = {Program("hone").string(),           "optimize", (folder_ / "mlp.onnx").string(), "--recipe",
+                       (folder_ / "recipe.yaml").string(), "--data",   (folder_ / "data.npz").string(), "-o",
+                       (folder_ / "out").string()};
   options.stdout_file = options.stderr_file = folder_ / "log";
   auto process = Process::Start(options);
   ASSERT_TRUE(process);
   const fs::path db = folder_ / "out" / ".hone" / "hone.db";
   const std::string finished = "SELECT trial FROM trials WHERE state = 'complete' AND trial > 0 ORDER BY trial";
-  ASSERT_TRUE(Eventually([&] { return fs::exists(db) && !Query(db, "SELECT 1 FROM sqlite_master WHERE name = 'trials'").empty() && Query(db, finished).size() >= 2; },
-                         Deadline(120)));
+  ASSERT_TRUE(Eventually(
+      [&] {
+        return fs::exists(db) && !Query(db, "SELECT 1 FROM sqlite_master WHERE name = 'trials'").empty() &&
+               Query(db, finished).size() >= 2;
+      },
+      Deadline(120)));
   process->Signal(SIGINT);
   const auto status = process->Wait(Deadline(30));
   ASSERT_TRUE(status && *status);
@@ -165,18 +177,21 @@ TEST_F(OptimizeTest, InterruptLeavesAResumableJob) {
   EXPECT_EQ(std::set<std::vector<std::string>>(after.begin(), after.end()).size(), after.size());
 }
 
-// The figure itself is a matter of the machine: the demo and bench/ tell it. Here: a real model, real pictures, every pass of the recipe.
+// The figure itself is a matter of the machine: the demo and bench/ tell it. Here: a real model, real pictures, every
+// pass of the recipe.
 TEST(RealModelTest, TextAngleClassifierKeepsItsAccuracy) {
   const char* models = std::getenv("HONE_MODELS");
-  ASSERT_TRUE(models != nullptr && fs::exists(fs::path(models) / "text_angle.onnx")) << "HONE_MODELS is not set up: run ops/setup --models";
+  ASSERT_TRUE(models != nullptr && fs::exists(fs::path(models) / "text_angle.onnx"))
+      << "HONE_MODELS is not set up: run ops/setup --models";
   TempFolder folder;
   // The ready recipe, with timing cut short.
   std::ifstream ready(std::string(HONE_SOURCE_DIR) + "/recipes/text_angle.yaml");
   std::string recipe(std::istreambuf_iterator<char>(ready), {});
   recipe.erase(recipe.find("\nmeasure:") + 1);
   std::ofstream(folder / "recipe.yaml") << recipe << "measure: {pairs: 1, final_pairs: 2, finalists: 1}\n";
-  const Ran ran = Hone({"optimize", (fs::path(models) / "text_angle.onnx").string(), "--recipe", (folder / "recipe.yaml").string(), "--data",
-                        (fs::path(models) / "text_images").string(), "-o", (folder / "out").string(), "--trials", "6", "--json"},
+  const Ran ran = Hone({"optimize", (fs::path(models) / "text_angle.onnx").string(), "--recipe",
+                        (folder / "recipe.yaml").string(), "--data", (fs::path(models) / "text_images").string(), "-o",
+                        (folder / "out").string(), "--trials", "6", "--json"},
                        600);
   ASSERT_EQ(ran.code, 0) << ran.err;
   const auto json = ran.json();

@@ -24,8 +24,8 @@ std::vector<std::string> ReadyRecipes() {
 
 class RecipeTest : public testing::TestWithParam<std::string> {};
 
-// The recipe as it stands, but with as few timed pairs and samples as there can be: these tests ask whether it runs, not which candidate is
-// fastest.
+// The recipe as it stands, but with as few timed pairs and samples as there can be: these tests ask whether it runs,
+// not which candidate is fastest.
 fs::path WithFewPairs(const std::string& name, const fs::path& folder) {
   YAML::Node recipe = YAML::LoadFile(std::string(HONE_SOURCE_DIR) + "/recipes/" + name + ".yaml");
   recipe["measure"]["pairs"] = 1;
@@ -52,9 +52,14 @@ void CopyPictures(const fs::path& from, const fs::path& to, size_t of_each_class
 // Embedding, one attention-free mixing layer, one output: what a text encoder's recipe needs to hold on to.
 ModelBuilder Encoder() {
   ModelBuilder b;
-  for (const char* input : {"input_ids", "attention_mask", "token_type_ids"}) b.Input(input, {1, 64}, onnx::TensorProto::INT64);
+  for (const char* input : {"input_ids", "attention_mask", "token_type_ids"})
+    b.Input(input, {1, 64}, onnx::TensorProto::INT64);
   b.Output("last_hidden_state", {1, 64, 32});
-  b.Weight("words", {100, 32}, 1).Weight("types", {2, 32}, 1).Weight("w1", {32, 128}, 0.18F).Weight("b1", {128}, 0.1F).Weight("w2", {128, 32}, 0.09F);
+  b.Weight("words", {100, 32}, 1)
+      .Weight("types", {2, 32}, 1)
+      .Weight("w1", {32, 128}, 0.18F)
+      .Weight("b1", {128}, 0.1F)
+      .Weight("w2", {128, 32}, 0.09F);
   b.ConstantInt64("last", {-1});
   b.Node("Gather", {"words", "input_ids"}, {"word"});
   b.Node("Gather", {"types", "token_type_ids"}, {"type"});
@@ -88,22 +93,26 @@ TEST_P(RecipeTest, FindsACandidateOnASmallModel) {
     arguments.insert(arguments.end(), {(folder / "model.onnx").string(), "--data", (folder / "data.npz").string()});
   } else if (GetParam() == "minilm") {
     const char* models = std::getenv("HONE_MODELS");
-    ASSERT_TRUE(models != nullptr && fs::exists(fs::path(models) / "minilm.onnx")) << "HONE_MODELS has no MiniLM: run ops/setup --minilm";
+    ASSERT_TRUE(models != nullptr && fs::exists(fs::path(models) / "minilm.onnx"))
+        << "HONE_MODELS has no MiniLM: run ops/setup --minilm";
     const std::string sentences = (fs::path(models) / "minilm_sentences.npz").string();
-    arguments.insert(arguments.end(), {(fs::path(models) / "minilm.onnx").string(), "--data", sentences, "--calibration", sentences});
+    arguments.insert(arguments.end(),
+                     {(fs::path(models) / "minilm.onnx").string(), "--data", sentences, "--calibration", sentences});
   } else if (GetParam() == "text_angle" || GetParam() == "image_classifier") {
     const char* models = std::getenv("HONE_MODELS");
-    ASSERT_TRUE(models != nullptr && fs::exists(fs::path(models) / "text_images")) << "HONE_MODELS is not set up: run ops/setup --models";
+    ASSERT_TRUE(models != nullptr && fs::exists(fs::path(models) / "text_images"))
+        << "HONE_MODELS is not set up: run ops/setup --models";
     // The recipes calibrate with the first 64 and judge by what follows.
     CopyPictures(fs::path(models) / "text_images", folder / "images", 40);
-    arguments.insert(arguments.end(), {(fs::path(models) / "text_angle.onnx").string(), "--data", (folder / "images").string()});
+    arguments.insert(arguments.end(),
+                     {(fs::path(models) / "text_angle.onnx").string(), "--data", (folder / "images").string()});
   } else {
     ConvNet(16, 8).Save(folder / "model.onnx");
     WriteNpz(folder / "data.npz", {{"image", NormalArray({48, 3, 16, 16}, 5)}});
     arguments.insert(arguments.end(), {(folder / "model.onnx").string(), "--data", (folder / "data.npz").string()});
   }
-  arguments.insert(arguments.end(), {"--recipe", WithFewPairs(GetParam(), folder.path()).string(), "--trials", "4", "-o",
-                                     (folder / "out").string(), "--json"});
+  arguments.insert(arguments.end(), {"--recipe", WithFewPairs(GetParam(), folder.path()).string(), "--trials", "4",
+                                     "-o", (folder / "out").string(), "--json"});
   const Ran ran = Hone(arguments, 300);
   // A small random network may lose too much accuracy in every form (1); anything else is the recipe's fault.
   ASSERT_TRUE(ran.code == 0 || ran.code == 1) << ran.code << ": " << ran.err;
@@ -114,7 +123,8 @@ TEST_P(RecipeTest, FindsACandidateOnASmallModel) {
 
 TEST_P(RecipeTest, IsAcceptedAsItStands) {
   // Some take their data from the command line; the check reads neither model nor data.
-  const Ran ran = Hone({"check", std::string(HONE_SOURCE_DIR) + "/recipes/" + GetParam() + ".yaml", "--data", "data.npz", "--json"});
+  const Ran ran = Hone(
+      {"check", std::string(HONE_SOURCE_DIR) + "/recipes/" + GetParam() + ".yaml", "--data", "data.npz", "--json"});
   EXPECT_EQ(ran.code, 0) << ran.out << ran.err;
 }
 

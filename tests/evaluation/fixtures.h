@@ -19,7 +19,8 @@ inline proto::LocalBundle ModelIn(const TempFolder& folder, const std::string& n
   return local;
 }
 
-inline proto::LocalData DataIn(const TempFolder& folder, const std::string& name, const std::map<std::string, Array>& arrays) {
+inline proto::LocalData DataIn(const TempFolder& folder, const std::string& name,
+                               const std::map<std::string, Array>& arrays) {
   WriteNpz(folder / name, arrays);
   proto::LocalData data;
   *data.mutable_data()->mutable_bundle() = BundleOfData(folder / name).value();

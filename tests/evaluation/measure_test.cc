@@ -130,7 +130,8 @@ TEST_F(MeasureTest, BlocksAreLongEnoughForTheRunsThatAreAsked) {
   const auto result = RunMeasure(task);
   ASSERT_TRUE(result) << result.error().message;
   for (const auto* metrics : {&result->metrics(), &result->baseline_metrics()}) {
-    const auto p99 = std::find_if(metrics->begin(), metrics->end(), [](const auto& metric) { return metric.name() == "latency_ms_p99"; });
+    const auto p99 = std::find_if(metrics->begin(), metrics->end(),
+                                  [](const auto& metric) { return metric.name() == "latency_ms_p99"; });
     ASSERT_NE(p99, metrics->end());
     EXPECT_GE(p99->samples(), 40'000U);
   }

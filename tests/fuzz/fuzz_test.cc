@@ -1,10 +1,11 @@
 // Feeds every target its corpus and seeded mutations of it.
 //
-//   HONE_FUZZ_SECONDS=60 HONE_FUZZ_SEED=7 build/dev/bin/fuzz_tests --gtest_filter='*/model'      (ops/fuzz runs all of them so)
+//   HONE_FUZZ_SECONDS=60 HONE_FUZZ_SEED=7 build/dev/bin/fuzz_tests --gtest_filter='*/model'      (ops/fuzz runs all of
+//   them so)
 //
-// Without them: a second a target, seed 1. The input under way lies in $HONE_FUZZ_KEEP/input-of-<target> (default: the temporary folder), so that one
-// that ends the process is there to be replayed: HONE_FUZZ_INPUT=FILE runs that file alone. What was found becomes a file of
-// tests/fuzz/corpus/<target>.
+// Without them: a second a target, seed 1. The input under way lies in $HONE_FUZZ_KEEP/input-of-<target> (default: the
+// temporary folder), so that one that ends the process is there to be replayed: HONE_FUZZ_INPUT=FILE runs that file
+// alone. What was found becomes a file of tests/fuzz/corpus/<target>.
 #include <fmt/format.h>
 #include <google/protobuf/stubs/logging.h>
 #include <gtest/gtest.h>
@@ -78,7 +79,8 @@ TEST_P(FuzzTest, HoldsWhateverTheBytesAre) {
   const fs::path fast = fs::is_directory("/dev/shm") ? fs::path("/dev/shm") : fs::temp_directory_path();
   auto folder = ScopedFolder::Make(fast, "hone-fuzz-");
   ASSERT_TRUE(folder);
-  if (const char* input = std::getenv("HONE_FUZZ_INPUT"); input != nullptr) return target.run(Content(input), folder->path());
+  if (const char* input = std::getenv("HONE_FUZZ_INPUT"); input != nullptr)
+    return target.run(Content(input), folder->path());
   std::vector<std::string> corpus = target.seeds(folder->path());
   const fs::path kept = fs::path(HONE_SOURCE_DIR) / "tests" / "fuzz" / "corpus" / target.name;
   if (fs::is_directory(kept)) {
@@ -86,9 +88,11 @@ TEST_P(FuzzTest, HoldsWhateverTheBytesAre) {
   }
   ASSERT_FALSE(corpus.empty());
   const char* keep = std::getenv("HONE_FUZZ_KEEP");
-  const fs::path under_way = (keep != nullptr ? fs::path(keep) : folder->path()) / fmt::format("input-of-{}", target.name);
+  const fs::path under_way =
+      (keep != nullptr ? fs::path(keep) : folder->path()) / fmt::format("input-of-{}", target.name);
   const auto run = [&](const std::string& bytes) {
-    std::ofstream(under_way, std::ios::binary | std::ios::trunc).write(bytes.data(), static_cast<std::streamsize>(bytes.size()));
+    std::ofstream(under_way, std::ios::binary | std::ios::trunc)
+        .write(bytes.data(), static_cast<std::streamsize>(bytes.size()));
     target.run(bytes, folder->path());
   };
   for (const std::string& bytes : corpus) run(bytes);

@@ -175,7 +175,8 @@ void Play::LongTick(ByteSource& from) {
 }
 
 void Play::SayHello(SimulatedWorker& worker) {
-  Deliver(worker.peer(), HelloOf(worker.name, worker.session(), {"cpu"}, 2), {IndexOf(worker), "hello", worker.session(), 0});
+  Deliver(worker.peer(), HelloOf(worker.name, worker.session(), {"cpu"}, 2),
+          {IndexOf(worker), "hello", worker.session(), 0});
 }
 
 void Play::Hello(ByteSource& from) { SayHello(Which(from)); }
@@ -223,7 +224,8 @@ void Play::EndOne(SimulatedWorker& worker, proto::Report::Outcome outcome) {
 void Play::End(ByteSource& from) {
   SimulatedWorker& worker = Which(from);
   const uint8_t how = from.Next();
-  static constexpr proto::Report::Outcome kRare[] = {proto::Report::FAILED, proto::Report::CRASHED, proto::Report::TIMED_OUT, proto::Report::OUT_OF_MEMORY,
+  static constexpr proto::Report::Outcome kRare[] = {proto::Report::FAILED, proto::Report::CRASHED,
+                                                     proto::Report::TIMED_OUT, proto::Report::OUT_OF_MEMORY,
                                                      proto::Report::RETURNED};
   EndOne(worker, how < 230 ? proto::Report::DONE : kRare[how % std::size(kRare)]);
 }
@@ -276,9 +278,13 @@ void Play::Ask(ByteSource& from) {
               case 2: frame.mutable_watch_events()->set_after(what); break;
               case 3: frame.mutable_list_jobs()->set_limit(what); break;
               case 4: frame.mutable_list_workers(); break;
-              case 5: frame.mutable_drain_worker()->set_name("w0"), frame.mutable_drain_worker()->set_undrain(what % 2 == 0); break;
+              case 5:
+                frame.mutable_drain_worker()->set_name("w0"), frame.mutable_drain_worker()->set_undrain(what % 2 == 0);
+                break;
               case 6: frame.mutable_get_log()->set_job(job), frame.mutable_get_log()->set_trial(what % 5); break;
-              case 7: frame.mutable_get_samples()->set_job(job), frame.mutable_get_samples()->set_trial(what % 5); break;
+              case 7:
+                frame.mutable_get_samples()->set_job(job), frame.mutable_get_samples()->set_trial(what % 5);
+                break;
               default: frame.mutable_ping(); break;
             }
           }),
@@ -339,7 +345,10 @@ std::string Play::Settle() {
   (void)coordinator_->store().LimitPages(0);
   lose_ = 0;
   clock_.jump_ms = 0;
-  Deliver("client", FrameOf([](auto& frame) { frame.mutable_drain_worker()->set_name("w0"), frame.mutable_drain_worker()->set_undrain(true); }), {});
+  Deliver("client", FrameOf([](auto& frame) {
+            frame.mutable_drain_worker()->set_name("w0"), frame.mutable_drain_worker()->set_undrain(true);
+          }),
+          {});
   for (auto& worker : workers_) SayHello(worker);
   bool running = true;
   for (int i = 0; i < kMostSettling && running; ++i) {

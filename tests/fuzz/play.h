@@ -1,6 +1,6 @@
-// A service in one process whose every step is chosen by bytes: messages of workers and clients that come, come twice, late, or are lost; time that
-// passes, clocks that jump, a disk that is full, deaths and restarts. The same bytes give the same play. At its end fsck looks at what is left,
-// with the log of what was acknowledged.
+// A service in one process whose every step is chosen by bytes: messages of workers and clients that come, come twice,
+// late, or are lost; time that passes, clocks that jump, a disk that is full, deaths and restarts. The same bytes give
+// the same play. At its end fsck looks at what is left, with the log of what was acknowledged.
 #pragma once
 
 #include <cstdint>

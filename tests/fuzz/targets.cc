@@ -37,7 +37,8 @@ void Require(bool holds, const std::string& what) {
 }
 
 void Put(const fs::path& file, std::string_view bytes) {
-  std::ofstream(file, std::ios::binary | std::ios::trunc).write(bytes.data(), static_cast<std::streamsize>(bytes.size()));
+  std::ofstream(file, std::ios::binary | std::ios::trunc)
+      .write(bytes.data(), static_cast<std::streamsize>(bytes.size()));
 }
 std::string Get(const fs::path& file) {
   std::ifstream in(file, std::ios::binary);
@@ -70,7 +71,8 @@ std::vector<std::string> FrameSeeds(const fs::path&) {
   seeds.push_back(frame.SerializeAsString());
   frame.mutable_synchronize()->set_session("session");
   frame.mutable_synchronize()->add_holding()->set_lease(3);
-  frame.mutable_synchronize()->add_reports()->mutable_result()->mutable_measure()->add_metrics()->set_name("latency_ms_p50");
+  frame.mutable_synchronize()->add_reports()->mutable_result()->mutable_measure()->add_metrics()->set_name(
+      "latency_ms_p50");
   seeds.push_back(frame.SerializeAsString());
   *frame.mutable_error() = ToProto({ErrorCode::kRejected, "message", "remedy"});
   seeds.push_back(frame.SerializeAsString());
@@ -106,7 +108,9 @@ std::vector<std::string> RecipeSeeds(const fs::path&) {
   for (const auto& entry : fs::directory_iterator(fs::path(HONE_SOURCE_DIR) / "recipes")) {
     if (entry.path().extension() == ".yaml") seeds.push_back(Get(entry.path()));
   }
-  seeds.push_back("passes: [{choose: [none, {int8: {x: {when: {y: 1}, range: [0, 1]}}}]}]\nconstraints: {accuracy_drop: 0.01, size_bytes: {max: 5e6}}\n");
+  seeds.push_back(
+      "passes: [{choose: [none, {int8: {x: {when: {y: 1}, range: [0, 1]}}}]}]\nconstraints: {accuracy_drop: 0.01, "
+      "size_bytes: {max: 5e6}}\n");
   return seeds;
 }
 
@@ -147,7 +151,10 @@ std::vector<std::string> NpzSeeds(const fs::path& folder) {
 void RunPicture(std::string_view bytes, const fs::path&) { (void)DecodePicture(bytes, 3); }
 std::vector<std::string> PictureSeeds(const fs::path&) {
   // A bitmap of two by two, and the head of a PNG.
-  std::string bitmap("BM\x46\0\0\0\0\0\0\0\x36\0\0\0\x28\0\0\0\x02\0\0\0\x02\0\0\0\x01\0\x18\0\0\0\0\0\x10\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0", 54);
+  std::string bitmap(
+      "BM\x46\0\0\0\0\0\0\0\x36\0\0\0\x28\0\0\0\x02\0\0\0\x02\0\0\0\x01\0\x18\0\0\0\0\0\x10\0\0\0\0\0\0\0\0\0\0\0\0\0\0"
+      "\0\0\0\0\0",
+      54);
   bitmap += std::string(16, '\x55');
   return {bitmap, std::string("\x89PNG\r\n\x1a\n\0\0\0\rIHDR\0\0\0\x02\0\0\0\x02\x08\x02\0\0\0", 29)};
 }
@@ -160,7 +167,8 @@ void RunModel(std::string_view bytes, const fs::path& folder) {
   Put(inside / "model.onnx", bytes);
   const auto external = ExternalFiles(inside / "model.onnx");
   if (external) {
-    for (const std::string& file : *external) Require(IsSafeRelativePath(file), "external data outside of the folder: " + file);
+    for (const std::string& file : *external)
+      Require(IsSafeRelativePath(file), "external data outside of the folder: " + file);
   }
   const auto model = LoadOnnx(inside / "model.onnx");
   if (model) (void)CheckModel(*model);
@@ -195,7 +203,8 @@ void RunSpool(std::string_view bytes, const fs::path& folder) {
   Put(spool / "7.pb", bytes);
   const auto opened = Spool::Open(spool);
   Require(opened.has_value(), "a broken report keeps a worker from starting");
-  Require(opened->reports().size() + (fs::exists(spool / "7.pb.bad") ? 1 : 0) == 1, "a report was neither taken nor set aside");
+  Require(opened->reports().size() + (fs::exists(spool / "7.pb.bad") ? 1 : 0) == 1,
+          "a report was neither taken nor set aside");
 }
 std::vector<std::string> SpoolSeeds(const fs::path&) {
   proto::Report report;
@@ -220,7 +229,9 @@ std::vector<std::string> StatisticsSeeds(const fs::path& folder) {
 void RunShared(std::string_view bytes, const fs::path&) {
   const auto answer = ParseSharedRecord("build:key", bytes);
   if (!answer) return;
-  Require(answer->result.has_value() && SharedRecordOf("build:key", *answer->result, answer->from).size() <= bytes.size() + 64, "a shared record grew when it was read");
+  Require(answer->result.has_value() &&
+              SharedRecordOf("build:key", *answer->result, answer->from).size() <= bytes.size() + 64,
+          "a shared record grew when it was read");
 }
 std::vector<std::string> SharedSeeds(const fs::path&) {
   proto::TaskResult result;
@@ -237,7 +248,8 @@ void RunDatabase(std::string_view bytes, const fs::path& folder) {
   Put(data / "hone.db", bytes);
   (void)Fsck(data, {});
   const auto store = Store::Open(data / "hone.db", 64 << 20);
-  if (!store) Require(store.error().code != ErrorCode::kBug, "a damaged database is called a bug: " + store.error().message);
+  if (!store)
+    Require(store.error().code != ErrorCode::kBug, "a damaged database is called a bug: " + store.error().message);
 }
 std::vector<std::string> DatabaseSeeds(const fs::path& folder) {
   std::vector<std::string> seeds;
@@ -254,10 +266,17 @@ std::vector<std::string> DatabaseSeeds(const fs::path& folder) {
 }
 
 constexpr FuzzTarget kTargets[] = {
-    {"frame", RunFrame, FrameSeeds},          {"play", RunPlay, PlaySeeds},       {"recipe", RunRecipe, RecipeSeeds},
-    {"candidate", RunCandidate, CandidateSeeds}, {"npz", RunNpz, NpzSeeds},       {"picture", RunPicture, PictureSeeds},
-    {"model", RunModel, ModelSeeds},          {"spool", RunSpool, SpoolSeeds},    {"statistics", RunStatistics, StatisticsSeeds},
-    {"database", RunDatabase, DatabaseSeeds},     {"shared", RunShared, SharedSeeds},
+    {"frame", RunFrame, FrameSeeds},
+    {"play", RunPlay, PlaySeeds},
+    {"recipe", RunRecipe, RecipeSeeds},
+    {"candidate", RunCandidate, CandidateSeeds},
+    {"npz", RunNpz, NpzSeeds},
+    {"picture", RunPicture, PictureSeeds},
+    {"model", RunModel, ModelSeeds},
+    {"spool", RunSpool, SpoolSeeds},
+    {"statistics", RunStatistics, StatisticsSeeds},
+    {"database", RunDatabase, DatabaseSeeds},
+    {"shared", RunShared, SharedSeeds},
 };
 
 }  // namespace

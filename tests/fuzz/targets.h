@@ -1,5 +1,5 @@
-// What is fed with hostile bytes: one row a parser or conversation. A target that returns has held; it aborts, or a sanitizer does, where it
-// has not.
+// What is fed with hostile bytes: one row a parser or conversation. A target that returns has held; it aborts, or a
+// sanitizer does, where it has not.
 #pragma once
 
 #include <filesystem>

@@ -149,8 +149,9 @@ TEST_F(DoorTest, WithACertificateItSpeaksTlsAlone) {
     const auto output = RunCommand(options, Deadline(30));
     return output ? *output : CommandOutput{{-1, 0}, "", output.error().message};
   };
-  const auto made = run({"openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-subj",
-                         "/CN=localhost", "-addext", "subjectAltName=IP:127.0.0.1", "-keyout", key, "-out", certificate});
+  const auto made =
+      run({"openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-subj",
+           "/CN=localhost", "-addext", "subjectAltName=IP:127.0.0.1", "-keyout", key, "-out", certificate});
   ASSERT_EQ(made.status.code, 0) << made.err;
   coordinator_->Stop();
   StartWith({"--http-tls-cert", certificate, "--http-tls-key", key});
@@ -161,8 +162,9 @@ TEST_F(DoorTest, WithACertificateItSpeaksTlsAlone) {
   EXPECT_NE(old.status.code, 0);
   EXPECT_EQ(Get("/version").status, 0);
   coordinator_->Stop();
-  const Ran unfit = RunProgram("hone-coordinator", {"--listen", "tcp://127.0.0.1:0", "--http", "127.0.0.1:0", "--http-tls-cert", key,
-                                                    "--http-tls-key", certificate, "--data", (folder_ / "other").string()});
+  const Ran unfit =
+      RunProgram("hone-coordinator", {"--listen", "tcp://127.0.0.1:0", "--http", "127.0.0.1:0", "--http-tls-cert", key,
+                                      "--http-tls-key", certificate, "--data", (folder_ / "other").string()});
   EXPECT_EQ(unfit.code, 78) << unfit.err;
 }
 

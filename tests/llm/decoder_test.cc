@@ -61,7 +61,8 @@ std::vector<float> Logits(const fs::path& folder, const std::vector<int64_t>& to
   std::vector<float> logits;
   if (!generator) return logits;
   const auto step = [&](size_t first, size_t last) {
-    const auto got = generator->Step({tokens.begin() + static_cast<std::ptrdiff_t>(first), tokens.begin() + static_cast<std::ptrdiff_t>(last)});
+    const auto got = generator->Step(
+        {tokens.begin() + static_cast<std::ptrdiff_t>(first), tokens.begin() + static_cast<std::ptrdiff_t>(last)});
     ASSERT_TRUE(got) << got.error().message;
     logits.insert(logits.end(), *got, *got + static_cast<size_t>(generator->vocabulary()) * (last - first));
   };
@@ -73,7 +74,8 @@ std::vector<float> Logits(const fs::path& folder, const std::vector<int64_t>& to
 double LargestDifference(const std::vector<float>& a, const std::vector<float>& b) {
   EXPECT_EQ(a.size(), b.size());
   double largest = 0;
-  for (size_t i = 0; i < std::min(a.size(), b.size()); ++i) largest = std::max(largest, std::fabs(static_cast<double>(a[i]) - static_cast<double>(b[i])));
+  for (size_t i = 0; i < std::min(a.size(), b.size()); ++i)
+    largest = std::max(largest, std::fabs(static_cast<double>(a[i]) - static_cast<double>(b[i])));
   return largest;
 }
 
@@ -84,7 +86,8 @@ double DifferenceAt(const std::vector<float>& logits, const json& places, const 
     const size_t first = places[i].get<size_t>() * row.size();
     if (first + row.size() > logits.size()) return INFINITY;
     largest = std::max(largest, LargestDifference({logits.begin() + static_cast<std::ptrdiff_t>(first),
-                                                   logits.begin() + static_cast<std::ptrdiff_t>(first + row.size())}, row));
+                                                   logits.begin() + static_cast<std::ptrdiff_t>(first + row.size())},
+                                                  row));
   }
   return largest;
 }
@@ -116,8 +119,9 @@ TEST_P(DecoderFamily, GivesTheLogitsOfTransformers) {
   EXPECT_TRUE(CheckModel(*LoadOnnx(out / "model.onnx")));
 }
 
-INSTANTIATE_TEST_SUITE_P(Llm, DecoderFamily, testing::Range(size_t{0}, Golden()["cases"].size()),
-                         [](const auto& row) { return Golden()["cases"][row.param]["name"].template get<std::string>(); });
+INSTANTIATE_TEST_SUITE_P(Llm, DecoderFamily, testing::Range(size_t{0}, Golden()["cases"].size()), [](const auto& row) {
+  return Golden()["cases"][row.param]["name"].template get<std::string>();
+});
 
 const json& Case(const std::string& name) {
   for (const json& test : Golden()["cases"]) {
@@ -131,7 +135,9 @@ const json& Case(const std::string& name) {
 
 class PrecisionTest : public TestFolder {
  protected:
-  proto::LocalBundle Model(const std::string& name) { return WriteCheckpoint(path() / name, Case(name)["config"], WeightsOf(Case(name))); }
+  proto::LocalBundle Model(const std::string& name) {
+    return WriteCheckpoint(path() / name, Case(name)["config"], WeightsOf(Case(name)));
+  }
   // The distance of a form from f32, relative to the logits.
   double Loss(const proto::LocalBundle& model, const Settings& settings) {
     static int number = 0;
@@ -153,7 +159,8 @@ class PrecisionTest : public TestFolder {
 };
 
 TEST_F(PrecisionTest, HalfIsNearFloat) {
-  for (const char* name : {"llama", "qwen3", "gemma2"}) EXPECT_LE(Loss(Model(name), {{"precision", TextValue("f16")}}), 1e-2) << name;
+  for (const char* name : {"llama", "qwen3", "gemma2"})
+    EXPECT_LE(Loss(Model(name), {{"precision", TextValue("f16")}}), 1e-2) << name;
 }
 
 TEST_F(PrecisionTest, EightBitsAreNearerThanFour) {
@@ -179,8 +186,9 @@ TEST_F(PrecisionTest, EveryFormOfEmbeddingsAndHeadRuns) {
     for (const char* head : {"float", "int8", "int4"}) {
       for (const char* embeddings : {"float", "int8", "int4"}) {
         for (const bool symmetric : {true, false}) {
-          const Settings settings = {{"precision", TextValue("int4")},       {"head", TextValue(head)},       {"embeddings", TextValue(embeddings)},
-                                     {"symmetric", BoolValue(symmetric)},     {"group_size", IntValue(128)},  {"accuracy_level", IntValue(1)}};
+          const Settings settings = {{"precision", TextValue("int4")},      {"head", TextValue(head)},
+                                     {"embeddings", TextValue(embeddings)}, {"symmetric", BoolValue(symmetric)},
+                                     {"group_size", IntValue(128)},         {"accuracy_level", IntValue(1)}};
           EXPECT_LE(Loss(Model(name), settings), 0.6) << name << head << embeddings << symmetric;
         }
       }
@@ -208,8 +216,12 @@ TEST_F(PrecisionTest, TheSameTaskGivesTheSameBytes) {
 std::string GgufOf(const std::vector<WeightType>& types, bool tied) {
   constexpr int64_t kWidth = 256;
   GgufBuilder gguf;
-  gguf.Text("general.architecture", "llama").Number("llama.embedding_length", kWidth).Number("llama.feed_forward_length", kWidth);
-  gguf.Number("llama.block_count", 1).Number("llama.attention.head_count", 8).Number("llama.attention.head_count_kv", 4);
+  gguf.Text("general.architecture", "llama")
+      .Number("llama.embedding_length", kWidth)
+      .Number("llama.feed_forward_length", kWidth);
+  gguf.Number("llama.block_count", 1)
+      .Number("llama.attention.head_count", 8)
+      .Number("llama.attention.head_count_kv", 4);
   gguf.Number("llama.context_length", 64).Real("llama.attention.layer_norm_rms_epsilon", 1e-5F);
   size_t next = 0;
   const auto matrix = [&](const std::string& name, int64_t rows) {
@@ -225,7 +237,8 @@ std::string GgufOf(const std::vector<WeightType>& types, bool tied) {
   norm("output_norm.weight");
   norm("blk.0.attn_norm.weight");
   norm("blk.0.ffn_norm.weight");
-  for (const char* name : {"attn_q", "attn_output", "ffn_gate", "ffn_up", "ffn_down"}) matrix(fmt::format("blk.0.{}.weight", name), kWidth);
+  for (const char* name : {"attn_q", "attn_output", "ffn_gate", "ffn_up", "ffn_down"})
+    matrix(fmt::format("blk.0.{}.weight", name), kWidth);
   for (const char* name : {"attn_k", "attn_v"}) matrix(fmt::format("blk.0.{}.weight", name), kWidth / 2);
   return gguf.Build();
 }
@@ -242,8 +255,9 @@ TEST_P(GgufBlocks, AreKeptExactly) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Llm, GgufBlocks,
-                         testing::Values(WeightType::q4_0, WeightType::q4_1, WeightType::q5_0, WeightType::q5_1, WeightType::q8_0, WeightType::q2_k,
-                                         WeightType::q3_k, WeightType::q4_k, WeightType::q5_k, WeightType::q6_k),
+                         testing::Values(WeightType::q4_0, WeightType::q4_1, WeightType::q5_0, WeightType::q5_1,
+                                         WeightType::q8_0, WeightType::q2_k, WeightType::q3_k, WeightType::q4_k,
+                                         WeightType::q5_k, WeightType::q6_k),
                          [](const auto& row) { return std::string(InfoOf(row.param).name); });
 
 TEST_F(PrecisionTest, MatricesOfSeveralBlockTypesAreKeptExactly) {
@@ -255,7 +269,8 @@ TEST_F(PrecisionTest, CodesThatAreQuantizedAgainAreTold) {
   WriteBytes(path() / "m.gguf", GgufOf({WeightType::q6_k}, true));
   const auto built = Build(CheckpointIn(path()), path() / "again", {{"precision", TextValue("int4")}});
   ASSERT_TRUE(built) << built.error().message;
-  EXPECT_THAT(std::vector<std::string>(built->notes().begin(), built->notes().end()), testing::Contains(HasSubstr("a second time")));
+  EXPECT_THAT(std::vector<std::string>(built->notes().begin(), built->notes().end()),
+              testing::Contains(HasSubstr("a second time")));
 }
 
 // --- what is refused ---
@@ -309,9 +324,12 @@ TEST_F(TestFolder, GenaiConfigurationTellsTheModelAndItsTokens) {
   const json& test = Case("llama");
   const fs::path in = path() / "in";
   fs::create_directories(in);
-  WriteBytes(in / "generation_config.json", R"({"do_sample":true,"temperature":0.6,"repetition_penalty":1.1,"eos_token_id":[5,2]})");
-  WriteBytes(in / "tokenizer.json", R"({"added_tokens":[{"id":7,"content":"<end>"},{"id":8,"content":"<think>"}],"model":{"vocab":{"a":0}}})");
-  WriteBytes(in / "tokenizer_config.json", R"({"tokenizer_class":"Strange","eos_token":{"content":"<end>"},"model_max_length":1e30})");
+  WriteBytes(in / "generation_config.json",
+             R"({"do_sample":true,"temperature":0.6,"repetition_penalty":1.1,"eos_token_id":[5,2]})");
+  WriteBytes(in / "tokenizer.json",
+             R"({"added_tokens":[{"id":7,"content":"<end>"},{"id":8,"content":"<think>"}],"model":{"vocab":{"a":0}}})");
+  WriteBytes(in / "tokenizer_config.json",
+             R"({"tokenizer_class":"Strange","eos_token":{"content":"<end>"},"model_max_length":1e30})");
   const auto model = WriteCheckpoint(in, test["config"], WeightsOf(test));
   const auto built = Build(model, path() / "out", {{"max_length", IntValue(100)}});
   ASSERT_TRUE(built) << built.error().message;
@@ -330,7 +348,8 @@ TEST_F(TestFolder, GenaiConfigurationTellsTheModelAndItsTokens) {
 
 TEST_F(TestFolder, GreedyTokensAndPerplexityComeFromTheCache) {
   const json& test = Case("qwen3");
-  const auto built = Build(WriteCheckpoint(path() / "in", test["config"], WeightsOf(test)), path() / "out", {{"precision", TextValue("f32")}});
+  const auto built = Build(WriteCheckpoint(path() / "in", test["config"], WeightsOf(test)), path() / "out",
+                           {{"precision", TextValue("f32")}});
   ASSERT_TRUE(built) << built.error().message;
   auto generator = Generator::Open(path() / "out" / "model.onnx", 1);
   ASSERT_TRUE(generator) << generator.error().message;

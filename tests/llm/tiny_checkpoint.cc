@@ -66,7 +66,8 @@ std::string SafetensorsOf(const std::vector<NamedValues>& tensors) {
 }
 
 void WriteBytes(const fs::path& file, std::string_view bytes) {
-  std::ofstream(file, std::ios::binary | std::ios::trunc).write(bytes.data(), static_cast<std::streamsize>(bytes.size()));
+  std::ofstream(file, std::ios::binary | std::ios::trunc)
+      .write(bytes.data(), static_cast<std::streamsize>(bytes.size()));
 }
 
 proto::LocalBundle WriteCheckpoint(const fs::path& folder, const nlohmann::json& config, std::string_view safetensors) {
@@ -125,7 +126,8 @@ GgufBuilder& GgufBuilder::Texts(const std::string& key, const std::vector<std::s
   return *this;
 }
 
-GgufBuilder& GgufBuilder::Tensor(const std::string& name, const std::vector<int64_t>& shape, uint32_t type, std::string_view bytes) {
+GgufBuilder& GgufBuilder::Tensor(const std::string& name, const std::vector<int64_t>& shape, uint32_t type,
+                                 std::string_view bytes) {
   AppendText(tensors_, name);
   Append<uint32_t>(tensors_, static_cast<uint32_t>(shape.size()));
   for (auto dim = shape.rbegin(); dim != shape.rend(); ++dim) Append<uint64_t>(tensors_, static_cast<uint64_t>(*dim));
@@ -152,23 +154,26 @@ std::string GgufBuilder::BuildWith(uint64_t tensors, uint64_t entries) const {
 std::string SeededBlocks(std::string_view name, WeightType type, size_t elements) {
   // Where halves lie in a block: their upper bytes are made small numbers.
   static const std::map<WeightType, std::vector<size_t>> kHalves = {
-      {WeightType::q4_0, {0}},      {WeightType::q4_1, {0, 2}}, {WeightType::q5_0, {0}},    {WeightType::q5_1, {0, 2}}, {WeightType::q8_0, {0}},
-      {WeightType::q2_k, {80, 82}}, {WeightType::q3_k, {108}},  {WeightType::q4_k, {0, 2}}, {WeightType::q5_k, {0, 2}}, {WeightType::q6_k, {208}},
+      {WeightType::q4_0, {0}},    {WeightType::q4_1, {0, 2}},   {WeightType::q5_0, {0}},   {WeightType::q5_1, {0, 2}},
+      {WeightType::q8_0, {0}},    {WeightType::q2_k, {80, 82}}, {WeightType::q3_k, {108}}, {WeightType::q4_k, {0, 2}},
+      {WeightType::q5_k, {0, 2}}, {WeightType::q6_k, {208}},
   };
   const WeightTypeInfo& info = InfoOf(type);
   std::string bytes(elements / info.elements * info.bytes, '\0');
   const uint64_t seed = Seed(name);
   for (size_t i = 0; i < bytes.size(); ++i) bytes[i] = static_cast<char>(Mixed(seed, i) >> 56);
   for (size_t block = 0; block < bytes.size(); block += info.bytes) {
-    for (const size_t half : kHalves.at(type)) bytes[block + half + 1] = static_cast<char>((bytes[block + half + 1] & 0x07) | 0x18);
+    for (const size_t half : kHalves.at(type))
+      bytes[block + half + 1] = static_cast<char>((bytes[block + half + 1] & 0x07) | 0x18);
   }
   return bytes;
 }
 
 uint32_t GgufNumber(WeightType type) {
   static const std::map<WeightType, uint32_t> kNumbers = {
-      {WeightType::f32, 0},   {WeightType::f16, 1},   {WeightType::q4_0, 2},  {WeightType::q4_1, 3},  {WeightType::q5_0, 6},  {WeightType::q5_1, 7},
-      {WeightType::q8_0, 8},  {WeightType::q2_k, 10}, {WeightType::q3_k, 11}, {WeightType::q4_k, 12}, {WeightType::q5_k, 13}, {WeightType::q6_k, 14},
+      {WeightType::f32, 0},   {WeightType::f16, 1},   {WeightType::q4_0, 2},  {WeightType::q4_1, 3},
+      {WeightType::q5_0, 6},  {WeightType::q5_1, 7},  {WeightType::q8_0, 8},  {WeightType::q2_k, 10},
+      {WeightType::q3_k, 11}, {WeightType::q4_k, 12}, {WeightType::q5_k, 13}, {WeightType::q6_k, 14},
       {WeightType::bf16, 30},
   };
   return kNumbers.at(type);

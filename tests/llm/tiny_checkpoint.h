@@ -32,7 +32,8 @@ std::string SafetensorsOf(const std::vector<NamedValues>& tensors);
 
 void WriteBytes(const std::filesystem::path& file, std::string_view bytes);
 // A folder with config.json and model.safetensors; a bundle of whatever a folder holds.
-proto::LocalBundle WriteCheckpoint(const std::filesystem::path& folder, const nlohmann::json& config, std::string_view safetensors);
+proto::LocalBundle WriteCheckpoint(const std::filesystem::path& folder, const nlohmann::json& config,
+                                   std::string_view safetensors);
 proto::LocalBundle CheckpointIn(const std::filesystem::path& folder);
 
 // GGUF files, part by part.
@@ -43,7 +44,8 @@ class GgufBuilder {
   GgufBuilder& Real(const std::string& key, float value);
   GgufBuilder& Texts(const std::string& key, const std::vector<std::string>& values);
   // shape as in a checkpoint; type: GGUF's number.
-  GgufBuilder& Tensor(const std::string& name, const std::vector<int64_t>& shape, uint32_t type, std::string_view bytes);
+  GgufBuilder& Tensor(const std::string& name, const std::vector<int64_t>& shape, uint32_t type,
+                      std::string_view bytes);
   std::string Build() const;
   // The same with counts that lie.
   std::string BuildWith(uint64_t tensors, uint64_t entries) const;

@@ -1,5 +1,6 @@
-// External data that somebody made to get at other files, and models that somebody damaged. The cases are those of onnx's own history:
-// CVE-2022-25882 and CVE-2024-27318 (dots), CVE-2026-27489 (links, linked parents), CVE-2026-34446 (hard links), CVE-2026-34445 (keys, sizes).
+// External data that somebody made to get at other files, and models that somebody damaged. The cases are those of
+// onnx's own history: CVE-2022-25882 and CVE-2024-27318 (dots), CVE-2026-27489 (links, linked parents), CVE-2026-34446
+// (hard links), CVE-2026-34445 (keys, sizes).
 #include <fcntl.h>
 #include <fmt/format.h>
 #include <gmock/gmock.h>
@@ -42,7 +43,8 @@ class AttackTest : public testing::Test {
     if (!named) {
       EXPECT_EQ(named.error().code, ErrorCode::kRejected) << named.error().message;
     }
-    const auto bundle = BundleOfModel(file, [](const fs::path& model) { return ExternalFiles(model, HardLinks::refuse); });
+    const auto bundle =
+        BundleOfModel(file, [](const fs::path& model) { return ExternalFiles(model, HardLinks::refuse); });
     EXPECT_FALSE(bundle.has_value());
   }
   void ExpectNotLoaded(const Entries& entries) {
@@ -61,10 +63,33 @@ TEST_F(AttackTest, PathsThatLeadOutAreRefused) {
   fs::create_directories(folder_.path() / "m/a");
   fs::create_symlink("../..", folder_.path() / "m/a/out");
   ASSERT_EQ(mkfifo((folder_.path() / "m/pipe").c_str(), 0600), 0);
-  const std::vector<std::string> locations = {
-      "../secret", "a/../../secret", "a/../w.bin", "./../secret", "..", ".", "", "/etc/passwd", (folder_.path() / "secret").string(),
-      "..\\secret", "C:\\secret", "C:secret", "a//w.bin", "w.bin/", std::string("w.bin\0.png", 10), "link", "inner", "up/secret",
-      "a/out/secret", "pipe", "a", "/dev/zero", "/proc/self/environ", "/proc/self/fd/0", std::string(2000, 'x'), "gone.bin", "w\nbin"};
+  const std::vector<std::string> locations = {"../secret",
+                                              "a/../../secret",
+                                              "a/../w.bin",
+                                              "./../secret",
+                                              "..",
+                                              ".",
+                                              "",
+                                              "/etc/passwd",
+                                              (folder_.path() / "secret").string(),
+                                              "..\\secret",
+                                              "C:\\secret",
+                                              "C:secret",
+                                              "a//w.bin",
+                                              "w.bin/",
+                                              std::string("w.bin\0.png", 10),
+                                              "link",
+                                              "inner",
+                                              "up/secret",
+                                              "a/out/secret",
+                                              "pipe",
+                                              "a",
+                                              "/dev/zero",
+                                              "/proc/self/environ",
+                                              "/proc/self/fd/0",
+                                              std::string(2000, 'x'),
+                                              "gone.bin",
+                                              "w\nbin"};
   for (const std::string& location : locations) {
     ExpectRefused({{"location", location}});
     ExpectNotLoaded({{"location", location}});
@@ -102,7 +127,8 @@ TEST_F(AttackTest, PlacesBeyondTheFileAndUnknownKeysAreRefused) {
   }
 }
 
-// A message field that is given twice is merged: the first half says that the data lie elsewhere, the second says where.
+// A message field that is given twice is merged: the first half says that the data lie elsewhere, the second says
+// where.
 TEST_F(AttackTest, PlaceInTheSecondHalfOfASplitTensorIsSeen) {
   const auto bytes_of = [](const onnx::TensorProto& tensor) {
     onnx::AttributeProto half;
@@ -131,7 +157,8 @@ TEST_F(AttackTest, PlaceInTheSecondHalfOfASplitTensorIsSeen) {
   onnx::NodeProto node;
   node.set_op_type("Constant");
   node.add_output("c");
-  const std::string graph = SmallSum().graph().SerializeAsString() + field(1, node.SerializeAsString() + field(5, merged));
+  const std::string graph =
+      SmallSum().graph().SerializeAsString() + field(1, node.SerializeAsString() + field(5, merged));
   onnx::ModelProto shell = SmallSum();
   shell.clear_graph();
   const fs::path file = folder_.Write("m/model.onnx", shell.SerializeAsString() + field(7, graph));
@@ -142,7 +169,8 @@ TEST_F(AttackTest, PlaceInTheSecondHalfOfASplitTensorIsSeen) {
 // Somebody swaps the file of weights between itself and ways to the secret while the model is taken in again and again.
 TEST_F(AttackTest, RacerWhoSwapsLinksGetsNothingOut) {
   const fs::path folder = folder_.path() / "m";
-  const fs::path file = folder_.Write("m/model.onnx", ExternalSum({{"location", "d/w.bin"}, {"length", "24"}}).SerializeAsString());
+  const fs::path file =
+      folder_.Write("m/model.onnx", ExternalSum({{"location", "d/w.bin"}, {"length", "24"}}).SerializeAsString());
   folder_.Write("m/d/w.bin", std::string(kWeightBytes, 'w'));
   folder_.Write("elsewhere/w.bin", kSecret);
   folder_.Write("good", std::string(kWeightBytes, 'w'));
@@ -176,7 +204,8 @@ TEST_F(AttackTest, RacerWhoSwapsLinksGetsNothingOut) {
   const auto half = std::chrono::milliseconds(500 * Setting("HONE_RACE_SECONDS", 2));
   size_t looks = 0, taken = 0, loaded = 0, taken_secrets = 0, loaded_secrets = 0;
   for (const auto end = Clock::now() + half; Clock::now() < end; ++looks) {
-    const auto bundle = BundleOfModel(file, [](const fs::path& model) { return ExternalFiles(model, HardLinks::refuse); });
+    const auto bundle =
+        BundleOfModel(file, [](const fs::path& model) { return ExternalFiles(model, HardLinks::refuse); });
     if (bundle) {
       ++taken;
       for (const proto::File& described : bundle->files()) taken_secrets += described.digest() == secret_digest;
@@ -209,7 +238,8 @@ TEST_F(AttackTest, EveryMutationIsRejectedByNameOrIsAModel) {
     if (i < 100) {
       changed.resize(bytes.size() * i / 100);
     } else if (i % 3 == 0) {
-      for (int flips = 0; flips < 1 + static_cast<int>(random() % 8); ++flips) changed[random() % changed.size()] ^= static_cast<char>(1U << random() % 8);
+      for (int flips = 0; flips < 1 + static_cast<int>(random() % 8); ++flips)
+        changed[random() % changed.size()] ^= static_cast<char>(1U << random() % 8);
     } else if (i % 3 == 1) {  // A size that lies, near the beginning, where the structure is.
       changed[random() % std::min<size_t>(changed.size(), 20000)] = static_cast<char>(0xff);
     } else {
@@ -232,7 +262,8 @@ TEST_F(AttackTest, EveryMutationIsRejectedByNameOrIsAModel) {
   EXPECT_GE(rejected, std::min<size_t>(mutations, 100) - 1);
 }
 
-// --- bounds ----------------------------------------------------------------------------------------------------------------------------
+// --- bounds
+// ----------------------------------------------------------------------------------------------------------------------------
 
 Result<std::optional<Survey>> SurveyOf(const Folder& folder, const onnx::ModelProto& model, const ModelBounds& bounds) {
   const std::string bytes = model.SerializeAsString();
@@ -250,10 +281,11 @@ TEST_F(AttackTest, EveryBoundIsNamedWhereItIsPassed) {
     uint64_t ModelBounds::* bound;
     const char* text;
   };
-  for (const Row& row : {Row{&ModelBounds::nodes, "nodes"}, Row{&ModelBounds::tensors, "tensors"}, Row{&ModelBounds::attributes, "attributes"},
-                         Row{&ModelBounds::values, "described values"}, Row{&ModelBounds::messages, "messages"}, Row{&ModelBounds::names, "names"},
-                         Row{&ModelBounds::name_bytes, "bytes in one text"}, Row{&ModelBounds::depth, "messages within messages"},
-                         Row{&ModelBounds::bytes, "more than"}}) {
+  for (const Row& row : {Row{&ModelBounds::nodes, "nodes"}, Row{&ModelBounds::tensors, "tensors"},
+                         Row{&ModelBounds::attributes, "attributes"}, Row{&ModelBounds::values, "described values"},
+                         Row{&ModelBounds::messages, "messages"}, Row{&ModelBounds::names, "names"},
+                         Row{&ModelBounds::name_bytes, "bytes in one text"},
+                         Row{&ModelBounds::depth, "messages within messages"}, Row{&ModelBounds::bytes, "more than"}}) {
     ModelBounds bounds;
     bounds.*row.bound = 1;
     const auto survey = SurveyOf(folder_, model, bounds);

@@ -351,7 +351,9 @@ TEST_F(NightTest, TheWebhookGetsTheAlertByPost) {
 
 TEST_F(NightTest, AMachineWhoseCanaryChangedIsBlamedInsteadOfTheArtifact) {
   double canary_ms = 2;
-  bench_.alter = [&canary_ms](NightLaunch& launch, int number) { launch.canary_ms = canary_ms * (1 + 0.001 * (number % 3)); };
+  bench_.alter = [&canary_ms](NightLaunch& launch, int number) {
+    launch.canary_ms = canary_ms * (1 + 0.001 * (number % 3));
+  };
   for (int night = 0; night < 3; ++night) Run();
   Change("v2", 1.05);
   canary_ms = 2.2;

@@ -59,8 +59,9 @@ TEST(ClaimsTest, AnInt8PassWhoseProductsAllRunInFloatFailsWithThePrecisionsFound
 }
 
 TEST(ClaimsTest, ProductsInIntegersKeepTheClaimInBothRuntimes) {
-  for (const char* type : {"QLinearConv", "QLinearMatMul", "QGemm", "MatMulIntegerToFloat", "ConvInteger", "DynamicQuantizeMatMul",
-                           "DynamicQuantizeLSTM", "QAttention", "MatMulNBits", "Convolution", "FullyConnected", "MatMul"}) {
+  for (const char* type :
+       {"QLinearConv", "QLinearMatMul", "QGemm", "MatMulIntegerToFloat", "ConvInteger", "DynamicQuantizeMatMul",
+        "DynamicQuantizeLSTM", "QAttention", "MatMulNBits", "Convolution", "FullyConnected", "MatMul"}) {
     const Verdict verdict = Check({"int8"}, Executed({{type, "u8", "", 2}, {"Add", "f32", "", 2}}));
     EXPECT_EQ(verdict.failure, "") << type;
     EXPECT_THAT(verdict.notes, IsEmpty()) << type;
@@ -68,7 +69,8 @@ TEST(ClaimsTest, ProductsInIntegersKeepTheClaimInBothRuntimes) {
 }
 
 TEST(ClaimsTest, FloatProductsBesideInt8OnesAreNoted) {
-  const Verdict verdict = Check({"int8"}, Executed({{"FullyConnected", "i8", "brgemm_avx512_i8", 5}, {"MatMul", "f32", "", 2}}));
+  const Verdict verdict =
+      Check({"int8"}, Executed({{"FullyConnected", "i8", "brgemm_avx512_i8", 5}, {"MatMul", "f32", "", 2}}));
   EXPECT_EQ(verdict.failure, "");
   EXPECT_THAT(verdict.notes, ElementsAre("pass: 5 of 7 products run in 8 bits or fewer"));
 }
@@ -81,7 +83,8 @@ TEST(ClaimsTest, CompressedWeightsCountWhateverIsComputedIn) {
 
 TEST(ClaimsTest, FourBitWeightsWidenedToEightOrFloatFailAnInt4Claim) {
   EXPECT_THAT(Check({"int4"}, Executed({{"FullyConnected", "u8", "brgemm weights u8", 3}})).failure, HasSubstr("int4"));
-  EXPECT_THAT(Check({"int4"}, Executed({{"FullyConnected", "f32", "brgemm_avx512_f32", 3}})).failure, HasSubstr("int4"));
+  EXPECT_THAT(Check({"int4"}, Executed({{"FullyConnected", "f32", "brgemm_avx512_f32", 3}})).failure,
+              HasSubstr("int4"));
   // A pass that makes 8 or 4 bits is content with either.
   EXPECT_EQ(Check({"int8", "int4"}, Executed({{"FullyConnected", "u8", "brgemm weights u8", 3}})).failure, "");
 }
@@ -91,8 +94,9 @@ TEST(ClaimsTest, WeightsWidenedAtEveryInferenceAreNotedUnlessActivationsAreQuant
   EXPECT_EQ(stored.failure, "");
   EXPECT_THAT(stored.notes, ElementsAre("pass: 0 of 4 products run in 8 bits or fewer",
                                         "pass: 4 weights are widened to float at every inference"));
-  const Verdict around =
-      Check({"int8"}, Executed({{"QuantizeLinear", "f32", "cpu", 4}, {"DequantizeLinear", "i8", "cpu", 8}, {"MatMul", "f32", "cpu", 4}}));
+  const Verdict around = Check({"int8"}, Executed({{"QuantizeLinear", "f32", "cpu", 4},
+                                                   {"DequantizeLinear", "i8", "cpu", 8},
+                                                   {"MatMul", "f32", "cpu", 4}}));
   EXPECT_THAT(around.failure, HasSubstr("executes none of it"));
 }
 
@@ -105,7 +109,9 @@ TEST(ClaimsTest, NarrowTablesBesideFloatProductsKeepNoClaim) {
 TEST(ClaimsTest, TablesCountWhereTheirRowsAreNarrowAndThereIsNothingElse) {
   EXPECT_EQ(Check({"int8"}, Executed({{"Gather", "u8", "ref_any_I8 weights u8", 1}, {"Eltwise", "f32"}})).failure, "");
   EXPECT_EQ(Check({"int8"}, Executed({{"GatherBlockQuantized", "u4", "cpu", 1}})).failure, "");
-  EXPECT_NE(Check({"int8"}, Executed({{"EmbedLayerNormalization", "f32", "cpu", 1}, {"MatMul", "f32", "cpu", 1}})).failure, "");
+  EXPECT_NE(
+      Check({"int8"}, Executed({{"EmbedLayerNormalization", "f32", "cpu", 1}, {"MatMul", "f32", "cpu", 1}})).failure,
+      "");
 }
 
 TEST(ClaimsTest, HalfFloatsThatAreWidenedAreNotedAndNeverFail) {

@@ -16,10 +16,15 @@ TEST_F(OpenvinoWeightsTest, EveryModeStaysCompressedInTheCompiledModel) {
     const char* mode;
     const char* precision;
     double sqnr;
-  } cases[] = {{"int8_asym", "u8", 30}, {"int8_sym", "i8", 30}, {"int4_asym", "u4", 12}, {"int4_sym", "i4", 10}, {"nf4", "nf4", 12}};
+  } cases[] = {{"int8_asym", "u8", 30},
+               {"int8_sym", "i8", 30},
+               {"int4_asym", "u4", 12},
+               {"int4_sym", "i4", 10},
+               {"nf4", "nf4", 12}};
   for (const auto& one : cases) {
-    const auto made = Make(LocalFile(model, "onnx"), "openvino_weights",
-                           {{"mode", TextValue(one.mode)}, {"group_size", IntValue(16)}, {"all_layers", BoolValue(true)}});
+    const auto made =
+        Make(LocalFile(model, "onnx"), "openvino_weights",
+             {{"mode", TextValue(one.mode)}, {"group_size", IntValue(16)}, {"all_layers", BoolValue(true)}});
     ASSERT_TRUE(made) << made.error().message;
     const auto execution = ExecutionOf(made->bundle);
     ASSERT_TRUE(execution) << execution.error().message;
@@ -32,7 +37,8 @@ TEST_F(OpenvinoWeightsTest, TablesAndTheLastProductStayIn8BitsUnlessAskedFor) {
   const auto made = Make(LocalFile(Golden("transformer.onnx"), "onnx"), "openvino_weights",
                          {{"mode", TextValue("int4_sym")}, {"group_size", IntValue(32)}});
   ASSERT_TRUE(made) << made.error().message;
-  EXPECT_THAT(made->notes, Contains("11 weights as int4_sym in groups of 32").Times(0));  // A whole row is one group here.
+  EXPECT_THAT(made->notes,
+              Contains("11 weights as int4_sym in groups of 32").Times(0));  // A whole row is one group here.
   const auto execution = ExecutionOf(made->bundle);
   ASSERT_TRUE(execution) << execution.error().message;
   EXPECT_EQ(Count(*execution, "FullyConnected", "i4"), 11U) << execution->DebugString();
@@ -60,7 +66,8 @@ TEST_F(OpenvinoWeightsTest, RowsThatNoGroupDividesGoTo8Bits) {
   b.Node("MatMul", {"x", "w1"}, {"h"});
   b.Node("MatMul", {"h", "w2"}, {"y"});
   const fs::path model = Save(b);
-  const auto made = Make(LocalFile(model, "onnx"), "openvino_weights", {{"mode", TextValue("int4_sym")}, {"all_layers", BoolValue(true)}});
+  const auto made = Make(LocalFile(model, "onnx"), "openvino_weights",
+                         {{"mode", TextValue("int4_sym")}, {"all_layers", BoolValue(true)}});
   ASSERT_TRUE(made) << made.error().message;
   EXPECT_THAT(made->notes, Contains("1 weights as int8_asym"));
   EXPECT_THAT(made->notes, Contains("1 weights as int4_sym in groups of 16"));

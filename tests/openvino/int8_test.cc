@@ -21,7 +21,8 @@ TEST_F(OpenvinoInt8Test, ConvolutionsRunInInt8AndStayClose) {
   EXPECT_EQ(made->bundle.bundle().format(), "openvino_ir");
   const auto execution = ExecutionOf(made->bundle);
   ASSERT_TRUE(execution) << execution.error().message;
-  EXPECT_GT(Count(*execution, "Convolution", "u8") + Count(*execution, "Convolution", "i8"), 0U) << execution->DebugString();
+  EXPECT_GT(Count(*execution, "Convolution", "u8") + Count(*execution, "Convolution", "i8"), 0U)
+      << execution->DebugString();
   EXPECT_EQ(Count(*execution, "Convolution", "f32"), 0U) << execution->DebugString();
   EXPECT_GT(SqnrDb(model, made->bundle, data), 20);
 }
@@ -51,7 +52,8 @@ TEST_F(OpenvinoInt8Test, TablesAreLookedUpAsCodes) {
 TEST_F(OpenvinoInt8Test, AnyNumberOfThreadsGivesTheSameBytes) {
   std::string first;
   for (const uint32_t threads : {1U, 2U, 3U}) {
-    const auto made = Make(LocalFile(Golden("transformer.onnx"), "onnx"), "openvino_int8", {}, Golden("transformer.npz"), threads);
+    const auto made =
+        Make(LocalFile(Golden("transformer.onnx"), "onnx"), "openvino_int8", {}, Golden("transformer.npz"), threads);
     ASSERT_TRUE(made) << made.error().message;
     if (first.empty()) first = made->bundle.bundle().SerializeAsString();
     EXPECT_EQ(made->bundle.bundle().SerializeAsString(), first) << threads << " threads";
@@ -86,8 +88,8 @@ TEST_F(OpenvinoInt8Test, ExcludedLayersStayInFloatAndAreTold) {
                          {{"exclude", TextValue("l0_.*_mm, l1_up_mm")}}, Golden("transformer.npz"));
   ASSERT_TRUE(made) << made.error().message;
   EXPECT_THAT(made->notes, Contains("7 MatMul left in float: excluded by name"));
-  const auto broken = Make(LocalFile(Golden("transformer.onnx"), "onnx"), "openvino_int8", {{"exclude", TextValue("(")}},
-                           Golden("transformer.npz"));
+  const auto broken = Make(LocalFile(Golden("transformer.onnx"), "onnx"), "openvino_int8",
+                           {{"exclude", TextValue("(")}}, Golden("transformer.npz"));
   ASSERT_FALSE(broken.has_value());
   EXPECT_EQ(broken.error().code, ErrorCode::kRejected);
 }
@@ -158,7 +160,8 @@ TEST_F(OpenvinoInt8Test, BiasCorrectionBringsTheMeanBack) {
   const fs::path model = Save(b);
   std::vector<float> values(32 * 4 * 64);
   std::mt19937 random(4);
-  for (size_t i = 0; i < values.size(); ++i) values[i] = 3.0F + static_cast<float>(i % 64) / 16 + 0.05F * static_cast<float>(random() % 10);
+  for (size_t i = 0; i < values.size(); ++i)
+    values[i] = 3.0F + static_cast<float>(i % 64) / 16 + 0.05F * static_cast<float>(random() % 10);
   const fs::path data = Path("data.npz");
   WriteNpz(data, {{"x", FloatArray({32, 4, 64}, values)}});
   const auto mean_error = [&](bool correct) {
@@ -188,7 +191,8 @@ TEST(OpenvinoRangesTest, AsymmetricLimitsHoldZeroOnACode) {
     const auto limits = ActivationLimits(Scheme::asymmetric, {low}, {high});
     EXPECT_LE(limits.low[0], std::min(low, 0.0F) + 1e-6F);
     EXPECT_GE(limits.high[0], std::max(high, 0.0F) - 1e-6F);
-    const double zero = -static_cast<double>(limits.low[0]) * 255 / (static_cast<double>(limits.high[0]) - static_cast<double>(limits.low[0]));
+    const double zero = -static_cast<double>(limits.low[0]) * 255 /
+                        (static_cast<double>(limits.high[0]) - static_cast<double>(limits.low[0]));
     EXPECT_NEAR(zero, std::nearbyint(zero), 1e-4) << low << " " << high;
   }
 }

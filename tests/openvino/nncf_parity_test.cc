@@ -54,7 +54,8 @@ class NncfParityTest : public OpenvinoPassTest {
   void Compare(const std::string& name, const std::string& model, Parameters parameters) {
     SCOPED_TRACE(name);
     parameters["smooth_alpha"] = RealValue(0.95);
-    const auto made = Make(LocalFile(Golden(model + ".onnx"), "onnx"), "openvino_int8", parameters, Golden(model + ".npz"));
+    const auto made =
+        Make(LocalFile(Golden(model + ".onnx"), "onnx"), "openvino_int8", parameters, Golden(model + ".npz"));
     ASSERT_TRUE(made) << made.error().message;
     const Json& golden = GoldenResults().at("int8").at(name);
     CompareLimits(*Read(*made), golden.at("limits"));
@@ -86,12 +87,15 @@ class NncfParityTest : public OpenvinoPassTest {
     for (const auto& node : model.get_ordered_ops()) {
       const auto codes = ov::as_type_ptr<ov::op::v0::Constant>(node);
       if (!codes || codes->get_element_type() != ov::element::i8) continue;
-      const auto only_reader = [](const ov::Node& from) { return from.get_output_target_inputs(0).begin()->get_node(); };
+      const auto only_reader = [](const ov::Node& from) {
+        return from.get_output_target_inputs(0).begin()->get_node();
+      };
       const ov::Node* multiply = only_reader(*only_reader(*node));
       if (!ov::is_type<ov::op::v1::Multiply>(multiply)) continue;  // A table: looked up before it is widened.
       const std::string reader = only_reader(*multiply)->get_friendly_name();
       if (!golden.contains(reader)) continue;
-      EXPECT_EQ(Hexadecimal(codes->get_data_ptr(), codes->get_byte_size()), golden[reader]["codes"].get<std::string>()) << reader;
+      EXPECT_EQ(Hexadecimal(codes->get_data_ptr(), codes->get_byte_size()), golden[reader]["codes"].get<std::string>())
+          << reader;
       ExpectNear(ConstantFloats(*multiply, 1), golden[reader]["scales"], reader + " scales");
       ++compared;
     }

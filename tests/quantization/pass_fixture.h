@@ -81,8 +81,8 @@ struct Built {
   }
 };
 
-// Products in the body of a Loop (two turns) and of a Scan (over rows): the bodies read weights and values from outside, and
-// `w` is a weight outside as well as inside. In ONNX's textual form; throws on a syntax error.
+// Products in the body of a Loop (two turns) and of a Scan (over rows): the bodies read weights and values from
+// outside, and `w` is a weight outside as well as inside. In ONNX's textual form; throws on a syntax error.
 inline onnx::ModelProto LoopAndScan(uint32_t seed) {
   constexpr const char* kText = R"(<ir_version: 8, opset_import: ["" : 17]>
     g (float[4,8] x) => (float[4,8] y) {

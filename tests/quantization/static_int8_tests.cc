@@ -198,8 +198,9 @@ TEST_F(OutlierData, ChannelsThatAreAlwaysZeroDoNotRuinSmoothing) {
   b.Node("MatMul", {"s", "w"}, {"y"});
   const fs::path model = Save(b);
   for (const char* layout : {"onnxruntime", "openvino"}) {
-    const auto built = Apply(model, "static_int8",
-                             {{"layout", TextValue(layout)}, {"per_channel", BoolValue(true)}, {"smooth_alpha", RealValue(0.5)}}, data);
+    const auto built = Apply(
+        model, "static_int8",
+        {{"layout", TextValue(layout)}, {"per_channel", BoolValue(true)}, {"smooth_alpha", RealValue(0.5)}}, data);
     ASSERT_TRUE(built) << built.error().message;
     EXPECT_TRUE(built->HasNote("1 inputs of products smoothed")) << layout;
     EXPECT_GT(Sqnr(model, *built, "onnxruntime", data), 15) << layout;
@@ -673,8 +674,8 @@ TEST_F(StaticInt8Test, LoopsAndScansKeepTheirValuesWhileTheRestIsQuantized) {
   const fs::path model = Save(LoopAndScan(3));
   WriteNpz(Path("data.npz"), {{"x", NormalArray({64, 8}, 5)}});
   for (const char* layout : {"onnxruntime", "openvino"}) {
-    const auto built = Apply(model, "static_int8", {{"layout", TextValue(layout)}, {"bias_correction", BoolValue(true)}},
-                             Path("data.npz"));
+    const auto built = Apply(model, "static_int8",
+                             {{"layout", TextValue(layout)}, {"bias_correction", BoolValue(true)}}, Path("data.npz"));
     ASSERT_TRUE(built) << layout << ": " << built.error().message;
     EXPECT_TRUE(built->HasNote("4 nodes inside If, Loop or Scan left in float")) << Join(built->notes, "\n");
     EXPECT_TRUE(built->HasNote("2 of 2 MatMul quantized")) << Join(built->notes, "\n");

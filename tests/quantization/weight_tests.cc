@@ -102,8 +102,9 @@ TEST(WeightMethodsTest, MethodsThatKnowTheInputsBeatRoundingOnCorrelatedData) {
       const double gptq = data.GptqError(shape, false);
       const double ordered = data.GptqError(shape, true);
       const double awq = data.AwqError(shape);
-      const std::string text = fmt::format("symmetric {}: rtn {:.4f} mse {:.4f} hqq {:.4f} gptq {:.4f} act_order {:.4f} awq {:.4f}",
-                                           symmetric, rtn, mse, hqq, gptq, ordered, awq);
+      const std::string text =
+          fmt::format("symmetric {}: rtn {:.4f} mse {:.4f} hqq {:.4f} gptq {:.4f} act_order {:.4f} awq {:.4f}",
+                      symmetric, rtn, mse, hqq, gptq, ordered, awq);
       std::printf("  %s\n", text.c_str());
       EXPECT_LT(gptq, 0.75 * rtn) << text;
       EXPECT_LT(ordered, 0.75 * rtn) << text;
@@ -468,7 +469,10 @@ TEST_F(WeightPassTest, AwqMultipliesInputsThatOthersSeeOnlyWhereItPays) {
   b.Input("x", {8, 64}).Output("y", {8, 64});
   std::vector<float> gamma(64, 1.0f);
   for (size_t i = 0; i < gamma.size(); i += 9) gamma[i] = 25;
-  b.Constant("gamma", {64}, gamma).Weight("beta", {64}, 0.5f).Weight("w", {64, 64}, 0.1f).Weight("even", {64, 64}, 0.1f);
+  b.Constant("gamma", {64}, gamma)
+      .Weight("beta", {64}, 0.5f)
+      .Weight("w", {64, 64}, 0.1f)
+      .Weight("even", {64, 64}, 0.1f);
   b.Node("LayerNormalization", {"x", "gamma", "beta"}, {"normed"});
   b.Node("MatMul", {"normed", "w"}, {"m"});
   b.Node("Add", {"m", "normed"}, {"y"});  // The residual sees what is normalized, too.

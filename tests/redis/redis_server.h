@@ -40,14 +40,28 @@ class RedisTest : public ::testing::Test {
     std::signal(SIGPIPE, SIG_IGN);
     port_ = FreePort();
     std::ofstream acl(folder_ / "users.acl");
-    acl << "user default off\nuser root on >rootword ~* +@all\nuser hone on >p@ss/word ~hone:* +xadd +set +get +strlen +getrange +setrange +expire +del +auth +select +ping\n";
+    acl << "user default off\nuser root on >rootword ~* +@all\nuser hone on >p@ss/word ~hone:* +xadd +set +get +strlen "
+           "+getrange +setrange +expire +del +auth +select +ping\n";
     acl.close();
     Start();
   }
   void Start() {
     ProcessOptions options;
-    options.arguments = {kServer, "--port", std::to_string(port_), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--dir",
-                         folder_.path().string(), "--aclfile", (folder_ / "users.acl").string(), "--unixsocket", Socket()};
+    options.arguments = {kServer,
+                         "--port",
+                         std::to_string(port_),
+                         "--bind",
+                         "127.0.0.1",
+                         "--save",
+                         "",
+                         "--appendonly",
+                         "no",
+                         "--dir",
+                         folder_.path().string(),
+                         "--aclfile",
+                         (folder_ / "users.acl").string(),
+                         "--unixsocket",
+                         Socket()};
     options.stdout_file = options.stderr_file = folder_ / "redis.log";
     auto process = Process::Start(options);
     ASSERT_TRUE(process) << process.error().message;
@@ -60,7 +74,9 @@ class RedisTest : public ::testing::Test {
     server_.reset();
   }
   std::string Socket() const { return (folder_ / "redis.sock").string(); }
-  std::string Url(const std::string& login = "hone:p%40ss%2Fword") const { return "redis://" + login + "@127.0.0.1:" + std::to_string(port_) + "/0"; }
+  std::string Url(const std::string& login = "hone:p%40ss%2Fword") const {
+    return "redis://" + login + "@127.0.0.1:" + std::to_string(port_) + "/0";
+  }
   // A number or a text as text; "" where there is no answer.
   std::string AskRoot(const std::vector<std::string>& words) const {
     redisContext* context = redisConnectWithTimeout("127.0.0.1", port_, {5, 0});
@@ -69,8 +85,11 @@ class RedisTest : public ::testing::Test {
       freeReplyObject(redisCommand(context, "AUTH root rootword"));
       std::vector<const char*> pointers;
       for (const auto& word : words) pointers.push_back(word.c_str());
-      if (auto* reply = static_cast<redisReply*>(redisCommandArgv(context, static_cast<int>(words.size()), pointers.data(), nullptr))) {
-        text = reply->type == REDIS_REPLY_INTEGER ? std::to_string(reply->integer) : reply->str != nullptr ? reply->str : "";
+      if (auto* reply = static_cast<redisReply*>(
+              redisCommandArgv(context, static_cast<int>(words.size()), pointers.data(), nullptr))) {
+        text = reply->type == REDIS_REPLY_INTEGER ? std::to_string(reply->integer)
+               : reply->str != nullptr            ? reply->str
+                                                  : "";
         freeReplyObject(reply);
       }
     }

@@ -83,7 +83,8 @@ TEST_F(PublisherTest, ServerThatIsNoneIsLeftAloneWithItsBytes) {
   socklen_t size = sizeof address;
   getsockname(listener.get(), reinterpret_cast<sockaddr*>(&address), &size);
   const std::string url = "redis://127.0.0.1:" + std::to_string(ntohs(address.sin_port));
-  for (const std::string& answer : {std::string("HTTP/1.1 400\r\n"), std::string("*2147483647\r\n"), "$300000\r\n" + std::string(200'000, 'x')}) {
+  for (const std::string& answer :
+       {std::string("HTTP/1.1 400\r\n"), std::string("*2147483647\r\n"), "$300000\r\n" + std::string(200'000, 'x')}) {
     const auto publisher = Publisher(url);
     publisher->Push(Entry(1));
     const Descriptor client(accept(listener.get(), nullptr, nullptr));
@@ -96,8 +97,9 @@ TEST_F(PublisherTest, ServerThatIsNoneIsLeftAloneWithItsBytes) {
 TEST_F(PublisherTest, CoordinatorTellsEventsAndWorkersAndServesOnWithoutRedis) {
   std::ofstream(folder_ / "password") << "p@ss/word\n";
   chmod((folder_ / "password").c_str(), 0600);
-  test::Coordinator coordinator(folder_.path(), {{}, {"--redis", "redis://hone@127.0.0.1:" + std::to_string(port_), "--redis-password-file",
-                                                      (folder_ / "password").string()}});
+  test::Coordinator coordinator(folder_.path(), {{},
+                                                 {"--redis", "redis://hone@127.0.0.1:" + std::to_string(port_),
+                                                  "--redis-password-file", (folder_ / "password").string()}});
   std::shared_ptr<Dialer> dialer = std::move(*Dialer::Connect(coordinator.endpoint()));
   const Ask ask = [&](proto::Frame frame) { return dialer->Call(std::move(frame), 30s); };
   FakeWorker worker(ask, "board");
@@ -127,8 +129,9 @@ TEST(RedisUrlTest, UrlsAreTakenApart) {
   EXPECT_EQ(ParseRedisUrl("redis://:secret@host")->password, "secret");
   EXPECT_EQ(ParseRedisUrl("redis://host")->port, 6379);
   EXPECT_EQ(ParseRedisUrl("unix:///run/redis.sock?db=2")->database, 2u);
-  for (const char* wrong : {"", "host:1", "redis://", "redis://:6379", "redis://h:0", "redis://h:x", "redis://h/x", "redis://h/-1", "redis://a%4:b@h",
-                            "redis://[::1", "unix://relative", "unix:///p?x=1", "rediss://h"}) {
+  for (const char* wrong :
+       {"", "host:1", "redis://", "redis://:6379", "redis://h:0", "redis://h:x", "redis://h/x", "redis://h/-1",
+        "redis://a%4:b@h", "redis://[::1", "unix://relative", "unix:///p?x=1", "rediss://h"}) {
     const auto parsed = ParseRedisUrl(wrong);
     ASSERT_FALSE(parsed) << wrong;
     EXPECT_EQ(parsed.error().code, ErrorCode::kUsage) << wrong;

@@ -1,4 +1,5 @@
-// Coordinators that share results through a real redis-server, and what becomes of it when the server does not do as it should.
+// Coordinators that share results through a real redis-server, and what becomes of it when the server does not do as it
+// should.
 #include <gmock/gmock.h>
 
 #include "coordinator/fsck.h"
@@ -38,7 +39,9 @@ struct Site {
   bool AwaitEnd(uint64_t job) {
     return Eventually([&] { return harness.Job(job).state() != proto::JOB_RUNNING; });
   }
-  std::string Count(const std::string& where) { return harness.Query("SELECT count(*) FROM attempts WHERE " + where)[0]; }
+  std::string Count(const std::string& where) {
+    return harness.Query("SELECT count(*) FROM attempts WHERE " + where)[0];
+  }
   void ExpectSound() {
     const auto report = Fsck(harness.options.data, {});
     ASSERT_TRUE(report) << report.error().message;
@@ -61,7 +64,8 @@ class ShareTest : public RedisTest {
     first_job_ = first_->harness.Submit();
     ASSERT_TRUE(first_->WorkToEnd(first_job_));
     const std::string done = first_->Count("outcome = 'done'");
-    ASSERT_TRUE(Eventually([&] { return std::to_string(first_->share->state().offered) == done; })) << first_->share->state().error;
+    ASSERT_TRUE(Eventually([&] { return std::to_string(first_->share->state().offered) == done; }))
+        << first_->share->state().error;
   }
   void TearDown() override {
     first_.reset();
@@ -71,8 +75,9 @@ class ShareTest : public RedisTest {
   // The keys of all results.
   std::vector<std::string> ResultKeys() {
     auto& harness = first_->harness;
-    auto keys = harness.Query("SELECT 'hone:result:measure:' || measure_key || ':' || (SELECT digest FROM fingerprints) || "
-                              "CASE kind WHEN 'final' THEN ':final' ELSE ':first' END FROM attempts WHERE kind <> 'build'");
+    auto keys = harness.Query(
+        "SELECT 'hone:result:measure:' || measure_key || ':' || (SELECT digest FROM fingerprints) || "
+        "CASE kind WHEN 'final' THEN ':final' ELSE ':first' END FROM attempts WHERE kind <> 'build'");
     for (auto& key : harness.Query("SELECT 'hone:result:build:' || build FROM builds")) keys.push_back(key);
     return keys;
   }
@@ -88,7 +93,8 @@ TEST_F(ShareTest, AnotherCoordinatorFindsResultsAndFilesAndItsWorkerDoesNothing)
   ASSERT_TRUE(second.AwaitEnd(job));
   EXPECT_EQ(second.harness.Job(job).state(), proto::JOB_COMPLETE);
   EXPECT_EQ(second.harness.Table(job), FirstTable());
-  EXPECT_EQ(second.harness.Job(job).studies(0).best().trial(), first_->harness.Job(first_job_).studies(0).best().trial());
+  EXPECT_EQ(second.harness.Job(job).studies(0).best().trial(),
+            first_->harness.Job(first_job_).studies(0).best().trial());
   EXPECT_EQ(second.Count("session <> 'shared'"), "0");
   EXPECT_EQ(second.Count("worker = 'one' AND outcome = 'done'"), first_->Count("outcome = 'done'"));
   EXPECT_EQ(second.harness.Job(job).studies(0).builds_run(), 0U);
@@ -126,7 +132,8 @@ TEST_F(ShareTest, SpoiledResultsAreNotBelieved) {
 }
 
 TEST_F(ShareTest, SpoiledFilesAreNotStored) {
-  const auto digests = first_->harness.Query("SELECT digest FROM artifacts WHERE digest IN (SELECT output_id FROM builds)");
+  const auto digests =
+      first_->harness.Query("SELECT digest FROM artifacts WHERE digest IN (SELECT output_id FROM builds)");
   ASSERT_THAT(digests, ::testing::Not(IsEmpty()));
   for (const std::string& digest : digests) AskRoot({"SETRANGE", "hone:artifact:" + digest, "0", "Z"});
   Site second(Url());
@@ -161,7 +168,8 @@ TEST_F(ShareTest, RecipeThatMeasuresAnewTakesBuildsAlone) {
 }
 
 TEST_F(ShareTest, WhateverBecomesOfTheServerTheWorkGoesOn) {
-  const std::vector<std::function<void()>> blows = {[&] { AskRoot({"FLUSHALL"}); }, [&] { server_->Signal(SIGSTOP); }, [&] { Kill(); }};
+  const std::vector<std::function<void()>> blows = {[&] { AskRoot({"FLUSHALL"}); }, [&] { server_->Signal(SIGSTOP); },
+                                                    [&] { Kill(); }};
   for (const auto& blow : blows) {
     Site second(Url(), {.timeout = 200ms});
     ASSERT_TRUE(second.Connected());

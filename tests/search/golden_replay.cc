@@ -33,7 +33,8 @@ bool Agree(double value, double recorded) { return std::fabs(value - recorded) <
 
 void ReplayRun(const std::string& name, const Json& rows, const Json& space, ReplaySummary& summary) {
   unsigned objectives = 0, conditional = 0, seed = 0, parallel = 0, constrained = 0;
-  if (std::sscanf(name.c_str(), "obj%u_cond%u_seed%u_par%u_cons%u", &objectives, &conditional, &seed, &parallel, &constrained) != 5) {
+  if (std::sscanf(name.c_str(), "obj%u_cond%u_seed%u_par%u_cons%u", &objectives, &conditional, &seed, &parallel,
+                  &constrained) != 5) {
     summary.mismatches.push_back(name + ": not the name of a run");
     return;
   }
@@ -56,7 +57,8 @@ void ReplayRun(const std::string& name, const Json& rows, const Json& space, Rep
         if (tpe.IsTied(parameter, recorded)) {
           ++summary.ties;
         } else {
-          summary.mismatches.push_back(fmt::format("{}, trial {}, {}: {}, recorded {}", name, t, key, suggested, recorded));
+          summary.mismatches.push_back(
+              fmt::format("{}, trial {}, {}: {}, recorded {}", name, t, key, suggested, recorded));
         }
       }
       trial.parameters[key] = {parameter, recorded};

@@ -16,8 +16,9 @@ struct ReplaySummary {
   std::vector<std::string> mismatches;    // "run, trial, parameter: value, recorded".
 };
 
-// The file's format: runs by name objO_condC_seedS_parP_consK; rows [trial, {parameter: value}, [objectives], constraint]. Every value is compared
-// with what OptunaTpe suggests after the recorded history; of numbers, 1e-9 of their size is rounding.
+// The file's format: runs by name objO_condC_seedS_parP_consK; rows [trial, {parameter: value}, [objectives],
+// constraint]. Every value is compared with what OptunaTpe suggests after the recorded history; of numbers, 1e-9 of
+// their size is rounding.
 Result<ReplaySummary> ReplayGolden(const std::string& path);
 
 }  // namespace hone

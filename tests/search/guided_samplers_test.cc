@@ -24,11 +24,15 @@ Result<Space> GroupSpace(const std::string& yaml, const SpaceInputs& inputs = Al
 }
 
 const char* const kMixed =
-    "passes: [{choose: [none, {mixed: {precision: {groups: 8, choices: [fp32, fp16, int8]}, method: [plain, measured]}}, {static_int8: {observer: [minmax, percentile], "
-    "percentile: {when: {observer: percentile}, range: [99, 100]}}}]}]\nbackends: {onnxruntime: {intra_op_threads: [1, 2, 4]}, openvino: }";
+    "passes: [{choose: [none, {mixed: {precision: {groups: 8, choices: [fp32, fp16, int8]}, method: [plain, "
+    "measured]}}, {static_int8: {observer: [minmax, percentile], "
+    "percentile: {when: {observer: percentile}, range: [99, 100]}}}]}]\nbackends: {onnxruntime: {intra_op_threads: [1, "
+    "2, 4]}, openvino: }";
 const char* const kConditional =
-    "passes: [{choose: [none, openvino_ir]}, {choose: [none, {static_int8: {observer: [minmax, percentile, mse], percentile: {when: {observer: percentile}, range: [99, "
-    "100], step: 0.1}}}, {fp16: {scale: {range: [0.001, 1], log: true}, blocks: {range: [1, 64]}}}]}]\nbackends: {onnxruntime: {intra_op_threads: [1, 2, 3, 4]}, openvino: }";
+    "passes: [{choose: [none, openvino_ir]}, {choose: [none, {static_int8: {observer: [minmax, percentile, mse], "
+    "percentile: {when: {observer: percentile}, range: [99, "
+    "100], step: 0.1}}}, {fp16: {scale: {range: [0.001, 1], log: true}, blocks: {range: [1, 64]}}}]}]\nbackends: "
+    "{onnxruntime: {intra_op_threads: [1, 2, 3, 4]}, openvino: }";
 
 // A made-up cost: every value of every dimension adds something of its own.
 double CostOf(const Point& point) {
@@ -50,12 +54,28 @@ void End(const CodedSpace& coded, size_t objectives, Outcomes outcomes, Observat
   observation.constraints = {cost - 1.6};
   if (outcomes == Outcomes::kClean) return;
   switch (PointHash()(point) % 8) {
-    case 0: observation.state = proto::TRIAL_FAILED; observation.violation = std::numeric_limits<double>::infinity(); observation.values.clear(); break;
-    case 1: observation.state = proto::TRIAL_INFEASIBLE; observation.violation = cost; observation.values.clear(); break;
+    case 0:
+      observation.state = proto::TRIAL_FAILED;
+      observation.violation = std::numeric_limits<double>::infinity();
+      observation.values.clear();
+      break;
+    case 1:
+      observation.state = proto::TRIAL_INFEASIBLE;
+      observation.violation = cost;
+      observation.values.clear();
+      break;
     case 2: observation.values[0] = std::nan(""); break;
     case 3: observation.values[0] = (point.size() % 2 == 0 ? 1 : -1) * std::numeric_limits<double>::infinity(); break;
-    case 4: observation.state = proto::TRIAL_PRUNED; observation.violation = std::numeric_limits<double>::infinity(); observation.constraints = {std::nan("")}; break;
-    case 5: observation.state = proto::TRIAL_INFEASIBLE; observation.violation = std::nan(""); observation.values = {1e308, -1e308}; break;
+    case 4:
+      observation.state = proto::TRIAL_PRUNED;
+      observation.violation = std::numeric_limits<double>::infinity();
+      observation.constraints = {std::nan("")};
+      break;
+    case 5:
+      observation.state = proto::TRIAL_INFEASIBLE;
+      observation.violation = std::nan("");
+      observation.values = {1e308, -1e308};
+      break;
     case 6: observation.values.clear(); observation.constraints = {1e300}; break;
     default: break;
   }
@@ -98,14 +118,16 @@ Search RunSearch(const Space& space, const SearchPlan& plan) {
     observation.assignment = **asked;
     observation.state = proto::TRIAL_RUNNING;
     result.observations.push_back(std::move(observation));
-    if (result.observations.size() >= plan.parallel) End(coded, plan.objectives, plan.outcomes, result.observations[result.observations.size() - plan.parallel]);
+    if (result.observations.size() >= plan.parallel)
+      End(coded, plan.objectives, plan.outcomes, result.observations[result.observations.size() - plan.parallel]);
   }
   return result;
 }
 
 std::vector<std::string> Texts(const Space& space, const Search& search) {
   std::vector<std::string> texts;
-  for (const Observation& observation : search.observations) texts.push_back(CanonicalCandidate(space.ToCandidate(observation.assignment)));
+  for (const Observation& observation : search.observations)
+    texts.push_back(CanonicalCandidate(space.ToCandidate(observation.assignment)));
   return texts;
 }
 
@@ -119,7 +141,8 @@ TEST_P(GuidedSamplers, ARebuiltSamplerProposesTheSame) {
         const SearchPlan plan{GetParam(), "", 40, parallel, objectives};
         SearchPlan rebuilt = plan;
         rebuilt.rebuild = true;
-        EXPECT_EQ(Texts(space, RunSearch(space, plan)), Texts(space, RunSearch(space, rebuilt))) << yaml << " " << parallel << " " << objectives;
+        EXPECT_EQ(Texts(space, RunSearch(space, plan)), Texts(space, RunSearch(space, rebuilt)))
+            << yaml << " " << parallel << " " << objectives;
       }
     }
   }
@@ -154,7 +177,9 @@ TEST_P(GuidedSamplers, FindsMoreThanChance) {
     std::vector<double> found;
     for (uint64_t seed = 0; seed < 7; ++seed) {
       double least = std::numeric_limits<double>::infinity();
-      for (const Observation& one : RunSearch(space, {sampler, "", 100, 1, 1, Outcomes::kClean, false, seed}).observations) least = std::min(least, CostOf(*coded.Encode(one.assignment)));
+      for (const Observation& one :
+           RunSearch(space, {sampler, "", 100, 1, 1, Outcomes::kClean, false, seed}).observations)
+        least = std::min(least, CostOf(*coded.Encode(one.assignment)));
       found.push_back(least);
     }
     std::sort(found.begin(), found.end());
@@ -163,7 +188,8 @@ TEST_P(GuidedSamplers, FindsMoreThanChance) {
   EXPECT_LE(best(GetParam()), best("random"));
 }
 
-INSTANTIATE_TEST_SUITE_P(All, GuidedSamplers, ::testing::Values("auto", "tpe", "nsga2", "local"), [](const auto& row) { return row.param; });
+INSTANTIATE_TEST_SUITE_P(All, GuidedSamplers, ::testing::Values("auto", "tpe", "nsga2", "local"),
+                         [](const auto& row) { return row.param; });
 
 TEST(AutoSamplerTest, LeavesTheLastTenthToRacesWhereTheyAreRun) {
   const Space space = *GroupSpace(kMixed);
@@ -190,7 +216,8 @@ TEST(AutoSamplerTest, TriesAllThatFitsTheBudget) {
 }
 
 TEST(AutoSamplerTest, ProbesGroupsOnTheBestPresetAfterThePresets) {
-  const Space space = *GroupSpace("passes: [{mixed: {precision: {groups: 8, choices: [fp32, fp16, int8]}}}]\nbackends: {onnxruntime: }");
+  const Space space = *GroupSpace(
+      "passes: [{mixed: {precision: {groups: 8, choices: [fp32, fp16, int8]}}}]\nbackends: {onnxruntime: }");
   ASSERT_EQ(space.Presets().size(), 3u);
   auto sampler = *MakeSampler("auto");
   std::vector<Observation> observations;
@@ -219,12 +246,15 @@ TEST(AutoSamplerTest, ProbesGroupsOnTheBestPresetAfterThePresets) {
 }
 
 TEST(AutoSamplerTest, ASensitivityTableTakesTheProbesPlace) {
-  const Space space = *GroupSpace("passes: [{mixed: {precision: {groups: 8, choices: [fp32, fp16, int8]}}}]\nbackends: {onnxruntime: }");
+  const Space space = *GroupSpace(
+      "passes: [{mixed: {precision: {groups: 8, choices: [fp32, fp16, int8]}}}]\nbackends: {onnxruntime: }");
   const CodedSpace coded(space);
   // Odd groups cost accuracy and gain nothing; the table says so.
   std::vector<GroupHint> hints;
   for (size_t g = 0; g < 8; ++g) {
-    for (uint64_t level : {1, 2}) hints.push_back({1 + g, level, g % 2 == 1 ? 1.0 * static_cast<double>(level) : 0.01, g % 2 == 1 ? 0.001 : 0.1 * static_cast<double>(level)});
+    for (uint64_t level : {1, 2})
+      hints.push_back({1 + g, level, g % 2 == 1 ? 1.0 * static_cast<double>(level) : 0.01,
+                       g % 2 == 1 ? 0.001 : 0.1 * static_cast<double>(level)});
   }
   std::vector<Observation> observations;
   for (uint64_t trial = 1; trial <= 16; ++trial) {
@@ -251,15 +281,18 @@ TEST(AutoSamplerTest, ASensitivityTableTakesTheProbesPlace) {
 }
 
 TEST(GroupSpaceTest, AParameterForGroupsIsOneDimensionAGroup) {
-  const auto space = GroupSpace("passes: [{mixed: {precision: {groups: 3, choices: [fp32, int8]}}}]\nbackends: {onnxruntime: }");
+  const auto space =
+      GroupSpace("passes: [{mixed: {precision: {groups: 3, choices: [fp32, int8]}}}]\nbackends: {onnxruntime: }");
   ASSERT_TRUE(space) << space.error().message;
   EXPECT_EQ(space->Size(), 8u);
   EXPECT_EQ(space->dimensions()[1].name, "passes.0.mixed.precision.0");
   EXPECT_TRUE(space->dimensions()[3].group);
-  EXPECT_EQ(CandidateText(space->ToCandidate(*space->At(1))), "mixed(precision.0=fp32, precision.1=fp32, precision.2=int8) on onnxruntime");
+  EXPECT_EQ(CandidateText(space->ToCandidate(*space->At(1))),
+            "mixed(precision.0=fp32, precision.1=fp32, precision.2=int8) on onnxruntime");
   // All groups alike come first.
   ASSERT_EQ(space->Presets().size(), 2u);
-  EXPECT_EQ(CandidateText(space->ToCandidate(space->Presets()[1])), "mixed(precision.0=int8, precision.1=int8, precision.2=int8) on onnxruntime");
+  EXPECT_EQ(CandidateText(space->ToCandidate(space->Presets()[1])),
+            "mixed(precision.0=int8, precision.1=int8, precision.2=int8) on onnxruntime");
 }
 
 TEST(GroupSpaceTest, ARuleOnGroupsHoldsWhereAllGroupsHaveTheValue) {
@@ -300,7 +333,8 @@ TEST(GroupSpaceTest, GroupsOfAWholeModelParameterAreRefused) {
 }
 
 TEST(GroupSpaceTest, ValuesThatNeedCalibrationAreNeverProposedWithoutIt) {
-  const char* const yaml = "passes: [{mixed: {precision.0: fp32, method: [plain, measured]}}]\nbackends: {onnxruntime: }\n";
+  const char* const yaml =
+      "passes: [{mixed: {precision.0: fp32, method: [plain, measured]}}]\nbackends: {onnxruntime: }\n";
   EXPECT_EQ(GroupSpace(yaml)->Size(), 2u);
   SpaceInputs blind = AllInputs();
   blind.has_calibration = false;
@@ -347,10 +381,13 @@ TEST(OrderTest, RecipesNameTheOrder) {
 }
 
 TEST(OrderTest, PassByPassChangesOneStageAtATime) {
-  const Space space = *GroupSpace("passes: [{choose: [none, simplify]}, {choose: [none, fp16, {dynamic_int8: {per_channel: [true, false]}}]}]\nbackends: {onnxruntime: {intra_op_threads: [1, 2, 4]}}");
+  const Space space = *GroupSpace(
+      "passes: [{choose: [none, simplify]}, {choose: [none, fp16, {dynamic_int8: {per_channel: [true, "
+      "false]}}]}]\nbackends: {onnxruntime: {intra_op_threads: [1, 2, 4]}}");
   const Search search = RunSearch(space, {"exhaustive", "pass_by_pass", 12, 1, 1, Outcomes::kClean});
   std::vector<std::string> texts;
-  for (const Observation& observation : search.observations) texts.push_back(CandidateText(space.ToCandidate(observation.assignment)));
+  for (const Observation& observation : search.observations)
+    texts.push_back(CandidateText(space.ToCandidate(observation.assignment)));
   ASSERT_GE(texts.size(), 6u);
   EXPECT_EQ(texts[0], "original on onnxruntime(intra_op_threads=1)");
   EXPECT_EQ(texts[1], "simplify on onnxruntime(intra_op_threads=1)");

@@ -40,7 +40,8 @@ std::vector<size_t> PlainRanks(const std::vector<Values>& points) {
     for (size_t i = 0; i < points.size(); ++i) {
       if (ranks[i] != SIZE_MAX) continue;
       bool beaten = false;
-      for (size_t j = 0; j < points.size(); ++j) beaten = beaten || (ranks[j] == SIZE_MAX && Beats(points[j], points[i]));
+      for (size_t j = 0; j < points.size(); ++j)
+        beaten = beaten || (ranks[j] == SIZE_MAX && Beats(points[j], points[i]));
       if (!beaten) layer.push_back(i);
     }
     for (const size_t i : layer) ranks[i] = rank;
@@ -86,7 +87,8 @@ double CountedVolume(const std::vector<Values>& points, size_t objectives, int g
   for (size_t i = 0; i < objectives; ++i) total *= grid;
   for (int cell = 0; cell < total; ++cell) {
     Values centre;
-    for (int i = 0, rest = cell; i < static_cast<int>(objectives); ++i, rest /= grid) centre.push_back(rest % grid + 0.5);
+    for (int i = 0, rest = cell; i < static_cast<int>(objectives); ++i, rest /= grid)
+      centre.push_back(rest % grid + 0.5);
     covered += std::any_of(points.begin(), points.end(), [&](const Values& point) {
       for (size_t i = 0; i < objectives; ++i) {
         if (point[i] > centre[i]) return false;

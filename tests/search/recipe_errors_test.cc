@@ -37,7 +37,8 @@ std::vector<BadRecipe> Unparsable() {
       {"AWord", "hello", 1, 1, "the recipe must be a map with the keys model, inputs"},
       {"BrokenFlow", "search: {trials: 3\nmeasure: {}\n", 2, 8, "cannot be read as YAML"},
       {"TabIndent", "search:\n\ttrials: 3\n", 2, 8, "cannot be read as YAML"},
-      {"DuplicateKey", "search:\n  trials: 3\n  seed: 1\n  trials: 4\n", 4, 3, "'trials' is given twice, first in line 2"},
+      {"DuplicateKey", "search:\n  trials: 3\n  seed: 1\n  trials: 4\n", 4, 3,
+       "'trials' is given twice, first in line 2"},
       {"DuplicateQuotedKey", "model: a\n'model': b\n", 2, 1, "'model' is given twice"},
       {"DuplicateInFlow", "search: {seed: 1, seed: 2}\n", 1, 19, "'seed' is given twice"},
       {"Anchor", "search: &a {trials: 3}\n", 1, 9, "anchors"},
@@ -56,17 +57,21 @@ std::vector<BadRecipe> Unparsable() {
       {"KeyIsAList", "? [a]\n: b\n", 1, 3, "a key must be a word"},
       {"KeyIsEmpty", "~: 3\n", 1, 1, "a key must be a word"},
       // Keys.
-      {"UnknownTopKey", "model: m\nsaerch: {trials: 3}\n", 2, 1, "unknown key 'saerch' in the recipe; did you mean 'search'?"},
-      {"UnknownSearchKey", "search:\n  trials: 3\n  sed: 3\n", 3, 3, "unknown key 'sed' in 'search'; did you mean 'seed'?"},
+      {"UnknownTopKey", "model: m\nsaerch: {trials: 3}\n", 2, 1,
+       "unknown key 'saerch' in the recipe; did you mean 'search'?"},
+      {"UnknownSearchKey", "search:\n  trials: 3\n  sed: 3\n", 3, 3,
+       "unknown key 'sed' in 'search'; did you mean 'seed'?"},
       {"UnknownDataKey", "data: {calibraton: {path: x}}\n", 1, 8, "did you mean 'calibration'?"},
-      {"UnknownRangeKey", "data:\n  evaluation: {path: x, sampels: 3}\n", 2, 25, "unknown key 'sampels' in 'evaluation'; did you mean 'samples'?"},
+      {"UnknownRangeKey", "data:\n  evaluation: {path: x, sampels: 3}\n", 2, 25,
+       "unknown key 'sampels' in 'evaluation'; did you mean 'samples'?"},
       {"UnknownFarKey", "wobble: 1\n", 1, 1, "unknown key 'wobble' in the recipe"},
       {"KeyWithoutValue", "model: m\nconstraints:\nsearch: {}\n", 2, 1, "'constraints' has no value"},
       // model, inputs.
       {"ModelIsAList", "model: [a]\n", 1, 8, "'model' must be the path of a model, is a list"},
       {"ModelIsEmpty", "model: ''\n", 1, 8, "'model' must not be empty"},
       {"InputsIsAList", "inputs: [1, 64]\n", 1, 9, "'inputs' must be a map"},
-      {"ShapeIsANumber", "inputs:\n  x: 64\n", 2, 6, "the shape of input 'x' must be a list of dimensions, is a number '64'"},
+      {"ShapeIsANumber", "inputs:\n  x: 64\n", 2, 6,
+       "the shape of input 'x' must be a list of dimensions, is a number '64'"},
       {"DimensionIsZero", "inputs: {x: [1, 0]}\n", 1, 17, "must be 1 to"},
       {"DimensionIsReal", "inputs: {x: [1.5]}\n", 1, 14, "a whole number, a name or null"},
       {"DimensionIsAList", "inputs: {x: [[1]]}\n", 1, 14, "is a list"},
@@ -76,17 +81,23 @@ std::vector<BadRecipe> Unparsable() {
       {"DataIsAPath", "data: x.npz\n", 1, 7, "'data' must be a map with the keys calibration, evaluation"},
       {"CalibrationIsAPath", "data: {calibration: x.npz}\n", 1, 21, "'calibration' must be a map"},
       {"NoPath", "data:\n  calibration: {samples: 3}\n", 2, 3, "'calibration' needs a 'path'"},
-      {"NegativeSamples", "data: {calibration: {path: x, samples: -1}}\n", 1, 40, "'samples' must be at least 1, is -1"},
+      {"NegativeSamples", "data: {calibration: {path: x, samples: -1}}\n", 1, 40,
+       "'samples' must be at least 1, is -1"},
       {"NegativeFrom", "data: {calibration: {path: x, from: -1}}\n", 1, 37, "'from' must be at least 0"},
-      {"SamplesIsAText", "data: {calibration: {path: x, samples: all}}\n", 1, 40, "must be a whole number, is a text 'all'"},
-      {"QuotedNumber", "data: {calibration: {path: x, samples: '8'}}\n", 1, 40, "must be a whole number, is a text '8'"},
-      {"BadResize", "data: {calibration: {path: x, preprocess: {size: 2, resize: strech}}}\n", 1, 61, "did you mean 'stretch'?"},
+      {"SamplesIsAText", "data: {calibration: {path: x, samples: all}}\n", 1, 40,
+       "must be a whole number, is a text 'all'"},
+      {"QuotedNumber", "data: {calibration: {path: x, samples: '8'}}\n", 1, 40,
+       "must be a whole number, is a text '8'"},
+      {"BadResize", "data: {calibration: {path: x, preprocess: {size: 2, resize: strech}}}\n", 1, 61,
+       "did you mean 'stretch'?"},
       {"HeightAlone", "data: {calibration: {path: x, preprocess: {height: 2}}}\n", 1, 44, "needs a 'width'"},
-      {"SizeAndHeight", "data: {calibration: {path: x, preprocess: {height: 2, width: 2, size: 3}}}\n", 1, 65, "exclude one another"},
+      {"SizeAndHeight", "data: {calibration: {path: x, preprocess: {height: 2, width: 2, size: 3}}}\n", 1, 65,
+       "exclude one another"},
       {"SizeOfThree", "data: {calibration: {path: x, preprocess: {size: [1, 2, 3]}}}\n", 1, 50, "[height, width]"},
       {"ZeroStd", "data: {calibration: {path: x, preprocess: {std: [1, 0]}}}\n", 1, 49, "greater than 0"},
       {"NegativeScale", "data: {calibration: {path: x, preprocess: {scale: -1}}}\n", 1, 51, "greater than 0"},
-      {"MeanAndStdDiffer", "data: {calibration: {path: x, preprocess: {mean: [1, 2], std: [1, 2, 3]}}}\n", 1, 31, "'mean' has 2 channels and 'std' has 3"},
+      {"MeanAndStdDiffer", "data: {calibration: {path: x, preprocess: {mean: [1, 2], std: [1, 2, 3]}}}\n", 1, 31,
+       "'mean' has 2 channels and 'std' has 3"},
       {"NanMean", "data: {calibration: {path: x, preprocess: {mean: .nan}}}\n", 1, 50, "finite"},
       // accuracy, objectives, constraints.
       {"UnknownAccuracy", "accuracy: {metric: cosin}\n", 1, 20, "did you mean 'cosine'?"},
@@ -94,7 +105,8 @@ std::vector<BadRecipe> Unparsable() {
       {"CosineAgainstLabels", "accuracy: {metric: cosine, against: labels}\n", 1, 37, "compares with the original"},
       {"Top1AgainstOriginal", "accuracy: {against: original, metric: top1}\n", 1, 21, "compares with labels"},
       {"BadAgainst", "accuracy: {against: label}\n", 1, 21, "did you mean 'labels'?"},
-      {"ObjectivesIsAMap", "objectives: {minimize: load_ms}\n", 1, 13, "'objectives' must be a list of {minimize: metric} or {maximize: metric}, is a map"},
+      {"ObjectivesIsAMap", "objectives: {minimize: load_ms}\n", 1, 13,
+       "'objectives' must be a list of {minimize: metric} or {maximize: metric}, is a map"},
       {"ObjectiveIsAWord", "objectives: [load_ms]\n", 1, 14, "{minimize: metric}"},
       {"NoObjectives", "objectives: []\n", 1, 1, "must not be empty"},
       {"UnknownObjective", "objectives: [{minimize: latency_ms}]\n", 1, 25, "unknown metric 'latency_ms'"},
@@ -136,7 +148,8 @@ std::vector<BadRecipe> Unparsable() {
       {"ValueTwice", "passes: [{fp16: {a: [1, 2, 1.0]}}]\n", 1, 28, "twice"},
       {"ValueIsNan", "passes: [{fp16: {a: .NaN}}]\n", 1, 21, "finite"},
       {"ValueOverflows", "passes: [{fp16: {a: 1e999}}]\n", 1, 21, "beyond what a number holds"},
-      {"NeitherRangeNorChoices", "passes: [{fp16: {a: {log: true, range: [1, 2]}, b: {when: {a: 1}}}}]\n", 1, 49, "needs 'range' or 'choices'"},
+      {"NeitherRangeNorChoices", "passes: [{fp16: {a: {log: true, range: [1, 2]}, b: {when: {a: 1}}}}]\n", 1, 49,
+       "needs 'range' or 'choices'"},
       {"RangeAndChoices", "passes: [{fp16: {a: {range: [1, 2], choices: [1]}}}]\n", 1, 37, "exclude one another"},
       {"RangeOfThree", "passes: [{fp16: {a: {range: [1, 2, 3]}}}]\n", 1, 29, "two numbers [low, high], is a list of 3"},
       {"RangeUpsideDown", "passes: [{fp16: {a: {range: [2, 1]}}}]\n", 1, 29, "low 2 is above its high 1"},
@@ -150,7 +163,8 @@ std::vector<BadRecipe> Unparsable() {
       {"WhenIsEmpty", "passes: [{fp16: {a: {choices: [1], when: {}}}}]\n", 1, 36, "names no parameter"},
       {"WhenItself", "passes: [{fp16: {a: {choices: [1], when: {a: 1}}}}]\n", 1, 43, "depend on itself"},
       // backends, search, measure, the rest.
-      {"BackendsIsAList", "backends: [onnxruntime]\n", 1, 11, "'backends' must be a map of backends to their settings, is a list"},
+      {"BackendsIsAList", "backends: [onnxruntime]\n", 1, 11,
+       "'backends' must be a map of backends to their settings, is a list"},
       {"NoBackends", "backends: {}\n", 1, 1, "names no backend"},
       {"SettingsAreAWord", "backends: {openvino: latency}\n", 1, 22, "must be a map of its settings"},
       {"ZeroTrials", "search: {trials: 0}\n", 1, 18, "at least 1"},
@@ -180,37 +194,58 @@ TEST_P(UnparsableRecipeTest, IsRejectedWithItsPlace) {
   EXPECT_NE(recipe.error().message.back(), '.');
 }
 
-INSTANTIATE_TEST_SUITE_P(All, UnparsableRecipeTest, ::testing::ValuesIn(Unparsable()), [](const auto& row) { return std::string(row.param.name); });
+INSTANTIATE_TEST_SUITE_P(All, UnparsableRecipeTest, ::testing::ValuesIn(Unparsable()),
+                         [](const auto& row) { return std::string(row.param.name); });
 
 // Recipes that parse and that the fleet or the job cannot serve.
 std::vector<BadRecipe> Unbuildable() {
   return {
-      {"UnknownPass", "passes:\n  - simplfy\n", 2, 5, "no pass 'simplfy' is offered by the workers with the tags cpu; did you mean 'simplify'?"},
-      {"UnknownPassInChoose", "passes:\n  - choose:\n      - none\n      - fp61: {a: 1}\n", 4, 9, "did you mean 'fp16'?"},
+      {"UnknownPass", "passes:\n  - simplfy\n", 2, 5,
+       "no pass 'simplfy' is offered by the workers with the tags cpu; did you mean 'simplify'?"},
+      {"UnknownPassInChoose", "passes:\n  - choose:\n      - none\n      - fp61: {a: 1}\n", 4, 9,
+       "did you mean 'fp16'?"},
       {"UnknownBackend", "backends:\n  openvno: {}\n", 2, 3, "did you mean 'openvino'?"},
-      {"UnknownParameter", "passes:\n  - static_int8:\n      obsrver: minmax\n", 3, 7, "pass 'static_int8' has no parameter 'obsrver'; did you mean 'observer'?"},
-      {"UnknownSetting", "backends: {openvino: {hnt: latency}}\n", 1, 23, "backend 'openvino' has no setting 'hnt'; did you mean 'hint'?"},
-      {"UnknownValue", "passes: [{static_int8: {observer: [minmax, percntile]}}]\n", 1, 25, "must be one of minmax, percentile, entropy, mse; did you mean 'percentile'?"},
+      {"UnknownParameter", "passes:\n  - static_int8:\n      obsrver: minmax\n", 3, 7,
+       "pass 'static_int8' has no parameter 'obsrver'; did you mean 'observer'?"},
+      {"UnknownSetting", "backends: {openvino: {hnt: latency}}\n", 1, 23,
+       "backend 'openvino' has no setting 'hnt'; did you mean 'hint'?"},
+      {"UnknownValue", "passes: [{static_int8: {observer: [minmax, percntile]}}]\n", 1, 25,
+       "must be one of minmax, percentile, entropy, mse; did you mean 'percentile'?"},
       {"ValueOfAnotherKind", "passes: [{fp16: {keep_io_types: 3}}]\n", 1, 18, "must be true or false"},
       {"ValueOutOfBounds", "backends: {onnxruntime: {intra_op_threads: [1, 0]}}\n", 1, 26, "at least 1"},
       {"RangeOutOfBounds", "passes: [{fp16: {scale: {range: [0, 2]}}}]\n", 1, 18, "at most 1"},
       {"RangeOfTexts", "passes: [{static_int8: {observer: {range: [1, 2]}}}]\n", 1, 25, "takes no range"},
-      {"RangeOverListedValues", "passes: [{weights_int4: {group_size: {range: [16, 64]}}}]\n", 1, 26, "only certain values"},
-      {"BrokenIntegerStep", "passes: [{fp16: {blocks: {range: [1, 9], step: 1.5}}}]\n", 1, 18, "its step must be one too"},
-      {"ConditionOnUnknown", "passes: [{static_int8: {percentile: {when: {observr: percentile}, range: [99, 100]}}}]\n", 1, 25, "depends on 'observr', which pass 'static_int8' does not have; did you mean 'observer'?"},
-      {"ConditionOnUnknownValue", "passes: [{static_int8: {observer: minmax, percentile: {when: {observer: percentil}, range: [99, 100]}}}]\n", 1, 43, "must be one of"},
-      {"ConditionNeverHolds", "passes: [{static_int8: {observer: [minmax, mse], percentile: {when: {observer: percentile}, range: [99, 100]}}}]\n", 1, 50, "never takes part"},
-      {"ConditionOnOtherDefault", "passes: [{static_int8: {percentile: {when: {observer: percentile}, range: [99, 100]}}}]\n", 1, 25, "never takes part"},
+      {"RangeOverListedValues", "passes: [{weights_int4: {group_size: {range: [16, 64]}}}]\n", 1, 26,
+       "only certain values"},
+      {"BrokenIntegerStep", "passes: [{fp16: {blocks: {range: [1, 9], step: 1.5}}}]\n", 1, 18,
+       "its step must be one too"},
+      {"ConditionOnUnknown", "passes: [{static_int8: {percentile: {when: {observr: percentile}, range: [99, 100]}}}]\n",
+       1, 25, "depends on 'observr', which pass 'static_int8' does not have; did you mean 'observer'?"},
+      {"ConditionOnUnknownValue",
+       "passes: [{static_int8: {observer: minmax, percentile: {when: {observer: percentil}, range: [99, 100]}}}]\n", 1,
+       43, "must be one of"},
+      {"ConditionNeverHolds",
+       "passes: [{static_int8: {observer: [minmax, mse], percentile: {when: {observer: percentile}, range: [99, "
+       "100]}}}]\n",
+       1, 50, "never takes part"},
+      {"ConditionOnOtherDefault",
+       "passes: [{static_int8: {percentile: {when: {observer: percentile}, range: [99, 100]}}}]\n", 1, 25,
+       "never takes part"},
       {"ConditionsContradict",
        "passes: [{static_int8: {observer: {choices: [mse], when: {layout: openvino}}, layout: [onnxruntime, openvino], "
        "activations: {choices: [int8], when: {observer: mse, layout: onnxruntime}}}}]\n",
        1, 112, "cannot hold together"},
-      {"ConditionCircle", "passes: [{static_int8: {observer: {choices: [mse], when: {layout: openvino}}, layout: {choices: [openvino], when: {observer: mse}}}}]\n", 1, 25,
-       "depends on itself through"},
-      {"ConditionOnARange", "passes: [{fp16: {scale: {range: [0, 1]}, blocks: {choices: [3], when: {scale: 0.5}}}}]\n", 1, 42, "has no list of values"},
+      {"ConditionCircle",
+       "passes: [{static_int8: {observer: {choices: [mse], when: {layout: openvino}}, layout: {choices: [openvino], "
+       "when: {observer: mse}}}}]\n",
+       1, 25, "depends on itself through"},
+      {"ConditionOnARange", "passes: [{fp16: {scale: {range: [0, 1]}, blocks: {choices: [3], when: {scale: 0.5}}}}]\n",
+       1, 42, "has no list of values"},
       {"UnknownSampler", "search: {trials: 3, sampler: randm}\n", 1, 1, "did you mean 'random'?"},
-      {"ExhaustiveOverInfinite", "passes: [{fp16: {scale: {range: [0, 1]}}}]\nsearch: {sampler: exhaustive}\n", 2, 1, "needs a finite space"},
-      {"FormatDoesNotFit", "passes: [openvino_ir, simplify]\n", 1, 23, "no pass of this stage takes the model, which is openvino_ir there"},
+      {"ExhaustiveOverInfinite", "passes: [{fp16: {scale: {range: [0, 1]}}}]\nsearch: {sampler: exhaustive}\n", 2, 1,
+       "needs a finite space"},
+      {"FormatDoesNotFit", "passes: [openvino_ir, simplify]\n", 1, 23,
+       "no pass of this stage takes the model, which is openvino_ir there"},
       {"NoBackendLoadsIt", "passes: [openvino_ir]\nbackends: {onnxruntime: {}}\n", 2, 12, "no candidate is possible"},
   };
 }
@@ -228,7 +263,8 @@ TEST_P(UnbuildableRecipeTest, IsRejectedWithItsPlace) {
   EXPECT_THAT(space.error().message, HasSubstr(bad.message));
 }
 
-INSTANTIATE_TEST_SUITE_P(All, UnbuildableRecipeTest, ::testing::ValuesIn(Unbuildable()), [](const auto& row) { return std::string(row.param.name); });
+INSTANTIATE_TEST_SUITE_P(All, UnbuildableRecipeTest, ::testing::ValuesIn(Unbuildable()),
+                         [](const auto& row) { return std::string(row.param.name); });
 
 TEST(UnbuildableRecipeTest, DataThatTheJobLacksIsTold) {
   SpaceInputs without = AllInputs();
@@ -240,7 +276,8 @@ TEST(UnbuildableRecipeTest, DataThatTheJobLacksIsTold) {
   const auto labels = BuildFrom("accuracy: {metric: top1}", without);
   ASSERT_FALSE(labels);
   EXPECT_THAT(labels.error().message, HasSubstr("needs labels"));
-  const auto skipped = BuildFrom("passes: [{choose: [none, static_int8]}]\nwhen_unavailable: skip\nbackends: {onnxruntime: }", without);
+  const auto skipped =
+      BuildFrom("passes: [{choose: [none, static_int8]}]\nwhen_unavailable: skip\nbackends: {onnxruntime: }", without);
   ASSERT_TRUE(skipped) << skipped.error().message;
   EXPECT_EQ(skipped->Size(), 1u);
   EXPECT_THAT(skipped->notes(), ::testing::Contains(HasSubstr("needs calibration data")));
@@ -305,7 +342,9 @@ TEST(TypingErrorTest, EveryOneEditSlipOfEveryKeyGetsTheRightKeyOffered) {
         for (const std::string& other : words) {
           if (edits[other].contains(slip)) meant.push_back("did you mean '" + other + "'?");
         }
-        const bool offered = std::any_of(meant.begin(), meant.end(), [&](const std::string& offer) { return recipe.error().message.find(offer) != std::string::npos; });
+        const bool offered = std::any_of(meant.begin(), meant.end(), [&](const std::string& offer) {
+          return recipe.error().message.find(offer) != std::string::npos;
+        });
         EXPECT_TRUE(offered) << bad << recipe.error().message;
         ++slips;
       }
@@ -314,7 +353,9 @@ TEST(TypingErrorTest, EveryOneEditSlipOfEveryKeyGetsTheRightKeyOffered) {
   EXPECT_GT(slips, 4000u);
 }
 
-TEST(HostileTextTest, ATabIsNamedAsTheCause) { EXPECT_THAT(ParseRecipe("search:\n\ttrials: 3\n", "r.yaml").error().remedy, HasSubstr("tabs")); }
+TEST(HostileTextTest, ATabIsNamedAsTheCause) {
+  EXPECT_THAT(ParseRecipe("search:\n\ttrials: 3\n", "r.yaml").error().remedy, HasSubstr("tabs"));
+}
 
 TEST(HostileTextTest, CutAndScrambledRecipesNeverDoHarm) {
   const std::string whole(AutoRecipeText());
@@ -323,7 +364,8 @@ TEST(HostileTextTest, CutAndScrambledRecipesNeverDoHarm) {
   const std::string marks = "{}[]:,-#&*!|>'\"%@`?\n \t~0";
   for (int round = 0; round < 3000; ++round) {
     std::string text = whole;
-    for (int edits = 1 + static_cast<int>(rng.Next() % 4); edits > 0; --edits) text[rng.Next() % text.size()] = marks[rng.Next() % marks.size()];
+    for (int edits = 1 + static_cast<int>(rng.Next() % 4); edits > 0; --edits)
+      text[rng.Next() % text.size()] = marks[rng.Next() % marks.size()];
     const auto recipe = ParseRecipe(text, "scrambled.yaml");
     if (recipe) continue;
     EXPECT_EQ(recipe.error().code, ErrorCode::kRejected);
@@ -332,7 +374,8 @@ TEST(HostileTextTest, CutAndScrambledRecipesNeverDoHarm) {
 }
 
 TEST(HostileTextTest, LongRunsOfMarksEndSoon) {
-  for (const char* piece : {"[", "{", "- ", "? ", "a: ", "[a, ", "{a: ", "\"", "'", "|", "#", "&a ", "*a ", "!a ", ",", ":", "\n- ", "a: b\n", "--- \n", "%"}) {
+  for (const char* piece : {"[", "{",   "- ",  "? ",  "a: ", "[a, ", "{a: ", "\"",     "'",      "|",
+                            "#", "&a ", "*a ", "!a ", ",",   ":",    "\n- ", "a: b\n", "--- \n", "%"}) {
     std::string text;
     while (text.size() < (200 << 10)) text += piece;
     EXPECT_FALSE(ParseRecipe(text, "long.yaml")) << piece;

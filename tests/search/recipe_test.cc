@@ -30,7 +30,8 @@ std::string Text(const std::filesystem::path& path) {
 
 proto::Recipe Parsed(const std::string& yaml) {
   const auto recipe = ParseRecipe(yaml, "folder/r.yaml");
-  EXPECT_TRUE(recipe) << recipe.error().line << ":" << recipe.error().column << ": " << recipe.error().message << "\n" << yaml;
+  EXPECT_TRUE(recipe) << recipe.error().line << ":" << recipe.error().column << ": " << recipe.error().message << "\n"
+                      << yaml;
   return recipe ? *recipe : proto::Recipe();
 }
 
@@ -43,7 +44,8 @@ void ClearPositions(google::protobuf::Message* message) {
     if (field->message_type() == proto::Position::descriptor()) {
       reflection->ClearField(message, field);
     } else if (field->is_repeated()) {
-      for (int i = 0; i < reflection->FieldSize(*message, field); ++i) ClearPositions(reflection->MutableRepeatedMessage(message, field, i));
+      for (int i = 0; i < reflection->FieldSize(*message, field); ++i)
+        ClearPositions(reflection->MutableRepeatedMessage(message, field, i));
     } else {
       ClearPositions(reflection->MutableMessage(message, field));
     }
@@ -53,7 +55,8 @@ void ClearPositions(google::protobuf::Message* message) {
 void ExpectRoundTrip(proto::Recipe recipe) {
   const std::string yaml = WriteRecipe(recipe);
   auto again = ParseRecipe(yaml, recipe.name());
-  ASSERT_TRUE(again) << again.error().line << ":" << again.error().column << ": " << again.error().message << "\n" << yaml;
+  ASSERT_TRUE(again) << again.error().line << ":" << again.error().column << ": " << again.error().message << "\n"
+                     << yaml;
   ClearPositions(&recipe);
   ClearPositions(&*again);
   std::string difference;
@@ -143,7 +146,8 @@ TEST(RecipeTest, WhatIsLeftOutTakesItsDefault) {
 }
 
 TEST(RecipeTest, ValuesKeepTheirKind) {
-  const proto::Recipe recipe = Parsed("passes: [{p: {a: true, b: 3, c: 0.5, d: word, e: '3', f: \"true\", g: -2e-3, h: no, i: [1, 2.5, x]}}]");
+  const proto::Recipe recipe =
+      Parsed("passes: [{p: {a: true, b: 3, c: 0.5, d: word, e: '3', f: \"true\", g: -2e-3, h: no, i: [1, 2.5, x]}}]");
   const auto& parameters = recipe.passes(0).options(0).parameters();
   ASSERT_EQ(parameters.size(), 9);
   EXPECT_TRUE(parameters[0].choices(0).has_boolean());
@@ -159,7 +163,8 @@ TEST(RecipeTest, ValuesKeepTheirKind) {
 
 TEST(RecipeTest, PreprocessingIsRead) {
   const proto::Recipe recipe = Parsed(
-      "data: {evaluation: {path: images, preprocess: {input: x, size: [48, 192], resize: pad_right, channels: bgr, mean: 0.5, std: [0.5, 0.4, 0.3], "
+      "data: {evaluation: {path: images, preprocess: {input: x, size: [48, 192], resize: pad_right, channels: bgr, "
+      "mean: 0.5, std: [0.5, 0.4, 0.3], "
       "scale: 0.00392, layout: nhwc}}}");
   const proto::Preprocess& preprocess = recipe.evaluation().preprocess();
   EXPECT_EQ(preprocess.height(), 48u);
@@ -205,14 +210,19 @@ TEST(RecipeTest, WrittenRecipesReadBackEqual) {
   ExpectRoundTrip(Parsed("{}"));
   ExpectRoundTrip(Parsed("accuracy: {}\nmeasure: {}\nwhen_unavailable: skip\n"));
   ExpectRoundTrip(Parsed("sandbox: partial\n"));
-  ExpectRoundTrip(Parsed("passes: [{choose: [none]}, {choose: [a, {b: {}}]}, {c: {x: {choices: [1], when: {y: [1, 2], z: w}}, y: {range: [1, 9], step: 2}, "
-                         "z: {range: [0.001, 1.0], log: true}}}]"));
+  ExpectRoundTrip(
+      Parsed("passes: [{choose: [none]}, {choose: [a, {b: {}}]}, {c: {x: {choices: [1], when: {y: [1, 2], z: w}}, y: "
+             "{range: [1, 9], step: 2}, "
+             "z: {range: [0.001, 1.0], log: true}}}]"));
   ExpectRoundTrip(Parsed("data: {calibration: {path: 'a b: c#', preprocess: {}}}\naccuracy: {metric: top5}"));
 }
 
 TEST(RecipeTest, AnyTextSurvivesWriting) {
-  const std::vector<std::string> texts = {"", " ", "a b", "true", "null", "~", "3", "-", "- a", "a: b", "#x", "'", "\"", "\\", "a\nb", "\t", "ß", "{}", "[", "*a", "&a", "!t", "%",
-                                          "@", "`", "0x10", ".inf", ".nan", "1e5", "a,b", "?", ": ", "a #b", "\x7f", "\x01", "yes", "2024-01-01", "<<", "none", "choose"};
+  const std::vector<std::string> texts = {"",     " ",    "a b",  "true", "null",       "~",   "3",    "-",
+                                          "- a",  "a: b", "#x",   "'",    "\"",         "\\",  "a\nb", "\t",
+                                          "ß",    "{}",   "[",    "*a",   "&a",         "!t",  "%",    "@",
+                                          "`",    "0x10", ".inf", ".nan", "1e5",        "a,b", "?",    ": ",
+                                          "a #b", "\x7f", "\x01", "yes",  "2024-01-01", "<<",  "none", "choose"};
   for (const std::string& text : texts) {
     proto::Recipe recipe = Parsed("passes: [{p: {a: [b]}}]");
     *recipe.mutable_passes(0)->mutable_options(0)->mutable_parameters(0)->mutable_choices(0)->mutable_text() = text;
@@ -249,7 +259,8 @@ TEST(RecipeTest, RandomRecipesSurviveWriting) {
           std::vector<proto::Value> seen;
           for (uint64_t v = 1 + below(3); v > 0; --v) {
             const proto::Value next = value();
-            if (std::any_of(seen.begin(), seen.end(), [&](const proto::Value& other) { return Equal(other, next); })) continue;
+            if (std::any_of(seen.begin(), seen.end(), [&](const proto::Value& other) { return Equal(other, next); }))
+              continue;
             seen.push_back(next);
             *domain->add_choices() = next;
           }
@@ -288,7 +299,9 @@ TEST(ReadyRecipesTest, TheBuiltInRecipeFitsAnyFleet) {
     const auto space = Space::Build(recipe, TestCatalogue(), {"onnx", data, data, {"cpu"}});
     ASSERT_TRUE(space) << space.error().message;
     EXPECT_GT(space->Size().value_or(0), 0u);
-    const bool noted = std::any_of(space->notes().begin(), space->notes().end(), [](const std::string& note) { return note.find("calibration") != std::string::npos; });
+    const bool noted = std::any_of(space->notes().begin(), space->notes().end(), [](const std::string& note) {
+      return note.find("calibration") != std::string::npos;
+    });
     EXPECT_EQ(noted, !data);
   }
   proto::Catalogue poor;
@@ -316,7 +329,8 @@ TEST(RecipeDocumentsTest, TheSchemaHasEveryKeyOfTheParserAndNoOther) {
   for (const RecipeKey& key : RecipeKeys()) sections[key.section].emplace_back(key.key);
   for (auto& [section, keys] : sections) {
     SCOPED_TRACE(section);
-    const auto& properties = section == "recipe" ? schema["properties"] : schema["$defs"][DefinitionOf(section)]["properties"];
+    const auto& properties =
+        section == "recipe" ? schema["properties"] : schema["$defs"][DefinitionOf(section)]["properties"];
     std::vector<std::string> described;
     for (const auto& [key, value] : properties.items()) described.push_back(key);
     EXPECT_THAT(described, ::testing::UnorderedElementsAreArray(keys));
@@ -325,8 +339,10 @@ TEST(RecipeDocumentsTest, TheSchemaHasEveryKeyOfTheParserAndNoOther) {
 
 TEST(RecipeDocumentsTest, TheReferenceExplainsEveryKey) {
   const std::string reference = Text(kSource / "docs/recipe.md");
-  for (const RecipeKey& key : RecipeKeys()) EXPECT_THAT(reference, HasSubstr(std::string("| `") + key.key + "` |")) << key.section;
-  for (const MetricInfo& metric : MetricCatalogue()) EXPECT_THAT(reference, HasSubstr(std::string("| `") + metric.name + "` |"));
+  for (const RecipeKey& key : RecipeKeys())
+    EXPECT_THAT(reference, HasSubstr(std::string("| `") + key.key + "` |")) << key.section;
+  for (const MetricInfo& metric : MetricCatalogue())
+    EXPECT_THAT(reference, HasSubstr(std::string("| `") + metric.name + "` |"));
 }
 
 TEST(RecipeDocumentsTest, EveryExampleInTheReferenceParses) {

@@ -20,13 +20,16 @@ using ::testing::HasSubstr;
 const char* const kFiniteSpaces[] = {
     "{}",
     "passes: [simplify, {choose: [none, fp16, {dynamic_int8: {per_channel: [true, false]}}]}]",
-    "passes: [{choose: [none, {static_int8: {observer: [minmax, percentile], percentile: {when: {observer: percentile}, choices: [99, 99.9, 99.99]}}}]}, "
-    "{choose: [none, openvino_ir]}]\nbackends: {onnxruntime: {intra_op_threads: [1, 2]}, openvino: {hint: [latency, throughput]}}",
+    "passes: [{choose: [none, {static_int8: {observer: [minmax, percentile], percentile: {when: {observer: "
+    "percentile}, choices: [99, 99.9, 99.99]}}}]}, "
+    "{choose: [none, openvino_ir]}]\nbackends: {onnxruntime: {intra_op_threads: [1, 2]}, openvino: {hint: [latency, "
+    "throughput]}}",
     "passes: [{choose: [none, simplify]}, {choose: [simplify, none, fp16]}, {choose: [none, fp16]}]",
     "passes: [{fp16: {blocks: {range: [1, 32]}, scale: {range: [0, 1], step: 0.5}}}]",
 };
 const char* const kInfiniteSpace =
-    "passes: [{choose: [none, fp16, {fp16: {scale: {range: [0.001, 1], log: true}, keep_io_types: [true, false]}}]}]\nbackends: {onnxruntime: }";
+    "passes: [{choose: [none, fp16, {fp16: {scale: {range: [0.001, 1], log: true}, keep_io_types: [true, "
+    "false]}}]}]\nbackends: {onnxruntime: }";
 
 Space BuiltSpace(const std::string& yaml) {
   auto space = BuildFrom(yaml);
@@ -34,7 +37,9 @@ Space BuiltSpace(const std::string& yaml) {
   return *std::move(space);
 }
 
-std::string TextOf(const Space& space, const Assignment& assignment) { return CanonicalCandidate(space.ToCandidate(assignment)); }
+std::string TextOf(const Space& space, const Assignment& assignment) {
+  return CanonicalCandidate(space.ToCandidate(assignment));
+}
 
 // Asks as a coordinator does, with up to `parallel` trials unfinished; gives every proposal's candidate.
 std::vector<std::string> Propose(Sampler& sampler, const Space& space, uint64_t seed, size_t parallel, size_t most) {
@@ -188,7 +193,8 @@ TEST(SamplerTest, AutoTriesEveryOptionBeforeAnyVariation) {
 
 TEST(SamplerTest, SeedsGiveDifferentOrders) {
   const Space space = BuiltSpace(kFiniteSpaces[4]);
-  for (const char* name : {"random", "auto"}) EXPECT_NE(Propose(**MakeSampler(name), space, 1, 0, 20), Propose(**MakeSampler(name), space, 2, 0, 20));
+  for (const char* name : {"random", "auto"})
+    EXPECT_NE(Propose(**MakeSampler(name), space, 1, 0, 20), Propose(**MakeSampler(name), space, 2, 0, 20));
 }
 
 TEST(SamplerTest, RandomFavoursNoCandidate) {
@@ -199,7 +205,8 @@ TEST(SamplerTest, RandomFavoursNoCandidate) {
   std::vector<int> counts(size);
   const std::vector<Observation> none;
   constexpr int kDraws = 6000;
-  for (int seed = 0; seed < kDraws; ++seed) ++counts[*space.IndexOf(**sampler->Ask({&space, &none, static_cast<uint64_t>(seed)}, 1 + seed % 5))];
+  for (int seed = 0; seed < kDraws; ++seed)
+    ++counts[*space.IndexOf(**sampler->Ask({&space, &none, static_cast<uint64_t>(seed)}, 1 + seed % 5))];
   const double expected = static_cast<double>(kDraws) / static_cast<double>(size);
   double chi_square = 0;
   for (const int count : counts) chi_square += (count - expected) * (count - expected) / expected;
@@ -267,8 +274,9 @@ TEST(DominanceTest, FeasibleBeforeInfeasibleThenViolationThenPareto) {
 }
 
 TEST(DominanceTest, TheParetoFrontIsOrderedByTheFirstObjective) {
-  const std::vector<Observation> observations = {Complete({3, 1}), Ended(proto::TRIAL_RUNNING, 0), Complete({1, 3}), Complete({2, 2}), Complete({3, 3}),
-                                                 Complete({0, 0}, 1), Ended(proto::TRIAL_FAILED, 1e9), Complete({2, 2})};
+  const std::vector<Observation> observations = {
+      Complete({3, 1}),    Ended(proto::TRIAL_RUNNING, 0),  Complete({1, 3}), Complete({2, 2}), Complete({3, 3}),
+      Complete({0, 0}, 1), Ended(proto::TRIAL_FAILED, 1e9), Complete({2, 2})};
   EXPECT_THAT(ParetoFront(observations), ElementsAre(2, 3, 7, 0));
   EXPECT_TRUE(ParetoFront({}).empty());
 }

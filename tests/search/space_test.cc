@@ -29,7 +29,8 @@ Space Built(const std::string& yaml, const SpaceInputs& inputs = AllInputs()) {
 
 std::vector<std::string> Texts(const Space& space) {
   std::vector<std::string> texts;
-  for (uint64_t i = 0; i < space.Size().value_or(0); ++i) texts.push_back(CandidateText(space.ToCandidate(*space.At(i))));
+  for (uint64_t i = 0; i < space.Size().value_or(0); ++i)
+    texts.push_back(CandidateText(space.ToCandidate(*space.At(i))));
   return texts;
 }
 
@@ -51,8 +52,11 @@ TEST(SpaceTest, ADefaultSpaceHoldsNothing) {
 }
 
 TEST(SpaceTest, CandidatesComeInTheOrderOfTheRecipe) {
-  const Space space = Built("passes: [simplify, {choose: [none, {dynamic_int8: {per_channel: [true, false]}}]}]\nbackends: {openvino: {hint: [latency, throughput]}}");
-  EXPECT_THAT(Names(space), ElementsAre("passes.0", "passes.1", "passes.1.dynamic_int8.per_channel", "backend", "openvino.hint"));
+  const Space space = Built(
+      "passes: [simplify, {choose: [none, {dynamic_int8: {per_channel: [true, false]}}]}]\nbackends: {openvino: {hint: "
+      "[latency, throughput]}}");
+  EXPECT_THAT(Names(space),
+              ElementsAre("passes.0", "passes.1", "passes.1.dynamic_int8.per_channel", "backend", "openvino.hint"));
   EXPECT_THAT(Texts(space), ElementsAre("simplify on openvino(hint=latency)", "simplify on openvino(hint=throughput)",
                                         "simplify + dynamic_int8(per_channel=true) on openvino(hint=latency)",
                                         "simplify + dynamic_int8(per_channel=true) on openvino(hint=throughput)",
@@ -62,20 +66,25 @@ TEST(SpaceTest, CandidatesComeInTheOrderOfTheRecipe) {
 }
 
 TEST(SpaceTest, AConditionalParameterTakesPartOnlyWhereItsConditionHolds) {
-  const Space space =
-      Built("passes: [{static_int8: {percentile: {when: {observer: percentile}, choices: [99, 99.9]}, observer: [minmax, percentile]}}]\nbackends: {onnxruntime: }");
-  EXPECT_THAT(Texts(space), ElementsAre("static_int8(observer=minmax) on onnxruntime", "static_int8(observer=percentile, percentile=99) on onnxruntime",
+  const Space space = Built(
+      "passes: [{static_int8: {percentile: {when: {observer: percentile}, choices: [99, 99.9]}, observer: [minmax, "
+      "percentile]}}]\nbackends: {onnxruntime: }");
+  EXPECT_THAT(Texts(space), ElementsAre("static_int8(observer=minmax) on onnxruntime",
+                                        "static_int8(observer=percentile, percentile=99) on onnxruntime",
                                         "static_int8(observer=percentile, percentile=99.9) on onnxruntime"));
 }
 
 TEST(SpaceTest, AConditionOnAnUngivenParameterLooksAtItsDefault) {
-  EXPECT_EQ(Built("passes: [{static_int8: {activations: {when: {observer: minmax}, choices: [uint8, int8]}}}]").Size(), 4u);
+  EXPECT_EQ(Built("passes: [{static_int8: {activations: {when: {observer: minmax}, choices: [uint8, int8]}}}]").Size(),
+            4u);
 }
 
 TEST(SpaceTest, NotesTellJustWhatCannotBeUsed) {
-  EXPECT_THAT(Built("passes: [simplify, {choose: [none, fp16, {dynamic_int8: {per_channel: [true, false]}}]}]").notes(), ::testing::IsEmpty());
-  EXPECT_THAT(Built("passes: [{choose: [none, openvino_ir]}, {choose: [none, fp16]}]\nbackends: {onnxruntime: }").notes(),
-              ElementsAre("openvino_ir: never used, the model's format does not fit or no backend loads what follows"));
+  EXPECT_THAT(Built("passes: [simplify, {choose: [none, fp16, {dynamic_int8: {per_channel: [true, false]}}]}]").notes(),
+              ::testing::IsEmpty());
+  EXPECT_THAT(
+      Built("passes: [{choose: [none, openvino_ir]}, {choose: [none, fp16]}]\nbackends: {onnxruntime: }").notes(),
+      ElementsAre("openvino_ir: never used, the model's format does not fit or no backend loads what follows"));
   SpaceInputs blind = AllInputs();
   blind.has_evaluation = false;
   EXPECT_THAT(Built("constraints: {accuracy_drop: 0.1}", blind).notes(), ElementsAre(HasSubstr("synthetic inputs")));
@@ -107,15 +116,19 @@ TEST(SpaceTest, WhatTheFleetLacksIsLeftOutWithSkip) {
       "backends: {onnxruntime: , tensorrt: , openvino: {hint: [latency, wild], speed: 9}}\nwhen_unavailable: skip");
   EXPECT_THAT(Names(space), ElementsAre("passes.1", "passes.1.dynamic_int8.weights", "backend", "openvino.hint"));
   EXPECT_EQ(space.Size(), 6u);
-  for (const char* word : {"'shrink'", "'magic'", "'int3'", "'tensorrt'", "'wild'", "'speed'"}) EXPECT_THAT(space.notes(), Contains(HasSubstr(word)));
+  for (const char* word : {"'shrink'", "'magic'", "'int3'", "'tensorrt'", "'wild'", "'speed'"})
+    EXPECT_THAT(space.notes(), Contains(HasSubstr(word)));
 }
 
 TEST(SpaceTest, APassListedTwiceCountsItsCommonCandidatesOnce) {
   EXPECT_EQ(Built("passes: [{choose: [none, none, fp16, fp16]}]\nbackends: {onnxruntime: }").Size(), 2u);
-  const Space twice = Built("passes: [{choose: [none, simplify]}, {choose: [none, simplify]}]\nbackends: {onnxruntime: }");
-  EXPECT_THAT(Texts(twice), ElementsAre("original on onnxruntime", "simplify on onnxruntime", "simplify + simplify on onnxruntime"));
+  const Space twice =
+      Built("passes: [{choose: [none, simplify]}, {choose: [none, simplify]}]\nbackends: {onnxruntime: }");
+  EXPECT_THAT(Texts(twice),
+              ElementsAre("original on onnxruntime", "simplify on onnxruntime", "simplify + simplify on onnxruntime"));
   const Space overlapping = Built(
-      "passes: [{choose: [{weights_int4: {group_size: [16, 32], symmetric: true}}, {weights_int4: {group_size: [32, 64], symmetric: [true, false]}}]}]\n"
+      "passes: [{choose: [{weights_int4: {group_size: [16, 32], symmetric: true}}, {weights_int4: {group_size: [32, "
+      "64], symmetric: [true, false]}}]}]\n"
       "backends: {onnxruntime: }");
   EXPECT_EQ(overlapping.Size(), 5u);
 }
@@ -136,10 +149,13 @@ TEST(SpaceTest, ContinuousRangesMakeItInfinite) {
 
 TEST(SpaceTest, SteppedRangesAreCounted) {
   EXPECT_THAT(Texts(Built("passes: [{fp16: {scale: {range: [0, 0.3], step: 0.1}}}]\nbackends: {onnxruntime: }")),
-              ElementsAre("fp16(scale=0) on onnxruntime", "fp16(scale=0.1) on onnxruntime", "fp16(scale=0.2) on onnxruntime", "fp16(scale=0.3) on onnxruntime"));
+              ElementsAre("fp16(scale=0) on onnxruntime", "fp16(scale=0.1) on onnxruntime",
+                          "fp16(scale=0.2) on onnxruntime", "fp16(scale=0.3) on onnxruntime"));
   EXPECT_EQ(Built("passes: [{fp16: {blocks: {range: [1, 64]}}}]\nbackends: {onnxruntime: }").Size(), 64u);
   EXPECT_EQ(Built("passes: [{fp16: {blocks: {range: [1, 64], step: 10}}}]\nbackends: {onnxruntime: }").Size(), 7u);
-  EXPECT_EQ(Built("passes: [{fp16: {blocks: {range: [7, 7]}, scale: {range: [0.5, 0.5]}}}]\nbackends: {onnxruntime: }").Size(), 1u);
+  EXPECT_EQ(Built("passes: [{fp16: {blocks: {range: [7, 7]}, scale: {range: [0.5, 0.5]}}}]\nbackends: {onnxruntime: }")
+                .Size(),
+            1u);
 }
 
 TEST(SpaceTest, LargeSpacesAreCountedWithoutWalkingThem) {
@@ -182,15 +198,19 @@ TEST(SpaceTest, InvalidAssignmentsAreKnown) {
 }
 
 TEST(SpaceTest, PresetsShowEveryOptionOnEveryBackendAtItsDefaults) {
-  const Space space = Built("passes: [simplify, {choose: [fp16, none, {dynamic_int8: {per_channel: [true, false], weights: [uint8]}}, openvino_ir]}]");
+  const Space space = Built(
+      "passes: [simplify, {choose: [fp16, none, {dynamic_int8: {per_channel: [true, false], weights: [uint8]}}, "
+      "openvino_ir]}]");
   std::vector<std::string> texts;
   for (const Assignment& preset : space.Presets()) {
     EXPECT_TRUE(space.Valid(preset));
     texts.push_back(CandidateText(space.ToCandidate(preset)));
   }
-  EXPECT_THAT(texts, ElementsAre("simplify on onnxruntime", "simplify on openvino", "simplify + fp16 on onnxruntime", "simplify + fp16 on openvino",
+  EXPECT_THAT(texts, ElementsAre("simplify on onnxruntime", "simplify on openvino", "simplify + fp16 on onnxruntime",
+                                 "simplify + fp16 on openvino",
                                  "simplify + dynamic_int8(per_channel=false, weights=uint8) on onnxruntime",
-                                 "simplify + dynamic_int8(per_channel=false, weights=uint8) on openvino", "simplify + openvino_ir on openvino"));
+                                 "simplify + dynamic_int8(per_channel=false, weights=uint8) on openvino",
+                                 "simplify + openvino_ir on openvino"));
 }
 
 // int4 in 128s without zero points, and below a scale of a half with 8 blocks or more.
@@ -214,9 +234,12 @@ Result<Space> BuildRuled(const std::string& yaml) {
 }
 
 TEST(SpaceTest, ValuesThatDoNotGoTogetherAreNoCandidates) {
-  const auto space = BuildRuled("passes: [{choose: [{weights_int4: {group_size: [32, 128], symmetric: [false, true]}}]}]\nbackends: {onnxruntime: {}}");
+  const auto space = BuildRuled(
+      "passes: [{choose: [{weights_int4: {group_size: [32, 128], symmetric: [false, true]}}]}]\nbackends: "
+      "{onnxruntime: {}}");
   ASSERT_TRUE(space) << space.error().message;
-  EXPECT_THAT(Texts(*space), ElementsAre("weights_int4(group_size=32, symmetric=false) on onnxruntime", "weights_int4(group_size=32, symmetric=true) on onnxruntime",
+  EXPECT_THAT(Texts(*space), ElementsAre("weights_int4(group_size=32, symmetric=false) on onnxruntime",
+                                         "weights_int4(group_size=32, symmetric=true) on onnxruntime",
                                          "weights_int4(group_size=128, symmetric=true) on onnxruntime"));
   Assignment broken = *space->At(0);
   for (auto& [dimension, value] : broken) {
@@ -227,7 +250,8 @@ TEST(SpaceTest, ValuesThatDoNotGoTogetherAreNoCandidates) {
 }
 
 TEST(SpaceTest, OptionOfWhichNothingIsPossibleIsAnErrorWithItsPlaceOrLeftOut) {
-  const std::string option = "passes: [{choose: [none, {weights_int4: {group_size: 128, symmetric: false}}]}]\nbackends: {onnxruntime: {}}\n";
+  const std::string option =
+      "passes: [{choose: [none, {weights_int4: {group_size: 128, symmetric: false}}]}]\nbackends: {onnxruntime: {}}\n";
   const auto refused = BuildRuled(option);
   ASSERT_FALSE(refused);
   EXPECT_EQ(refused.error().code, ErrorCode::kRejected);
@@ -240,10 +264,12 @@ TEST(SpaceTest, OptionOfWhichNothingIsPossibleIsAnErrorWithItsPlaceOrLeftOut) {
 }
 
 TEST(SpaceTest, PresetsTakeTheFirstValuesThatGoTogetherWhereDefaultsDoNot) {
-  const auto space = BuildRuled("passes: [{choose: [{weights_int4: {group_size: [128, 32], symmetric: false}}]}]\nbackends: {onnxruntime: {}}");
+  const auto space = BuildRuled(
+      "passes: [{choose: [{weights_int4: {group_size: [128, 32], symmetric: false}}]}]\nbackends: {onnxruntime: {}}");
   ASSERT_TRUE(space) << space.error().message;
   ASSERT_EQ(space->Presets().size(), 1u);
-  EXPECT_EQ(CandidateText(space->ToCandidate(space->Presets()[0])), "weights_int4(group_size=32, symmetric=false) on onnxruntime");
+  EXPECT_EQ(CandidateText(space->ToCandidate(space->Presets()[0])),
+            "weights_int4(group_size=32, symmetric=false) on onnxruntime");
 }
 
 // The rule of RuledCatalogue on some backends or machines alone.
@@ -421,7 +447,9 @@ using Parameters = std::vector<std::pair<std::string, int64_t>>;
 bool Holds(const proto::Domain& domain, const std::map<std::string, int64_t>& values) {
   return std::all_of(domain.when().begin(), domain.when().end(), [&](const proto::When& when) {
     const auto value = values.find(when.parameter());
-    return value != values.end() && std::any_of(when.values().begin(), when.values().end(), [&](const proto::Value& wanted) { return wanted.integer() == value->second; });
+    return value != values.end() &&
+           std::any_of(when.values().begin(), when.values().end(),
+                       [&](const proto::Value& wanted) { return wanted.integer() == value->second; });
   });
 }
 
@@ -431,7 +459,8 @@ std::vector<const proto::Domain*> Ordered(const google::protobuf::RepeatedPtrFie
   std::set<std::string> placed;
   while (ordered.size() < static_cast<size_t>(domains.size())) {
     for (const proto::Domain& domain : domains) {
-      const bool ready = std::all_of(domain.when().begin(), domain.when().end(), [&](const proto::When& when) { return placed.contains(when.parameter()); });
+      const bool ready = std::all_of(domain.when().begin(), domain.when().end(),
+                                     [&](const proto::When& when) { return placed.contains(when.parameter()); });
       if (placed.contains(domain.name()) || !ready) continue;
       placed.insert(domain.name());
       ordered.push_back(&domain);
@@ -441,7 +470,8 @@ std::vector<const proto::Domain*> Ordered(const google::protobuf::RepeatedPtrFie
   return ordered;
 }
 
-void Enumerate(const std::vector<const proto::Domain*>& domains, size_t next, std::map<std::string, int64_t>& values, std::vector<std::map<std::string, int64_t>>& out) {
+void Enumerate(const std::vector<const proto::Domain*>& domains, size_t next, std::map<std::string, int64_t>& values,
+               std::vector<std::map<std::string, int64_t>>& out) {
   if (next == domains.size()) {
     out.push_back(values);
     return;
@@ -450,7 +480,9 @@ void Enumerate(const std::vector<const proto::Domain*>& domains, size_t next, st
   if (!Holds(domain, values)) return Enumerate(domains, next + 1, values, out);
   std::vector<int64_t> choices;
   for (const proto::Value& value : domain.choices()) choices.push_back(value.integer());
-  for (int64_t value = domain.low().integer(); choices.empty() || (domain.choices().empty() && value <= domain.high().integer()); ++value) choices.push_back(value);
+  for (int64_t value = domain.low().integer();
+       choices.empty() || (domain.choices().empty() && value <= domain.high().integer()); ++value)
+    choices.push_back(value);
   for (const int64_t value : choices) {
     values[domain.name()] = value;
     Enumerate(domains, next + 1, values, out);
@@ -458,7 +490,8 @@ void Enumerate(const std::vector<const proto::Domain*>& domains, size_t next, st
   values.erase(domain.name());
 }
 
-std::vector<std::map<std::string, int64_t>> EnumerateDomains(const google::protobuf::RepeatedPtrField<proto::Domain>& domains) {
+std::vector<std::map<std::string, int64_t>> EnumerateDomains(
+    const google::protobuf::RepeatedPtrField<proto::Domain>& domains) {
   std::map<std::string, int64_t> values;
   std::vector<std::map<std::string, int64_t>> out;
   Enumerate(Ordered(domains), 0, values, out);
@@ -473,7 +506,8 @@ bool Breaks(const std::map<std::string, int64_t>& values, const proto::Impossibl
     const auto given = values.find(term.parameter());
     const int64_t value = given == values.end() ? 0 : given->second;
     const auto is_it = [&](const proto::Value& one) { return one.integer() == value; };
-    return std::any_of(term.values().begin(), term.values().end(), is_it) || (term.has_below() && value < term.below().integer());
+    return std::any_of(term.values().begin(), term.values().end(), is_it) ||
+           (term.has_below() && value < term.below().integer());
   });
 }
 
@@ -482,7 +516,8 @@ bool IsOn(const proto::Impossible& rule, const std::string& backend) {
          std::find(rule.backends().begin(), rule.backends().end(), backend) != rule.backends().end();
 }
 
-std::vector<std::map<std::string, int64_t>> EnumeratePossible(const google::protobuf::RepeatedPtrField<proto::Domain>& domains, const Rules& rules) {
+std::vector<std::map<std::string, int64_t>> EnumeratePossible(
+    const google::protobuf::RepeatedPtrField<proto::Domain>& domains, const Rules& rules) {
   auto all = EnumerateDomains(domains);
   std::erase_if(all, [&](const auto& values) {
     return std::any_of(rules.begin(), rules.end(),
@@ -491,7 +526,8 @@ std::vector<std::map<std::string, int64_t>> EnumeratePossible(const google::prot
   return all;
 }
 
-void SetParameters(const std::map<std::string, int64_t>& values, google::protobuf::RepeatedPtrField<proto::Parameter>* out) {
+void SetParameters(const std::map<std::string, int64_t>& values,
+                   google::protobuf::RepeatedPtrField<proto::Parameter>* out) {
   for (const auto& [name, value] : values) {
     proto::Parameter* parameter = out->Add();
     parameter->set_name(name);
@@ -515,7 +551,8 @@ class PlainEnumeration {
         Continue(stage + 1, format, so_far, barred);
         continue;
       }
-      const auto info = std::find_if(case_.catalogue.passes().begin(), case_.catalogue.passes().end(), [&](const auto& pass) { return pass.name() == option.pass(); });
+      const auto info = std::find_if(case_.catalogue.passes().begin(), case_.catalogue.passes().end(),
+                                     [&](const auto& pass) { return pass.name() == option.pass(); });
       if (std::find(info->accepts().begin(), info->accepts().end(), format) == info->accepts().end()) continue;
       for (const auto& values : EnumeratePossible(option.parameters(), info->impossible())) {
         proto::Candidate next = so_far;

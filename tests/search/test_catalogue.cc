@@ -6,7 +6,8 @@
 namespace hone {
 namespace {
 
-proto::ParameterInfo Info(const char* name, proto::ParameterInfo::Type type, const proto::Value& otherwise, const std::vector<proto::Value>& choices = {}) {
+proto::ParameterInfo Info(const char* name, proto::ParameterInfo::Type type, const proto::Value& otherwise,
+                          const std::vector<proto::Value>& choices = {}) {
   proto::ParameterInfo info;
   info.set_name(name);
   info.set_type(type);
@@ -15,7 +16,9 @@ proto::ParameterInfo Info(const char* name, proto::ParameterInfo::Type type, con
   return info;
 }
 
-proto::ParameterInfo Bool(const char* name, bool otherwise) { return Info(name, proto::ParameterInfo::BOOLEAN, BoolValue(otherwise)); }
+proto::ParameterInfo Bool(const char* name, bool otherwise) {
+  return Info(name, proto::ParameterInfo::BOOLEAN, BoolValue(otherwise));
+}
 
 proto::ParameterInfo Text(const char* name, const char* otherwise, const std::vector<const char*>& words) {
   std::vector<proto::Value> choices;
@@ -37,7 +40,8 @@ proto::ParameterInfo Real(const char* name, double otherwise, double low, double
   return info;
 }
 
-proto::PassInfo* AddPass(proto::Catalogue& catalogue, const char* name, const std::vector<proto::ParameterInfo>& parameters) {
+proto::PassInfo* AddPass(proto::Catalogue& catalogue, const char* name,
+                         const std::vector<proto::ParameterInfo>& parameters) {
   proto::PassInfo* pass = catalogue.add_passes();
   pass->set_name(name);
   pass->set_version(1);
@@ -54,12 +58,15 @@ proto::Catalogue TestCatalogue() {
   AddPass(catalogue, "fp16", {Bool("keep_io_types", true), Real("scale", 0.5, 0, 1), Integer("blocks", 1, 64)});
   AddPass(catalogue, "dynamic_int8", {Bool("per_channel", false), Text("weights", "int8", {"int8", "uint8"})});
   AddPass(catalogue, "static_int8",
-          {Text("layout", "onnxruntime", {"onnxruntime", "openvino"}), Bool("per_channel", false), Text("activations", "uint8", {"uint8", "int8"}),
+          {Text("layout", "onnxruntime", {"onnxruntime", "openvino"}), Bool("per_channel", false),
+           Text("activations", "uint8", {"uint8", "int8"}),
            Text("observer", "minmax", {"minmax", "percentile", "entropy", "mse"}), Real("percentile", 99.99, 50, 100)})
       ->set_needs_calibration(true);
   AddPass(catalogue, "weights_int8", {});
   AddPass(catalogue, "weights_int4",
-          {Info("group_size", proto::ParameterInfo::INTEGER, IntValue(32), {IntValue(16), IntValue(32), IntValue(64), IntValue(128), IntValue(256)}), Bool("symmetric", true)});
+          {Info("group_size", proto::ParameterInfo::INTEGER, IntValue(32),
+                {IntValue(16), IntValue(32), IntValue(64), IntValue(128), IntValue(256)}),
+           Bool("symmetric", true)});
   proto::PassInfo* ir = AddPass(catalogue, "openvino_ir", {Bool("fp16_weights", false)});
   ir->add_accepts("openvino_ir");
   ir->set_produces("openvino_ir");

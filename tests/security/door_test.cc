@@ -287,7 +287,8 @@ TEST(DoorTest, IdleConnectionsAreClosedAndKeepNobodyOut) {
   const auto begin = std::chrono::steady_clock::now();
   ASSERT_TRUE(Dial(server.endpoint(), ann)->Call(Ping(), kCall));
   const auto took = std::chrono::duration_cast<std::chrono::milliseconds>(std::chrono::steady_clock::now() - begin);
-  std::printf("beside %zu idle connections a member was answered after %lld ms\n", idle.size(), static_cast<long long>(took.count()));
+  std::printf("beside %zu idle connections a member was answered after %lld ms\n", idle.size(),
+              static_cast<long long>(took.count()));
   for (const auto& connection : idle) ASSERT_TRUE(connection->IsClosedWithin(20s));
   EXPECT_EQ(server.Frames(), 1u);
 }

@@ -1,4 +1,5 @@
-// A listener with keys and who knocks at it: members with keys of their own, raw sockets, a recording wire tap. All on the loopback.
+// A listener with keys and who knocks at it: members with keys of their own, raw sockets, a recording wire tap. All on
+// the loopback.
 #pragma once
 
 #include <arpa/inet.h>
@@ -73,7 +74,9 @@ class KeyRing {
     return options;
   }
   void Allow(const DialerOptions& member, Role role) const {
-    Change([&](AllowList& list) { EXPECT_TRUE(list.Allow({member.keys->own.public_key, member.keys->own.name, role, false})); });
+    Change([&](AllowList& list) {
+      EXPECT_TRUE(list.Allow({member.keys->own.public_key, member.keys->own.name, role, false}));
+    });
   }
   void Revoke(const DialerOptions& member) const {
     Change([&](AllowList& list) { EXPECT_TRUE(list.Revoke(member.keys->own.name, member.keys->own.public_key)); });
@@ -207,13 +210,16 @@ class RawTcp {
 // Speaks ZeroMQ with a member's key, but not our frames.
 class RawMember {
  public:
-  RawMember(const std::string& endpoint, const DialerOptions& options) : context_(zmq_ctx_new()), socket_(zmq_socket(context_, ZMQ_DEALER)) {
+  RawMember(const std::string& endpoint, const DialerOptions& options)
+      : context_(zmq_ctx_new()), socket_(zmq_socket(context_, ZMQ_DEALER)) {
     const int none = 0;
     const int timeout_ms = 30000;
     zmq_setsockopt(socket_, ZMQ_LINGER, &none, sizeof none);
     zmq_setsockopt(socket_, ZMQ_RCVTIMEO, &timeout_ms, sizeof timeout_ms);
     if (options.keys) {
-      const auto set = [this](int option, const std::string& key) { EXPECT_EQ(zmq_setsockopt(socket_, option, key.data(), key.size()), 0); };
+      const auto set = [this](int option, const std::string& key) {
+        EXPECT_EQ(zmq_setsockopt(socket_, option, key.data(), key.size()), 0);
+      };
       set(ZMQ_CURVE_SERVERKEY, options.keys->coordinator);
       set(ZMQ_CURVE_PUBLICKEY, options.keys->own.public_key);
       set(ZMQ_CURVE_SECRETKEY, options.keys->own.secret_key);

@@ -53,8 +53,10 @@ TEST(KeysTest, FilesThatAreNoKeysAreRejectedAndNamed) {
   const std::string good = "name ann\npublic " + pair->public_key + "\nsecret " + pair->secret_key + "\n";
   const auto other = MakeKeyPair("bob");
   for (const std::string& bad :
-       {std::string(), std::string("name ann\n"), good + "name bob\n", "name a b\n" + good, std::string("\0\0\0", 3), good.substr(0, good.size() - 3),
-        "name ann\npublic " + pair->public_key + "\nsecret " + other->secret_key + "\n", "name ../x\npublic " + pair->public_key + "\n",
+       {std::string(), std::string("name ann\n"), good + "name bob\n", "name a b\n" + good, std::string("\0\0\0", 3),
+        good.substr(0, good.size() - 3),
+        "name ann\npublic " + pair->public_key + "\nsecret " + other->secret_key + "\n",
+        "name ../x\npublic " + pair->public_key + "\n",
         "name ann\npublic " + std::string(40, '#') + "\nsecret " + pair->secret_key + "\n", std::string(5000, '#')}) {
     ASSERT_TRUE(WriteFile(SecretFile(folder.path(), KeyKind::client), bad));
     ASSERT_EQ(chmod(SecretFile(folder.path(), KeyKind::client).c_str(), 0600), 0);
@@ -75,8 +77,10 @@ TEST(KeysTest, ListIsReadWordByWord) {
   EXPECT_FALSE(list->Find(ann)->revoked);
   EXPECT_TRUE(list->Find(bob)->revoked);
   EXPECT_EQ(list->Find("nobody"), nullptr);
-  for (const std::string& bad : {std::string("client ann\n"), "root ann " + ann, "client ann " + ann + " more", "client a/b " + ann, std::string("client ann short"),
-                                 "client ann " + ann + "\nworker board " + ann, "client " + std::string(65, 'a') + " " + ann}) {
+  for (const std::string& bad :
+       {std::string("client ann\n"), "root ann " + ann, "client ann " + ann + " more", "client a/b " + ann,
+        std::string("client ann short"), "client ann " + ann + "\nworker board " + ann,
+        "client " + std::string(65, 'a') + " " + ann}) {
     const auto wrong = AllowList::Parse("\n" + bad, "allowed");
     ASSERT_EQ(CodeOf(wrong), ErrorCode::kRejected) << bad;
     EXPECT_GE(wrong.error().line, 2u);
@@ -112,7 +116,8 @@ TEST(KeysCommandTest, ThreeMachinesAreSetUpWithPublicKeysAlone) {
   EXPECT_EQ(made.json().at("schema"), "hone.key/1");
   const std::string trusted = made.json().at("public");
   EXPECT_EQ(Hone({"keys", "show", "coordinator", "--keys", coordinator}).out, trusted + "\n");
-  const Ran worker = Hone({"keys", "new", "board-1", "--role", "worker", "--coordinator", trusted, "--keys", board, "--json"});
+  const Ran worker =
+      Hone({"keys", "new", "board-1", "--role", "worker", "--coordinator", trusted, "--keys", board, "--json"});
   ASSERT_EQ(worker.code, 0) << worker.err;
   EXPECT_FALSE(worker.json().at("allowed"));
   EXPECT_TRUE(LoadDialerKeys(board, KeyKind::worker));

@@ -63,10 +63,11 @@ TEST(LimitsTest, FloodOfBadFramesIsMutedAndGoodClientsAreServed) {
     sent = flood.sent();
   }
   const ListenerCounters counters = server.counters();
-  std::printf("calls in 0.7 s: %llu alone, %llu beside the flood (%.0f %%); %llu bad frames sent, %llu parsed, %llu dropped\n",
-              static_cast<unsigned long long>(before), static_cast<unsigned long long>(during),
-              100.0 * static_cast<double>(during) / static_cast<double>(before), static_cast<unsigned long long>(sent),
-              static_cast<unsigned long long>(counters.malformed), static_cast<unsigned long long>(counters.muted));
+  std::printf(
+      "calls in 0.7 s: %llu alone, %llu beside the flood (%.0f %%); %llu bad frames sent, %llu parsed, %llu dropped\n",
+      static_cast<unsigned long long>(before), static_cast<unsigned long long>(during),
+      100.0 * static_cast<double>(during) / static_cast<double>(before), static_cast<unsigned long long>(sent),
+      static_cast<unsigned long long>(counters.malformed), static_cast<unsigned long long>(counters.muted));
   EXPECT_GT(during, 0u);
   // A score of them was parsed before it was enough; the flood does not last until the listener listens again.
   EXPECT_LE(counters.malformed, 25u);

@@ -48,9 +48,10 @@ TEST_F(RolesTest, EveryRequestIsForTheRolesThatTheDocumentNames) {
     Role role;
     std::set<std::string> denied;
   };
-  const std::set<std::string> of_clients = {"submit_job", "check_recipe", "get_job",    "list_jobs",     "list_trials", "watch_events", "cancel_job",
-                                            "retry_job",  "list_workers", "get_log",    "get_catalogue", "get_samples", "drain_worker",
-                                            "get_origin", "list_attempts"};
+  const std::set<std::string> of_clients = {"submit_job",   "check_recipe", "get_job",       "list_jobs",
+                                            "list_trials",  "watch_events", "cancel_job",    "retry_job",
+                                            "list_workers", "get_log",      "get_catalogue", "get_samples",
+                                            "drain_worker", "get_origin",   "list_attempts"};
   const std::vector<Row> rows = {{Role::worker, of_clients},
                                  {Role::client, {"worker_hello", "synchronize", "drain_worker"}},
                                  {Role::admin, {"worker_hello", "synchronize"}},
@@ -64,7 +65,8 @@ TEST_F(RolesTest, EveryRequestIsForTheRolesThatTheDocumentNames) {
       if (proto::Frame::descriptor()->FindFieldByName(field->name() + "_reply") == nullptr) continue;
       proto::Frame frame;
       frame.GetReflection()->MutableMessage(&frame, field);
-      EXPECT_EQ(IsDenied(Ask("somebody", row.role, frame)), row.denied.contains(field->name())) << RoleName(row.role) << " " << field->name();
+      EXPECT_EQ(IsDenied(Ask("somebody", row.role, frame)), row.denied.contains(field->name()))
+          << RoleName(row.role) << " " << field->name();
       ++asked;
     }
   }
@@ -72,7 +74,8 @@ TEST_F(RolesTest, EveryRequestIsForTheRolesThatTheDocumentNames) {
 }
 
 TEST_F(RolesTest, RefusalNamesKeyRoleAndWhoMay) {
-  const auto reply = Ask("board", Role::worker, FrameOf([](auto& frame) { frame.mutable_drain_worker()->set_name("x"); }));
+  const auto reply =
+      Ask("board", Role::worker, FrameOf([](auto& frame) { frame.mutable_drain_worker()->set_name("x"); }));
   ASSERT_TRUE(IsDenied(reply));
   EXPECT_THAT(reply->error().message(), HasSubstr("the key of board has the role worker; this takes admin"));
 }

@@ -6,7 +6,8 @@ namespace {
 
 constexpr std::chrono::seconds kCall{30};
 
-// What the release before wrote: protocol 1 (field 1), request 7 (field 2), a ping (field 10), and no newest_protocol (field 4).
+// What the release before wrote: protocol 1 (field 1), request 7 (field 2), a ping (field 10), and no newest_protocol
+// (field 4).
 const std::string kPingOfVersion1("\x08\x01\x10\x07\x52\x00", 6);
 
 std::string PingOfVersion(char version) {
@@ -44,7 +45,8 @@ TEST(VersionsTest, OtherVersionsAreRefusedWithBothEndsNamed) {
     const auto reply = stranger.Receive();
     ASSERT_TRUE(reply);
     EXPECT_EQ(reply->error().code(), static_cast<proto::Error::Code>(ErrorCode::kRejected));
-    EXPECT_THAT(reply->error().message(), HasSubstr("protocol " + std::to_string(version) + ", this coordinator speaks 1 to 2"));
+    EXPECT_THAT(reply->error().message(),
+                HasSubstr("protocol " + std::to_string(version) + ", this coordinator speaks 1 to 2"));
     EXPECT_THAT(reply->error().remedy(), HasSubstr("same version"));
     EXPECT_EQ(reply->request(), 7u);
   }

@@ -8,7 +8,9 @@
 
 namespace hone::test::acknowledged {
 
-inline nlohmann::json Job(uint64_t job, const std::string& request) { return {{"kind", "job"}, {"job", job}, {"request", request}}; }
+inline nlohmann::json Job(uint64_t job, const std::string& request) {
+  return {{"kind", "job"}, {"job", job}, {"request", request}};
+}
 inline nlohmann::json Artifact(const std::string& digest, uint64_t size_bytes) {
   return {{"kind", "artifact"}, {"digest", digest}, {"size_bytes", size_bytes}};
 }

@@ -20,13 +20,16 @@ inline bool HasJsonType(const nlohmann::json& value, const std::string& type) {
 }
 
 // What is wrong with the value, with its place; "" where nothing is.
-inline std::string SchemaFault(const nlohmann::json& schema, const nlohmann::json& value, const std::string& place = "") {
+inline std::string SchemaFault(const nlohmann::json& schema, const nlohmann::json& value,
+                               const std::string& place = "") {
   const std::string here = place.empty() ? "the document" : place;
   if (schema.contains("enum")) {
     const auto& words = schema.at("enum");
-    return std::find(words.begin(), words.end(), value) != words.end() ? "" : fmt::format("{} is {}", here, value.dump());
+    return std::find(words.begin(), words.end(), value) != words.end() ? ""
+                                                                       : fmt::format("{} is {}", here, value.dump());
   }
-  const nlohmann::json types = schema.at("type").is_array() ? schema.at("type") : nlohmann::json::array({schema.at("type")});
+  const nlohmann::json types =
+      schema.at("type").is_array() ? schema.at("type") : nlohmann::json::array({schema.at("type")});
   const bool fits = std::any_of(types.begin(), types.end(), [&](const auto& type) { return HasJsonType(value, type); });
   if (!fits) return fmt::format("{} is no {}: {}", here, types.dump(), value.dump().substr(0, 80));
   if (value.is_object() && schema.contains("properties")) {

@@ -75,8 +75,8 @@ inline Ran RunProgram(const std::string& program, std::vector<std::string> argum
   ran.err = output->err;
   return ran;
 }
-inline Ran Hone(std::vector<std::string> arguments, int deadline_s = 120, std::map<std::string, std::string> environment = {},
-                const fs::path& folder = {}) {
+inline Ran Hone(std::vector<std::string> arguments, int deadline_s = 120,
+                std::map<std::string, std::string> environment = {}, const fs::path& folder = {}) {
   return RunProgram("hone", std::move(arguments), deadline_s, std::move(environment), folder);
 }
 
@@ -160,7 +160,8 @@ class Coordinator : public Daemon {
   }
   void Start() {
     fs::remove(ready_);
-    std::vector<std::string> arguments = {"--listen", endpoint_, "--data", data_.string(), "--ready-file", ready_.string()};
+    std::vector<std::string> arguments = {"--listen",     endpoint_,      "--data",
+                                          data_.string(), "--ready-file", ready_.string()};
     arguments.insert(arguments.end(), arguments_.begin(), arguments_.end());
     Run("hone-coordinator", std::move(arguments));
     ASSERT_TRUE(Eventually([&] { return fs::exists(ready_); })) << Log();
@@ -180,8 +181,10 @@ class Coordinator : public Daemon {
 
 class Worker : public Daemon {
  public:
-  Worker(const fs::path& folder, const std::string& name, const std::string& endpoint, const std::vector<std::string>& tags = {})
-      : Daemon(folder, name), arguments_({"--coordinator", endpoint, "--data", (folder / name).string(), "--name", name}) {
+  Worker(const fs::path& folder, const std::string& name, const std::string& endpoint,
+         const std::vector<std::string>& tags = {})
+      : Daemon(folder, name),
+        arguments_({"--coordinator", endpoint, "--data", (folder / name).string(), "--name", name}) {
     for (const auto& tag : tags) {
       arguments_.push_back("--tag");
       arguments_.push_back(tag);
@@ -201,8 +204,9 @@ inline bool WorkersReady(const std::string& endpoint, size_t count) {
         const Ran ran = Hone({"workers", "--coordinator", endpoint, "--json"});
         if (ran.code != 0) return false;
         const nlohmann::json workers = ran.json().at("workers");
-        const auto ready = std::count_if(workers.begin(), workers.end(),
-                                         [](const auto& worker) { return worker.at("state") == "ready" || worker.at("state") == "busy"; });
+        const auto ready = std::count_if(workers.begin(), workers.end(), [](const auto& worker) {
+          return worker.at("state") == "ready" || worker.at("state") == "busy";
+        });
         return static_cast<size_t>(ready) >= count;
       },
       Deadline(60));

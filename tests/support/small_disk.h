@@ -1,5 +1,5 @@
-// A disk of a few megabytes that a test may fill. It is mounted in a mount namespace of this process (and the children it starts afterwards),
-// and goes with it; only root may do so.
+// A disk of a few megabytes that a test may fill. It is mounted in a mount namespace of this process (and the children
+// it starts afterwards), and goes with it; only root may do so.
 #pragma once
 
 #include <sched.h>

@@ -1,5 +1,5 @@
-// The files of a search that is soon over: a network of two products, eight samples, a recipe of twelve trials. Its objective is the size, which
-// is the same in every run.
+// The files of a search that is soon over: a network of two products, eight samples, a recipe of twelve trials. Its
+// objective is the size, which is the same in every run.
 #pragma once
 
 #include <filesystem>
@@ -12,7 +12,8 @@ namespace hone::test {
 class SmallSearch {
  public:
   // Writes the files into the folder.
-  explicit SmallSearch(const std::filesystem::path& folder) : model_(folder / "mlp.onnx"), recipe_(folder / "recipe.yaml") {
+  explicit SmallSearch(const std::filesystem::path& folder)
+      : model_(folder / "mlp.onnx"), recipe_(folder / "recipe.yaml") {
     Mlp().Save(model_);
     WriteNpz(folder / "data.npz", {{"x", NormalArray({8, 64}, 5)}});
     std::ofstream(recipe_) << R"(

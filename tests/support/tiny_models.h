@@ -66,7 +66,8 @@ class ModelBuilder {
     tensor->set_raw_data(values.data(), values.size() * sizeof(int64_t));
     return *this;
   }
-  onnx::NodeProto* Node(const std::string& type, const std::vector<std::string>& inputs, const std::vector<std::string>& outputs) {
+  onnx::NodeProto* Node(const std::string& type, const std::vector<std::string>& inputs,
+                        const std::vector<std::string>& outputs) {
     auto* node = graph()->add_node();
     node->set_op_type(type);
     node->set_name(outputs.front() + "_node");
@@ -79,9 +80,11 @@ class ModelBuilder {
     const char* type;
     std::vector<std::string> inputs;
   };
-  void If(const std::string& condition, const std::string& output, const Branch& then_branch, const Branch& else_branch) {
+  void If(const std::string& condition, const std::string& output, const Branch& then_branch,
+          const Branch& else_branch) {
     auto* node = Node("If", {condition}, {output});
-    for (const auto& [name, branch] : {std::pair("then_branch", &then_branch), std::pair("else_branch", &else_branch)}) {
+    for (const auto& [name, branch] :
+         {std::pair("then_branch", &then_branch), std::pair("else_branch", &else_branch)}) {
       auto* attribute = node->add_attribute();
       attribute->set_name(name);
       attribute->set_type(onnx::AttributeProto::GRAPH);
@@ -123,7 +126,8 @@ class ModelBuilder {
 };
 
 // x[batch,width] -> Gemm, Relu, Gemm -> y[batch,classes]. batch -1 is free.
-inline ModelBuilder Mlp(int64_t batch = 1, int64_t width = 64, int64_t hidden = 128, int64_t classes = 10, uint32_t seed = 1) {
+inline ModelBuilder Mlp(int64_t batch = 1, int64_t width = 64, int64_t hidden = 128, int64_t classes = 10,
+                        uint32_t seed = 1) {
   ModelBuilder b(17, seed);
   b.Input("x", {batch, width}).Output("y", {batch, classes});
   b.Weight("w1", {width, hidden}, 1.0F / std::sqrt(static_cast<float>(width))).Weight("b1", {hidden}, 0.1F);
@@ -196,7 +200,8 @@ inline void WriteNpz(const std::filesystem::path& path, const std::map<std::stri
   for (const auto& [name, array] : arrays) {
     kept.push_back(Npy(array));
     zip_source_t* source = zip_source_buffer(zip, kept.back().data(), kept.back().size(), 0);
-    if (zip_file_add(zip, (name + ".npy").c_str(), source, ZIP_FL_OVERWRITE) < 0) throw std::runtime_error("cannot add " + name);
+    if (zip_file_add(zip, (name + ".npy").c_str(), source, ZIP_FL_OVERWRITE) < 0)
+      throw std::runtime_error("cannot add " + name);
   }
   if (zip_close(zip) != 0) throw std::runtime_error("cannot write " + path.string());
 }

@@ -33,12 +33,13 @@ class Session {
   // One inference; inputs in the order of inputs(). Outputs in the order of outputs(), owned by the caller.
   virtual Result<std::vector<Tensor>> Run(const std::vector<Tensor>& inputs) = 0;
 
-  // For timing: Bind copies the inputs once; RunBound runs with them, allocating nothing of ours and copying nothing out.
+  // For timing: Bind copies the inputs once; RunBound runs with them, allocating nothing of ours and copying nothing
+  // out.
   virtual Result<> Bind(const std::vector<Tensor>& inputs) = 0;
   virtual Result<> RunBound() = 0;
 
-  // Throughput: `requests` in flight (0: as many as the runtime advises) with the bound inputs until `duration_ms` has passed; inferences
-  // finished and the exact time go to the result.
+  // Throughput: `requests` in flight (0: as many as the runtime advises) with the bound inputs until `duration_ms` has
+  // passed; inferences finished and the exact time go to the result.
   struct Throughput {
     uint64_t inferences = 0;
     double seconds = 0;
@@ -56,8 +57,8 @@ class Session {
   // How many inferences at once the runtime advises.
   virtual uint32_t AdvisedRequests() const = 0;
 
-  // Time of each operator over `runs` (at least 1) inferences with the bound inputs, by the runtime's own profiler. For a session that
-  // was loaded for profiling, once.
+  // Time of each operator over `runs` (at least 1) inferences with the bound inputs, by the runtime's own profiler. For
+  // a session that was loaded for profiling, once.
   virtual Result<proto::Profile> Profile(uint32_t runs) = 0;
 
   // What is really executed, read back from the runtime. May run the model once (profiling).
@@ -74,8 +75,8 @@ const std::vector<BackendRow>& Backends();
 // kRejected with the names there are.
 Result<const BackendRow*> FindBackend(std::string_view name);
 
-// Loads an ONNX model from memory in ONNX Runtime with one thread pool of `threads` (0: all allowed cores); for constant folding and
-// calibration. optimize=false is ORT_DISABLE_ALL.
+// Loads an ONNX model from memory in ONNX Runtime with one thread pool of `threads` (0: all allowed cores); for
+// constant folding and calibration. optimize=false is ORT_DISABLE_ALL.
 Result<std::unique_ptr<Session>> LoadOnnxBytes(std::string_view model, int threads, bool optimize);
 // The same from a file, for models over 2 GB.
 Result<std::unique_ptr<Session>> LoadOnnxFile(const std::filesystem::path& model, int threads, bool optimize);

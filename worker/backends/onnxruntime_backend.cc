@@ -423,8 +423,8 @@ class OnnxRuntimeSession : public Session {
     return binding;
   }
 
-  // What `read` finds in the model as it is executed: it is optimized once more under the same settings and written down; weights go
-  // beside it, so that only the graph is parsed.
+  // What `read` finds in the model as it is executed: it is optimized once more under the same settings and written
+  // down; weights go beside it, so that only the graph is parsed.
   template <class Read>
   auto WithOptimized(const Read& read) const -> decltype(read(std::filesystem::path())) {
     TRY_ASSIGN(const ScopedFolder folder,

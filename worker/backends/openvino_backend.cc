@@ -161,7 +161,8 @@ const std::vector<SettingRow>& SettingRows() {
          return TextValue(compiled.get_property(ov::hint::kv_cache_precision).get_type_name());
        }},
       {ShareSetting("sparse_weights_rate",
-                    "Share of zeros from which on int8 weights are kept without their zeros; takes effect on processors with AMX. "
+                    "Share of zeros from which on int8 weights are kept without their zeros; takes effect on "
+                    "processors with AMX. "
                     "1 turns it off."),
        [](Map& map, const Value& value) {
          const bool whole = value.kind_case() == Value::kInteger;
@@ -326,7 +327,8 @@ class LayerTimes {
       row.set_name(ToUtf8(layer.node_name));
       row.set_type(layer.node_type);
       row.set_kernel(layer.exec_type);
-      if (const auto found = precisions.find(layer.node_name); found != precisions.end()) row.set_precision(found->second);
+      if (const auto found = precisions.find(layer.node_name); found != precisions.end())
+        row.set_precision(found->second);
       row.set_ms(static_cast<double>(layer.real_time.count()) / 1000 / runs);
       row.set_calls(1);
     }

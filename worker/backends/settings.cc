@@ -95,7 +95,8 @@ Result<std::filesystem::path> MainFile(const proto::LocalBundle& model) {
   const std::filesystem::path file = std::filesystem::path(model.folder()) / model.bundle().main();
   std::error_code error;
   if (!std::filesystem::exists(file, error)) {
-    return Fail(ErrorCode::kNotFound, fmt::format("load model {}: there is no such file", Printable(file.string(), 512)));
+    return Fail(ErrorCode::kNotFound,
+                fmt::format("load model {}: there is no such file", Printable(file.string(), 512)));
   }
   if (model.bundle().format() != "onnx") return file;
   TRY_ASSIGN(const std::vector<std::string> external, ExternalFiles(file));
@@ -103,7 +104,8 @@ Result<std::filesystem::path> MainFile(const proto::LocalBundle& model) {
   for (const std::string& location : external) {
     const auto is_it = [&](const proto::File& known) { return known.path() == location; };
     if (std::any_of(files.begin(), files.end(), is_it)) continue;
-    return Fail(ErrorCode::kRejected, fmt::format("load model {}: its external data file '{}' is no part of its bundle", file.string(), location));
+    return Fail(ErrorCode::kRejected, fmt::format("load model {}: its external data file '{}' is no part of its bundle",
+                                                  file.string(), location));
   }
   return file;
 }

@@ -30,8 +30,9 @@ std::optional<proto::Value> SettingValue(const proto::ParameterInfo& info,
 // kRejected unless the backend loads this model format.
 Result<> CheckFormat(const proto::BackendInfo& info, std::string_view format);
 
-// The file to open of a model. kNotFound if it is not there. Runtimes open external data by themselves, so they are given only what
-// passed our own checks: kRejected where such a file is no part of the bundle, is reached through a link, or is too short.
+// The file to open of a model. kNotFound if it is not there. Runtimes open external data by themselves, so they are
+// given only what passed our own checks: kRejected where such a file is no part of the bundle, is reached through a
+// link, or is too short.
 Result<std::filesystem::path> MainFile(const proto::LocalBundle& model);
 
 // What a runtime threw, as an error of ours: kExhausted where its text tells of missing memory, else `code`; on one

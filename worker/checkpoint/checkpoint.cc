@@ -39,12 +39,13 @@ Result<std::vector<std::string>> WeightFiles(const proto::LocalBundle& bundle) {
   if (IsBundled(bundle, kIndex)) {
     TRY_ASSIGN(const json index, ReadBundledJson(bundle, kIndex));
     const auto map = index.find("weight_map");
-    if (map == index.end() || !map->is_object()) return Fail(ErrorCode::kRejected, fmt::format("{}: it has no weight_map", kIndex));
+    if (map == index.end() || !map->is_object())
+      return Fail(ErrorCode::kRejected, fmt::format("{}: it has no weight_map", kIndex));
     for (const auto& [tensor, file] : map->items()) {
       const std::string path = file.is_string() ? file.get<std::string>() : "";
       if (!IsBundled(bundle, path)) {
-        return Fail(ErrorCode::kRejected, fmt::format("{}: the tensor '{}' is said to lie in '{}', which is not there", kIndex,
-                                                      Printable(tensor, 200), Printable(path, 200)));
+        return Fail(ErrorCode::kRejected, fmt::format("{}: the tensor '{}' is said to lie in '{}', which is not there",
+                                                      kIndex, Printable(tensor, 200), Printable(path, 200)));
       }
       files.insert(path);
     }
@@ -92,7 +93,9 @@ Result<Checkpoint> OpenGgufFile(const proto::LocalBundle& bundle) {
 }  // namespace
 
 Result<MappedFile> MappedFile::Open(const std::string& folder, const std::string& path) {
-  if (!IsSafeRelativePath(path)) return Fail(ErrorCode::kRejected, fmt::format("the path '{}' does not stay beneath the folder", Printable(path, 200)));
+  if (!IsSafeRelativePath(path))
+    return Fail(ErrorCode::kRejected,
+                fmt::format("the path '{}' does not stay beneath the folder", Printable(path, 200)));
   TRY_ASSIGN(const RegularFile file, OpenIn(folder, path));
   if (file.size_bytes == 0) return Fail(ErrorCode::kRejected, fmt::format("{}: it is empty", path));
   void* start = ::mmap(nullptr, file.size_bytes, PROT_READ, MAP_PRIVATE | MAP_NORESERVE, file.descriptor.get(), 0);
@@ -119,10 +122,13 @@ bool IsBundled(const proto::LocalBundle& bundle, const std::string& path) {
 
 Result<std::string> ReadBundled(const proto::LocalBundle& bundle, const std::string& path) {
   if (!IsBundled(bundle, path)) return std::string();
-  if (!IsSafeRelativePath(path)) return Fail(ErrorCode::kRejected, fmt::format("the path '{}' does not stay beneath the folder", Printable(path, 200)));
+  if (!IsSafeRelativePath(path))
+    return Fail(ErrorCode::kRejected,
+                fmt::format("the path '{}' does not stay beneath the folder", Printable(path, 200)));
   TRY_ASSIGN(const RegularFile file, OpenIn(bundle.folder(), path));
   if (file.size_bytes > kMostVocabularyBytes)
-    return Fail(ErrorCode::kRejected, fmt::format("{}: it has {} bytes; {} are allowed", path, file.size_bytes, kMostVocabularyBytes));
+    return Fail(ErrorCode::kRejected,
+                fmt::format("{}: it has {} bytes; {} are allowed", path, file.size_bytes, kMostVocabularyBytes));
   std::string text(file.size_bytes, '\0');
   size_t read = 0;
   while (read < text.size()) {
@@ -143,9 +149,17 @@ Result<json> ReadBundledJson(const proto::LocalBundle& bundle, const std::string
 }
 
 const std::vector<std::string>& CarriedFiles() {
-  static const std::vector<std::string> kFiles = {
-      "added_tokens.json", "chat_template.jinja", "chat_template.json",    "generation_config.json", "merges.txt", "special_tokens_map.json",
-      "tokenizer.json",    "tokenizer.model",     "tokenizer_config.json", "vocab.json",             "vocab.txt"};
+  static const std::vector<std::string> kFiles = {"added_tokens.json",
+                                                  "chat_template.jinja",
+                                                  "chat_template.json",
+                                                  "generation_config.json",
+                                                  "merges.txt",
+                                                  "special_tokens_map.json",
+                                                  "tokenizer.json",
+                                                  "tokenizer.model",
+                                                  "tokenizer_config.json",
+                                                  "vocab.json",
+                                                  "vocab.txt"};
   return kFiles;
 }
 

@@ -37,8 +37,8 @@ struct Checkpoint {
   std::vector<MappedFile> files;
 };
 
-// Opens a bundle of format "checkpoint" or "gguf". kRejected, naming file and tensor, for whatever is wrong with it. Files
-// are opened beneath the folder alone, through no link.
+// Opens a bundle of format "checkpoint" or "gguf". kRejected, naming file and tensor, for whatever is wrong with it.
+// Files are opened beneath the folder alone, through no link.
 Result<Checkpoint> OpenCheckpoint(const proto::LocalBundle& bundle);
 
 // A small text file of the bundle; "" where the bundle has none of that path.

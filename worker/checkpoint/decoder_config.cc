@@ -51,7 +51,8 @@ std::string KnownArchitectures() {
 const FamilyRow* FindFamily(const json& config, std::string& shown) {
   if (!config.is_object()) return nullptr;
   const auto architectures = config.find("architectures");
-  const bool named = architectures != config.end() && architectures->is_array() && !architectures->empty() && (*architectures)[0].is_string();
+  const bool named = architectures != config.end() && architectures->is_array() && !architectures->empty() &&
+                     (*architectures)[0].is_string();
   const auto type = config.find("model_type");
   if (named) shown = (*architectures)[0].get<std::string>();
   else if (type != config.end() && type->is_string()) shown = type->get<std::string>();
@@ -67,15 +68,18 @@ Activation ReadActivation(JsonReader& reader, Family family) {
   // Old Gemma files say "gelu" in hidden_act and mean its approximation.
   const char* key = reader.Has("hidden_activation") ? "hidden_activation" : "hidden_act";
   const bool meant = IsGemma(family) && !reader.Has("hidden_activation");
-  const std::string name = meant ? "gelu_pytorch_tanh" : reader.Text(key, IsGemma(family) ? "gelu_pytorch_tanh" : "silu");
+  const std::string name =
+      meant ? "gelu_pytorch_tanh" : reader.Text(key, IsGemma(family) ? "gelu_pytorch_tanh" : "silu");
   if (name == "silu" || name == "swish") return Activation::silu;
   if (name == "gelu") return Activation::gelu;
   if (name == "gelu_pytorch_tanh" || name == "gelu_new" || name == "gelu_fast") return Activation::gelu_tanh;
-  reader.Refuse(fmt::format("the activation '{}' is not known; silu, gelu and gelu_pytorch_tanh are", Printable(name, 60)));
+  reader.Refuse(
+      fmt::format("the activation '{}' is not known; silu, gelu and gelu_pytorch_tanh are", Printable(name, 60)));
   return Activation::silu;
 }
 
-// --- rotary embeddings ---------------------------------------------------------------------------------------------------
+// --- rotary embeddings
+// ---------------------------------------------------------------------------------------------------
 
 // What the model as a whole says that a rule may leave out.
 struct RopeDefaults {
@@ -88,8 +92,9 @@ struct RopeDefaults {
 
 std::optional<RopeType> RopeTypeOf(const std::string& name) {
   constexpr std::pair<std::string_view, RopeType> kRopeTypes[] = {
-      {"default", RopeType::plain}, {"dynamic", RopeType::plain}, {"linear", RopeType::linear}, {"llama3", RopeType::llama3},
-      {"yarn", RopeType::yarn},     {"longrope", RopeType::longrope}, {"su", RopeType::longrope},
+      {"default", RopeType::plain}, {"dynamic", RopeType::plain}, {"linear", RopeType::linear},
+      {"llama3", RopeType::llama3}, {"yarn", RopeType::yarn},     {"longrope", RopeType::longrope},
+      {"su", RopeType::longrope},
   };
   for (const auto& [known, type] : kRopeTypes) {
     if (known == name) return type;
@@ -102,7 +107,8 @@ void ReadLongFactors(JsonReader& reader, RopeRule& rule) {
   rule.short_factors = reader.Reals("short_factor", pairs, 1e-6, kMostFactor);
   rule.long_factors = reader.Reals("long_factor", pairs, 1e-6, kMostFactor);
   if (rule.short_factors.size() != pairs || rule.long_factors.size() != pairs)
-    reader.Refuse(fmt::format("short_factor and long_factor must have {} numbers each, half of what is turned of a head", pairs));
+    reader.Refuse(
+        fmt::format("short_factor and long_factor must have {} numbers each, half of what is turned of a head", pairs));
 }
 
 Result<RopeRule> ReadRope(const json& written, const RopeDefaults& defaults) {
@@ -111,7 +117,8 @@ Result<RopeRule> ReadRope(const json& written, const RopeDefaults& defaults) {
   const std::string name = reader.Text("rope_type", reader.Text("type", "default"));
   const auto type = RopeTypeOf(name);
   if (!type) {
-    return Fail(ErrorCode::kRejected, fmt::format("config.json: the rotary embedding '{}' is not known", Printable(name, 60)),
+    return Fail(ErrorCode::kRejected,
+                fmt::format("config.json: the rotary embedding '{}' is not known", Printable(name, 60)),
                 "Known are default, linear, dynamic, llama3, yarn and longrope.");
   }
   rule.type = *type;
@@ -119,12 +126,17 @@ Result<RopeRule> ReadRope(const json& written, const RopeDefaults& defaults) {
   const double partial = reader.Real("partial_rotary_factor", defaults.partial, 0.01, 1);
   rule.dimensions = static_cast<int64_t>(static_cast<double>(defaults.head_size) * partial);
   if (rule.dimensions % 16 != 0)
-    reader.Refuse(fmt::format("{} of the {} elements of a head are turned; the runtimes take multiples of 16", rule.dimensions, defaults.head_size));
+    reader.Refuse(fmt::format("{} of the {} elements of a head are turned; the runtimes take multiples of 16",
+                              rule.dimensions, defaults.head_size));
   const int64_t given = reader.Int("original_max_position_embeddings", defaults.positions, 1, kMostPositions);
   rule.original_positions = defaults.original.value_or(given);
   const bool scales = rule.type == RopeType::linear || rule.type == RopeType::llama3;
   const double stretched = static_cast<double>(defaults.positions) / static_cast<double>(rule.original_positions);
-  rule.factor = reader.Real("factor", scales ? std::optional<double>() : rule.type == RopeType::plain ? 1 : stretched, 1e-3, kMostFactor);
+  rule.factor = reader.Real("factor",
+                            scales                         ? std::optional<double>()
+                            : rule.type == RopeType::plain ? 1
+                                                           : stretched,
+                            1e-3, kMostFactor);
   if (rule.type == RopeType::llama3) {
     rule.low_frequency = reader.Real("low_freq_factor", std::nullopt, 1e-3, kMostFactor);
     rule.high_frequency = reader.Real("high_freq_factor", std::nullopt, 1e-3, kMostFactor);
@@ -177,7 +189,8 @@ Result<> ReadRopes(JsonReader& reader, DecoderConfig& read) {
   return {};
 }
 
-// --- layers --------------------------------------------------------------------------------------------------------------
+// --- layers
+// --------------------------------------------------------------------------------------------------------------
 
 // Which layers are windowed where layer_types does not say.
 bool IsWindowedByRule(const DecoderConfig& read, JsonReader& reader, int64_t layer) {
@@ -207,7 +220,8 @@ void ReadLayers(JsonReader& reader, DecoderConfig& read) {
   if (read.family == Family::smollm3) {
     const auto flags = reader.Ints("no_rope_layers", layers, 0, 1);
     const int64_t interval = reader.Int("no_rope_layer_interval", 4, 1, kMostLayers);
-    if (!flags.empty() && flags.size() != layers) reader.Refuse(fmt::format("'no_rope_layers' has {} elements for {} layers", flags.size(), layers));
+    if (!flags.empty() && flags.size() != layers)
+      reader.Refuse(fmt::format("'no_rope_layers' has {} elements for {} layers", flags.size(), layers));
     for (size_t i = 0; i < layers; ++i)
       read.rotary[i] = flags.size() == layers ? flags[i] != 0 : static_cast<int64_t>(i + 1) % interval != 0;
   }
@@ -219,7 +233,8 @@ void ReadLayers(JsonReader& reader, DecoderConfig& read) {
   for (size_t i = 0; i < layers; ++i) {
     if (types.size() == layers) {
       if (types[i] != "full_attention" && types[i] != "sliding_attention")
-        reader.Refuse(fmt::format("the layer type '{}' is not known; full_attention and sliding_attention are", Printable(types[i], 60)));
+        reader.Refuse(fmt::format("the layer type '{}' is not known; full_attention and sliding_attention are",
+                                  Printable(types[i], 60)));
       read.windowed[i] = types[i] == "sliding_attention";
     } else {
       read.windowed[i] = read.window > 0 && IsWindowedByRule(read, reader, static_cast<int64_t>(i));
@@ -282,7 +297,8 @@ Result<DecoderConfig> ReadDecoderConfig(const json& config, bool is_gguf) {
   std::string shown = "none";
   const FamilyRow* row = FindFamily(config, shown);
   if (row == nullptr) {
-    return Fail(ErrorCode::kRejected, fmt::format("config.json: the architecture '{}' is not known", Printable(shown, 80)),
+    return Fail(ErrorCode::kRejected,
+                fmt::format("config.json: the architecture '{}' is not known", Printable(shown, 80)),
                 "Known are " + KnownArchitectures() + ".");
   }
   JsonReader reader(config, "config.json");
@@ -303,7 +319,8 @@ Result<DecoderConfig> ReadDecoderConfig(const json& config, bool is_gguf) {
   read.four_norms = read.family == Family::gemma2 || read.family == Family::gemma3;
   read.head_norms = read.family == Family::qwen3 || read.family == Family::gemma3;
   if (is_gguf && read.four_norms && !reader.Has("query_pre_attn_scalar")) {
-    // GGUF files of these families do not tell the scale: it is that of the head, but in the models of 27 billion weights.
+    // GGUF files of these families do not tell the scale: it is that of the head, but in the models of 27 billion
+    // weights.
     const bool largest = read.layers == (read.family == Family::gemma2 ? 46 : 62);
     json told = config;
     told["query_pre_attn_scalar"] = largest ? read.hidden / read.heads : read.head_size;

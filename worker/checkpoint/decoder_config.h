@@ -37,7 +37,8 @@ struct DecoderConfig {
   Family family = Family::llama;
   std::string architecture;  // LlamaForCausalLM
   std::string type;          // As ONNX Runtime GenAI calls it: llama, gemma3_text ...
-  int64_t hidden = 0, intermediate = 0, layers = 0, heads = 0, kv_heads = 0, head_size = 0, vocabulary = 0, positions = 0;
+  int64_t hidden = 0, intermediate = 0, layers = 0, heads = 0, kv_heads = 0, head_size = 0, vocabulary = 0,
+          positions = 0;
   double epsilon = 1e-6;
   bool tied = false;
   Activation activation = Activation::silu;
@@ -56,8 +57,8 @@ struct DecoderConfig {
   std::vector<int64_t> eos;
 };
 
-// kRejected, naming the key, for what is missing, beyond its bounds or not known: architectures, activations, scalings of
-// the rotary embedding, layer types, quantized checkpoints.
+// kRejected, naming the key, for what is missing, beyond its bounds or not known: architectures, activations, scalings
+// of the rotary embedding, layer types, quantized checkpoints.
 Result<DecoderConfig> ReadDecoderConfig(const nlohmann::json& config, bool is_gguf);
 
 // Whether config.json names a decoder that ReadDecoderConfig knows.

@@ -43,14 +43,18 @@ class Cursor {
   Result<std::string> Text(uint64_t most) {
     uint64_t bytes = 0;
     TRY(Read(bytes));
-    if (bytes > most) return Fail(ErrorCode::kRejected, fmt::format("a text at byte {} is said to have {} bytes; {} are allowed", position_, bytes, most));
+    if (bytes > most)
+      return Fail(ErrorCode::kRejected,
+                  fmt::format("a text at byte {} is said to have {} bytes; {} are allowed", position_, bytes, most));
     TRY_ASSIGN(const std::string_view text, Take(bytes));
     return std::string(text);
   }
 
  private:
   Result<std::string_view> Take(uint64_t bytes) {
-    if (bytes > left()) return Fail(ErrorCode::kRejected, fmt::format("it is cut short: {} bytes are missing at byte {}", bytes - left(), position_));
+    if (bytes > left())
+      return Fail(ErrorCode::kRejected,
+                  fmt::format("it is cut short: {} bytes are missing at byte {}", bytes - left(), position_));
     const std::string_view taken = file_.substr(position_, bytes);
     position_ += bytes;
     return taken;
@@ -88,7 +92,9 @@ Result<json> ReadScalar(Cursor& cursor, ValueType type) {
       TRY_ASSIGN(std::string text, cursor.Text(kMostTextBytes));
       return json(std::move(text));
     }
-    default: return Fail(ErrorCode::kRejected, fmt::format("a value at byte {} has the unknown type {}", cursor.position(), static_cast<uint32_t>(type)));
+    default:
+      return Fail(ErrorCode::kRejected, fmt::format("a value at byte {} has the unknown type {}", cursor.position(),
+                                                    static_cast<uint32_t>(type)));
   }
 }
 
@@ -140,12 +146,14 @@ Result<> Reader::ReadHead() {
   TRY(cursor_.Read(version));
   if (version != 2 && version != 3) {
     const bool swapped = version > 0xffff;
-    return Refuse(swapped ? "its bytes are in big-endian order, which is not served" : fmt::format("its version is {}; 2 and 3 are known", version));
+    return Refuse(swapped ? "its bytes are in big-endian order, which is not served"
+                          : fmt::format("its version is {}; 2 and 3 are known", version));
   }
   TRY(cursor_.Read(tensors_));
   TRY(cursor_.Read(entries_));
   if (tensors_ > kMostEntries || entries_ > kMostEntries) {
-    return Refuse(fmt::format("it is said to hold {} tensors and {} entries of metadata; {} are allowed", tensors_, entries_, kMostEntries));
+    return Refuse(fmt::format("it is said to hold {} tensors and {} entries of metadata; {} are allowed", tensors_,
+                              entries_, kMostEntries));
   }
   return {};
 }
@@ -160,7 +168,8 @@ Result<json> Reader::ReadValue(ValueType type) {
   // An element takes a byte at least, so that a count beyond the file's end costs nothing.
   elements_ += std::min(count, kMostElements + 1);
   if (count > cursor_.left() || elements_ > kMostElements)
-    return Fail(ErrorCode::kRejected, fmt::format("a list at byte {} is said to have {} elements", cursor_.position(), count));
+    return Fail(ErrorCode::kRejected,
+                fmt::format("a list at byte {} is said to have {} elements", cursor_.position(), count));
   json list = json::array();
   for (uint64_t i = 0; i < count; ++i) {
     TRY_ASSIGN(json value, ReadScalar(cursor_, static_cast<ValueType>(element)));
@@ -181,10 +190,11 @@ Result<> Reader::ReadEntry() {
 }
 
 constexpr std::pair<uint32_t, WeightType> kBlockTypes[] = {
-    {0, WeightType::f32},   {1, WeightType::f16},   {2, WeightType::q4_0},  {3, WeightType::q4_1},  {6, WeightType::q5_0},
-    {7, WeightType::q5_1},  {8, WeightType::q8_0},  {10, WeightType::q2_k}, {11, WeightType::q3_k}, {12, WeightType::q4_k},
-    {13, WeightType::q5_k}, {14, WeightType::q6_k}, {24, WeightType::i8},   {25, WeightType::i16},  {26, WeightType::i32},
-    {27, WeightType::i64},  {28, WeightType::f64},  {30, WeightType::bf16},
+    {0, WeightType::f32},   {1, WeightType::f16},   {2, WeightType::q4_0},  {3, WeightType::q4_1},
+    {6, WeightType::q5_0},  {7, WeightType::q5_1},  {8, WeightType::q8_0},  {10, WeightType::q2_k},
+    {11, WeightType::q3_k}, {12, WeightType::q4_k}, {13, WeightType::q5_k}, {14, WeightType::q6_k},
+    {24, WeightType::i8},   {25, WeightType::i16},  {26, WeightType::i32},  {27, WeightType::i64},
+    {28, WeightType::f64},  {30, WeightType::bf16},
 };
 
 Result<WeightType> BlockType(uint32_t number) {
@@ -192,7 +202,8 @@ Result<WeightType> BlockType(uint32_t number) {
     if (known == number) return type;
   }
   return Fail(ErrorCode::kRejected, fmt::format("its block type {} is not served", number),
-              "Served are F32, F16, BF16, Q4_0, Q4_1, Q5_0, Q5_1, Q8_0 and Q2_K to Q6_K; quantize the model again to one of them.");
+              "Served are F32, F16, BF16, Q4_0, Q4_1, Q5_0, Q5_1, Q8_0 and Q2_K to Q6_K; quantize the model again to "
+              "one of them.");
 }
 
 Result<> Reader::ReadDescription() {
@@ -201,7 +212,8 @@ Result<> Reader::ReadDescription() {
   const std::string who = fmt::format("tensor '{}'", Printable(tensor.name, 200));
   uint32_t dimensions = 0;
   TRY(cursor_.Read(dimensions));
-  if (dimensions > kMostGgufDimensions) return Refuse(fmt::format("{}: it has {} dimensions; {} are allowed", who, dimensions, kMostGgufDimensions));
+  if (dimensions > kMostGgufDimensions)
+    return Refuse(fmt::format("{}: it has {} dimensions; {} are allowed", who, dimensions, kMostGgufDimensions));
   for (uint32_t i = 0; i < dimensions; ++i) {
     uint64_t dim = 0;
     TRY(cursor_.Read(dim));
@@ -263,7 +275,9 @@ std::string OurName(const std::string& name, const std::string& architecture) {
   }
   const std::vector<std::string> parts = Split(name, '.');
   if (parts.size() != 4 || parts[0] != "blk") return name;
-  const auto layer = [&](std::string_view ours) { return fmt::format("model.layers.{}.{}.{}", parts[1], ours, parts[3]); };
+  const auto layer = [&](std::string_view ours) {
+    return fmt::format("model.layers.{}.{}.{}", parts[1], ours, parts[3]);
+  };
   for (const OwnName& own : kOwnNames) {
     if (architecture == own.architecture && parts[2] == own.name) return layer(own.ours);
   }
@@ -306,10 +320,12 @@ Result<> Reader::PlaceTensors() {
     const std::string who = fmt::format("tensor '{}'", Printable(tensor.name, 200));
     Result<uint64_t> bytes = WeightBytes(tensor.type, tensor.shape);
     if (!bytes) return FailWith(who, std::move(bytes.error()));
-    if (tensor.offset % alignment != 0) return Refuse(fmt::format("{}: its offset {} is no multiple of {}", who, tensor.offset, alignment));
+    if (tensor.offset % alignment != 0)
+      return Refuse(fmt::format("{}: its offset {} is no multiple of {}", who, tensor.offset, alignment));
     if (tensor.offset > data.size() || *bytes > data.size() - tensor.offset) {
-      return Refuse(fmt::format("{}: it has {} bytes at offset {} of the data, which have {}: the file is cut short or lies", who, *bytes,
-                                tensor.offset, data.size()));
+      return Refuse(
+          fmt::format("{}: it has {} bytes at offset {} of the data, which have {}: the file is cut short or lies", who,
+                      *bytes, tensor.offset, data.size()));
     }
     const std::string name = OurName(tensor.name, gguf_.architecture);
     StoredWeight weight{tensor.type, std::move(tensor.shape), data.substr(tensor.offset, *bytes)};
@@ -320,7 +336,8 @@ Result<> Reader::PlaceTensors() {
   return CheckApart(std::move(places));
 }
 
-// --- configuration -----------------------------------------------------------------------------------------------------
+// --- configuration
+// -----------------------------------------------------------------------------------------------------
 
 constexpr std::pair<std::string_view, std::string_view> kArchitectures[] = {
     {"llama", "LlamaForCausalLM"},   {"qwen2", "Qwen2ForCausalLM"},  {"qwen3", "Qwen3ForCausalLM"},
@@ -385,7 +402,8 @@ Result<json> ConfigOfGguf(const Gguf& gguf) {
     if (gguf.architecture == name) config["architectures"] = json::array({ours});
   }
   if (config.empty()) {
-    return Fail(ErrorCode::kRejected, fmt::format("the GGUF architecture '{}' is not known", Printable(gguf.architecture, 60)),
+    return Fail(ErrorCode::kRejected,
+                fmt::format("the GGUF architecture '{}' is not known", Printable(gguf.architecture, 60)),
                 "Known are llama, mistral, qwen2, qwen3, phi3, gemma, gemma2, gemma3, granite and smollm3.");
   }
   for (const auto& [theirs, ours] : kConfigKeys) {
@@ -404,12 +422,14 @@ Result<json> ConfigOfGguf(const Gguf& gguf) {
   int64_t head = WholeOf(gguf, "attention.key_length");
   const int64_t heads = WholeOf(gguf, "attention.head_count");
   if (head == 0 && heads > 0) head = WholeOf(gguf, "embedding_length") / heads;
-  if (rotary > 0 && head > 0 && rotary != head) config["partial_rotary_factor"] = static_cast<double>(rotary) / static_cast<double>(head);
+  if (rotary > 0 && head > 0 && rotary != head)
+    config["partial_rotary_factor"] = static_cast<double>(rotary) / static_cast<double>(head);
   TRY(AddScaling(gguf, config));
   return config;
 }
 
-// --- vocabulary --------------------------------------------------------------------------------------------------------
+// --- vocabulary
+// --------------------------------------------------------------------------------------------------------
 
 namespace {
 
@@ -430,7 +450,8 @@ constexpr const char* kQwen2Words =
 
 // How a text is cut into words, by the name that the file gives it; null where the name is not known.
 json WordCutter(const std::string& name) {
-  if (name == "llama-bpe" || name == "llama3" || name == "llama-v3") return json::array({SplitBy(kLlama3Words), ByteLevel(false)});
+  if (name == "llama-bpe" || name == "llama3" || name == "llama-v3")
+    return json::array({SplitBy(kLlama3Words), ByteLevel(false)});
   if (name == "qwen2") return json::array({SplitBy(kQwen2Words), ByteLevel(false)});
   if (name == "gpt-2" || name == "default" || name == "phi-2") return json::array({ByteLevel(true)});
   if (name == "smollm" || name == "starcoder" || name == "refact")
@@ -461,7 +482,8 @@ json AddedTokens(const json& tokens, const json& types) {
 
 json TokenAt(const Gguf& gguf, const json& tokens, const char* key) {
   const auto found = gguf.metadata.find(key);
-  if (found == gguf.metadata.end() || !found->is_number_unsigned() || found->get<uint64_t>() >= tokens.size()) return nullptr;
+  if (found == gguf.metadata.end() || !found->is_number_unsigned() || found->get<uint64_t>() >= tokens.size())
+    return nullptr;
   return tokens[found->get<uint64_t>()];
 }
 
@@ -490,12 +512,21 @@ json Model(const json& tokens, const json& merges, bool whole_words_first) {
     const size_t space = text.find(' ', 1);
     if (space != std::string::npos) pairs.push_back(json::array({text.substr(0, space), text.substr(space + 1)}));
   }
-  return {{"type", "BPE"}, {"dropout", nullptr}, {"unk_token", nullptr}, {"continuing_subword_prefix", nullptr},
-          {"end_of_word_suffix", nullptr}, {"fuse_unk", false}, {"byte_fallback", false}, {"ignore_merges", whole_words_first},
-          {"vocab", std::move(vocabulary)}, {"merges", std::move(pairs)}};
+  return {{"type", "BPE"},
+          {"dropout", nullptr},
+          {"unk_token", nullptr},
+          {"continuing_subword_prefix", nullptr},
+          {"end_of_word_suffix", nullptr},
+          {"fuse_unk", false},
+          {"byte_fallback", false},
+          {"ignore_merges", whole_words_first},
+          {"vocab", std::move(vocabulary)},
+          {"merges", std::move(pairs)}};
 }
 
-std::string Written(const json& value, int indent) { return value.dump(indent, ' ', false, json::error_handler_t::replace); }
+std::string Written(const json& value, int indent) {
+  return value.dump(indent, ' ', false, json::error_handler_t::replace);
+}
 
 }  // namespace
 
@@ -508,9 +539,13 @@ TokenizerTexts TokenizerOfGguf(const Gguf& gguf) {
   const json* types = ListOf(metadata, "tokenizer.ggml.token_type");
   const std::string cutter_name = TextOf(metadata, "tokenizer.ggml.pre", "default");
   const json cutter = WordCutter(cutter_name);
-  if (kind != "gpt2") texts.why = fmt::format("its vocabulary is of the kind '{}'; only byte-level pairs (gpt2) can be written as tokenizer.json", Printable(kind, 40));
+  if (kind != "gpt2")
+    texts.why =
+        fmt::format("its vocabulary is of the kind '{}'; only byte-level pairs (gpt2) can be written as tokenizer.json",
+                    Printable(kind, 40));
   else if (tokens == nullptr || merges == nullptr || types == nullptr) texts.why = "its vocabulary is not complete";
-  else if (cutter.is_null()) texts.why = fmt::format("its way of cutting words ('{}') is not known", Printable(cutter_name, 40));
+  else if (cutter.is_null())
+    texts.why = fmt::format("its way of cutting words ('{}') is not known", Printable(cutter_name, 40));
   if (!texts.why.empty()) return texts;
   texts.chat_template = TextOf(metadata, "tokenizer.chat_template", "");
   const bool whole_words_first = cutter_name == "llama-bpe" || cutter_name == "llama3" || cutter_name == "llama-v3";

@@ -17,8 +17,8 @@ struct Gguf {
 };
 
 // kRejected, naming `what`, for what is no such file, another version, counts and lengths beyond the file's end, nested
-// lists, an unknown or unserved block type, a place outside of the data or off its alignment, places that overlap, and a
-// name that stands twice.
+// lists, an unknown or unserved block type, a place outside of the data or off its alignment, places that overlap, and
+// a name that stands twice.
 Result<Gguf> ReadGguf(std::string_view file, const std::string& what);
 
 // The configuration that a checkpoint of the same model has in its config.json. kRejected for an architecture that is

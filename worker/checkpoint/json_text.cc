@@ -1,5 +1,5 @@
-// The text is gone through twice: first by a counter that stops at a bound and makes nothing, then by the library, which
-// keeps no stack of calls for nested values.
+// The text is gone through twice: first by a counter that stops at a bound and makes nothing, then by the library,
+// which keeps no stack of calls for nested values.
 #include "worker/checkpoint/json_text.h"
 
 #include <fmt/format.h>
@@ -32,7 +32,8 @@ class Counter : public nlohmann::json_sax<json> {
   bool end_object() override { return Shallower(); }
   bool end_array() override { return Shallower(); }
   bool key(string_t& name) override {
-    if (!keys_.back().insert(name).second) return Refuse(fmt::format("the key '{}' stands twice in one object", Printable(name, 100)));
+    if (!keys_.back().insert(name).second)
+      return Refuse(fmt::format("the key '{}' stands twice in one object", Printable(name, 100)));
     return One();
   }
   bool parse_error(size_t position, const std::string&, const nlohmann::detail::exception&) override {
@@ -75,9 +76,13 @@ Result<json> ParseJson(std::string_view text, std::string_view what, const JsonB
   return ParseJsonWithout(text, what, "", bounds);
 }
 
-Result<json> ParseJsonWithout(std::string_view text, std::string_view what, std::string_view key, const JsonBounds& bounds) {
-  const auto refuse = [&](const std::string& why) { return Fail(ErrorCode::kRejected, fmt::format("{}: {}", what, why)); };
-  if (text.size() > bounds.bytes) return refuse(fmt::format("it has {} bytes; {} are allowed", text.size(), bounds.bytes));
+Result<json> ParseJsonWithout(std::string_view text, std::string_view what, std::string_view key,
+                              const JsonBounds& bounds) {
+  const auto refuse = [&](const std::string& why) {
+    return Fail(ErrorCode::kRejected, fmt::format("{}: {}", what, why));
+  };
+  if (text.size() > bounds.bytes)
+    return refuse(fmt::format("it has {} bytes; {} are allowed", text.size(), bounds.bytes));
   const auto keep = [&](int, json::parse_event_t event, json& parsed) {
     return event != json::parse_event_t::key || parsed.get_ref<const std::string&>() != key;
   };

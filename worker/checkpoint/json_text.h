@@ -22,7 +22,8 @@ struct JsonBounds {
 Result<nlohmann::json> ParseJson(std::string_view text, std::string_view what, const JsonBounds& bounds = {});
 
 // The same, leaving out what stands under `key`, at whatever depth.
-Result<nlohmann::json> ParseJsonWithout(std::string_view text, std::string_view what, std::string_view key, const JsonBounds& bounds = {});
+Result<nlohmann::json> ParseJsonWithout(std::string_view text, std::string_view what, std::string_view key,
+                                        const JsonBounds& bounds = {});
 
 // Reads members of an object. The first that has another type or lies outside its bounds is kept as the error, and what
 // is read then is its default; so a run of reads is checked once, at its end. A member that is null counts as absent.

@@ -59,11 +59,13 @@ Result<StoredWeight> ReadTensorEntry(const json& entry, std::string_view data, P
   const auto begin = static_cast<uint64_t>((*offsets)[0]);
   const auto end = static_cast<uint64_t>((*offsets)[1]);
   if (begin > end || end > data.size()) {
-    return refuse(fmt::format("its data_offsets [{}, {}] lie outside of the {} bytes of data", begin, end, data.size()));
+    return refuse(
+        fmt::format("its data_offsets [{}, {}] lie outside of the {} bytes of data", begin, end, data.size()));
   }
   TRY_ASSIGN(const uint64_t bytes, WeightBytes(*known, *shape));
   if (bytes != end - begin) {
-    return refuse(fmt::format("it has {} bytes of data; {} of shape {} take {}", end - begin, type_name, DimsText(*shape), bytes));
+    return refuse(fmt::format("it has {} bytes of data; {} of shape {} take {}", end - begin, type_name,
+                              DimsText(*shape), bytes));
   }
   place.offset = begin;
   place.bytes = bytes;
@@ -77,7 +79,8 @@ Result<> ReadTensors(const json& header, std::string_view data, WeightMap& weigh
   for (const auto& [name, entry] : header.items()) {
     if (name == "__metadata__") continue;
     if (name.empty() || name.size() > kMostTensorNameBytes)
-      return Fail(ErrorCode::kRejected, fmt::format("a tensor's name has {} bytes; 1 to {} are allowed", name.size(), kMostTensorNameBytes));
+      return Fail(ErrorCode::kRejected,
+                  fmt::format("a tensor's name has {} bytes; 1 to {} are allowed", name.size(), kMostTensorNameBytes));
     Place place{0, 0, name};
     Result<StoredWeight> weight = ReadTensorEntry(entry, data, place);
     if (!weight) return FailWith(fmt::format("tensor '{}'", Printable(name, 200)), std::move(weight.error()));
@@ -88,7 +91,8 @@ Result<> ReadTensors(const json& header, std::string_view data, WeightMap& weigh
   }
   TRY(CheckApart(std::move(places)));
   if (covered != data.size()) {
-    return Fail(ErrorCode::kRejected, fmt::format("{} of its {} bytes of data belong to no tensor", data.size() - covered, data.size()));
+    return Fail(ErrorCode::kRejected,
+                fmt::format("{} of its {} bytes of data belong to no tensor", data.size() - covered, data.size()));
   }
   return {};
 }
@@ -98,16 +102,20 @@ Result<> ReadTensors(const json& header, std::string_view data, WeightMap& weigh
 Result<> ReadSafetensors(std::string_view file, const std::string& what, WeightMap& weights) {
   uint64_t length = 0;
   if (file.size() < kLengthBytes) {
-    return Fail(ErrorCode::kRejected, fmt::format("{}: it has {} bytes, which is no safetensors file", what, file.size()));
+    return Fail(ErrorCode::kRejected,
+                fmt::format("{}: it has {} bytes, which is no safetensors file", what, file.size()));
   }
   std::memcpy(&length, file.data(), kLengthBytes);
   if (length > kHeaderBounds.bytes) {
-    return Fail(ErrorCode::kRejected, fmt::format("{}: its header is said to have {} bytes; {} are allowed", what, length,
-                                                  kHeaderBounds.bytes), "A file of Git LFS is a pointer of a few lines; fetch what it points to.");
+    return Fail(
+        ErrorCode::kRejected,
+        fmt::format("{}: its header is said to have {} bytes; {} are allowed", what, length, kHeaderBounds.bytes),
+        "A file of Git LFS is a pointer of a few lines; fetch what it points to.");
   }
   if (length > file.size() - kLengthBytes) {
-    return Fail(ErrorCode::kRejected, fmt::format("{}: its header is said to have {} bytes, the file has {}: it is cut short",
-                                                  what, length, file.size()));
+    return Fail(ErrorCode::kRejected,
+                fmt::format("{}: its header is said to have {} bytes, the file has {}: it is cut short", what, length,
+                            file.size()));
   }
   TRY_ASSIGN(const json header, ParseJson(file.substr(kLengthBytes, length), what + ": header", kHeaderBounds));
   Result<> read = ReadTensors(header, file.substr(kLengthBytes + length), weights);

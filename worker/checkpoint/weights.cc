@@ -193,7 +193,8 @@ void Convert(const char* bytes, size_t count, float* values) {
   }
 }
 
-// An 8-bit float with so many bits of mantissa. E4M3 has no infinities, its all-ones pattern is NaN; E5M2 is as IEEE 754.
+// An 8-bit float with so many bits of mantissa. E4M3 has no infinities, its all-ones pattern is NaN; E5M2 is as IEEE
+// 754.
 void ConvertSmallFloats(const char* bytes, size_t count, int mantissa_bits, float* values) {
   const int exponent_bits = 7 - mantissa_bits;
   const int bias = (1 << (exponent_bits - 1)) - 1;
@@ -285,12 +286,14 @@ std::string_view StoredWeight::Row(uint64_t row) const {
 Result<uint64_t> WeightBytes(WeightType type, const std::vector<int64_t>& shape) {
   const WeightTypeInfo& info = InfoOf(type);
   if (shape.size() > kMostDimensions) {
-    return Fail(ErrorCode::kRejected, fmt::format("it has {} dimensions; {} are allowed", shape.size(), kMostDimensions));
+    return Fail(ErrorCode::kRejected,
+                fmt::format("it has {} dimensions; {} are allowed", shape.size(), kMostDimensions));
   }
   uint64_t elements = 1;
   bool empty = false;
   for (const int64_t dim : shape) {
-    if (dim < 0) return Fail(ErrorCode::kRejected, fmt::format("its shape {} has a negative dimension", DimsText(shape)));
+    if (dim < 0)
+      return Fail(ErrorCode::kRejected, fmt::format("its shape {} has a negative dimension", DimsText(shape)));
     empty = empty || dim == 0;
     const uint64_t factor = std::max<uint64_t>(1, static_cast<uint64_t>(dim));
     if (factor > (uint64_t{1} << 48) / elements) {
@@ -307,7 +310,8 @@ Result<uint64_t> WeightBytes(WeightType type, const std::vector<int64_t>& shape)
   return elements / info.elements * info.bytes;
 }
 
-void ReadRows(const StoredWeight& weight, uint64_t first_row, uint64_t rows, uint64_t first, uint64_t last, float* values) {
+void ReadRows(const StoredWeight& weight, uint64_t first_row, uint64_t rows, uint64_t first, uint64_t last,
+              float* values) {
   const WeightTypeInfo& info = InfoOf(weight.type);
   for (uint64_t row = first_row; row < first_row + rows; ++row) {
     const char* bytes = weight.Row(row).data() + first / info.elements * info.bytes;

@@ -64,7 +64,8 @@ using WeightMap = std::map<std::string, StoredWeight, std::less<>>;
 Result<uint64_t> WeightBytes(WeightType type, const std::vector<int64_t>& shape);
 
 // Elements [first, last) of rows [first_row, first_row + rows) as floats, row by row; first and last lie on blocks.
-void ReadRows(const StoredWeight& weight, uint64_t first_row, uint64_t rows, uint64_t first, uint64_t last, float* values);
+void ReadRows(const StoredWeight& weight, uint64_t first_row, uint64_t rows, uint64_t first, uint64_t last,
+              float* values);
 void ReadRows(const StoredWeight& weight, uint64_t first_row, uint64_t rows, float* values);
 
 // Whether places that were sorted by offset overlap; names are those of the first such pair.

@@ -36,19 +36,21 @@ class DataSet {
   virtual std::string digest() const = 0;
 };
 
-// Opens a data set for a model. kRejected, saying which input and which shape is wanted and found: a missing input, a wrong shape or type,
-// arrays of unequal length, an empty selection, non-numeric npy types, broken zip/npy/png.
+// Opens a data set for a model. kRejected, saying which input and which shape is wanted and found: a missing input, a
+// wrong shape or type, arrays of unequal length, an empty selection, non-numeric npy types, broken zip/npy/png.
 //
-// npz: an array of the input's rank gives its first axis as samples (each fed with first dimension 1, or as many as the input's first
-// dimension fixes); an array of one rank more gives one entry a sample. Integer arrays convert to the input's integer type when
-// every value fits; float64 to float32.
+// npz: an array of the input's rank gives its first axis as samples (each fed with first dimension 1, or as many as the
+// input's first dimension fixes); an array of one rank more gives one entry a sample. Integer arrays convert to the
+// input's integer type when every value fits; float64 to float32.
 Result<std::unique_ptr<DataSet>> OpenDataSet(const proto::LocalData& data, const std::vector<InputSignature>& inputs);
 
-// Seeded stand-in inputs where nobody gave data: normal floats, integers 0/1 (names holding "mask") or small ids. Every dimension must
-// be known (kRejected naming the free one and the flag that pins it).
-Result<std::unique_ptr<DataSet>> SyntheticDataSet(const std::vector<InputSignature>& inputs, size_t samples, uint64_t seed);
+// Seeded stand-in inputs where nobody gave data: normal floats, integers 0/1 (names holding "mask") or small ids. Every
+// dimension must be known (kRejected naming the free one and the flag that pins it).
+Result<std::unique_ptr<DataSet>> SyntheticDataSet(const std::vector<InputSignature>& inputs, size_t samples,
+                                                  uint64_t seed);
 
 // The part of the id of proto::Data/LocalData that names its content.
-std::string DataDigest(const proto::Bundle& bundle, uint64_t from, uint64_t samples, const proto::Preprocess& preprocess);
+std::string DataDigest(const proto::Bundle& bundle, uint64_t from, uint64_t samples,
+                       const proto::Preprocess& preprocess);
 
 }  // namespace hone

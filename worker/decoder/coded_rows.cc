@@ -54,7 +54,8 @@ Result<> ForTiles(uint64_t rows, int threads, const std::function<Result<>(uint6
   return failure.status();
 }
 
-Result<> Send(const std::vector<float>& values, uint64_t count, bool half, std::vector<uint16_t>& halves, const ByteSink& sink) {
+Result<> Send(const std::vector<float>& values, uint64_t count, bool half, std::vector<uint16_t>& halves,
+              const ByteSink& sink) {
   if (!half) return sink({reinterpret_cast<const char*>(values.data()), count * sizeof(float)});
   halves.resize(count);
   kernels::FloatToHalf(values.data(), count, kernels::Clamp::yes, halves.data());
@@ -153,7 +154,8 @@ Result<> RowSource::Read(uint64_t first, uint64_t count, uint64_t begin, uint64_
     const uint64_t some = std::min(count, part.rows - first);
     ReadRows(*part.weight, part.first + first, some, begin, end, values);
     if (kernels::Range(values, some * (end - begin)).non_finite > 0) {
-      return Fail(ErrorCode::kRejected, fmt::format("the tensor '{}' holds NaN or infinities", Printable(part.name, 200)));
+      return Fail(ErrorCode::kRejected,
+                  fmt::format("the tensor '{}' holds NaN or infinities", Printable(part.name, 200)));
     }
     values += some * (end - begin);
     count -= some;
@@ -166,7 +168,8 @@ Result<> RowSource::Read(uint64_t first, uint64_t count, uint64_t begin, uint64_
 
 const WeightTypeInfo* RowSource::Blocks() const {
   const WeightType type = parts.front().weight->type;
-  const bool alike = std::all_of(parts.begin(), parts.end(), [&](const Part& part) { return part.weight->type == type; });
+  const bool alike =
+      std::all_of(parts.begin(), parts.end(), [&](const Part& part) { return part.weight->type == type; });
   return alike && parts.front().weight->IsBlocks() ? &InfoOf(type) : nullptr;
 }
 
@@ -256,8 +259,10 @@ Result<CodedGrid> WriteBlocks(const RowSource& source, int threads, const ByteSi
         std::vector<float> offsets(groups);
         for (uint64_t r = row; r < row + some; ++r) {
           const uint64_t at = done + first + r;
-          RepackRow(part.weight->Row(part.first + first + r), info, codes.data() + r * row_bytes, grid.scales.data() + at * groups, offsets.data());
-          for (uint64_t group = 0; info.has_least && group < groups; ++group) grid.offsets[group * rows + at] = offsets[group];
+          RepackRow(part.weight->Row(part.first + first + r), info, codes.data() + r * row_bytes,
+                    grid.scales.data() + at * groups, offsets.data());
+          for (uint64_t group = 0; info.has_least && group < groups; ++group)
+            grid.offsets[group * rows + at] = offsets[group];
         }
         return {};
       }));
@@ -267,7 +272,9 @@ Result<CodedGrid> WriteBlocks(const RowSource& source, int threads, const ByteSi
   }
   const bool finite = kernels::Range(grid.scales.data(), grid.scales.size()).non_finite == 0 &&
                       kernels::Range(grid.offsets.data(), grid.offsets.size()).non_finite == 0;
-  if (!finite) return Fail(ErrorCode::kRejected, fmt::format("the tensor '{}' holds NaN or infinities", Printable(source.Name(), 400)));
+  if (!finite)
+    return Fail(ErrorCode::kRejected,
+                fmt::format("the tensor '{}' holds NaN or infinities", Printable(source.Name(), 400)));
   return grid;
 }
 
@@ -278,7 +285,8 @@ Result<double> CodingNoise(const RowSource& source, const Coding& coding) {
     TRY(source.Read(i * source.Rows() / rows, 1, 0, source.columns, values.data() + i * source.columns));
   const std::vector<float> turned = Turned(values, rows, source.columns);
   const CodeShape shape = ShapeOf(source, rows, coding);
-  const std::vector<float> decoded = Decode(Encode(turned.data(), shape, FindGrids(turned.data(), shape, GridMethod::range, nullptr)));
+  const std::vector<float> decoded =
+      Decode(Encode(turned.data(), shape, FindGrids(turned.data(), shape, GridMethod::range, nullptr)));
   double noise = 0;
   double signal = 0;
   for (size_t i = 0; i < turned.size(); ++i) {

@@ -26,7 +26,8 @@ struct RowSource {
   uint64_t columns = 0;
 
   uint64_t Rows() const;
-  // Elements [begin, end) of rows [first, first + count); begin and end lie on blocks. kRejected for NaN and infinities.
+  // Elements [begin, end) of rows [first, first + count); begin and end lie on blocks. kRejected for NaN and
+  // infinities.
   Result<> Read(uint64_t first, uint64_t count, uint64_t begin, uint64_t end, float* values) const;
   // The type whose blocks all parts have; nullptr where they are numbers or differ.
   const WeightTypeInfo* Blocks() const;

@@ -52,9 +52,11 @@ Result<proto::File> WriteOutput(const std::filesystem::path& folder, const std::
   return file;
 }
 
-Result<proto::File> WriteModelFile(const onnx::ModelProto& model, const std::filesystem::path& folder, const std::string& name) {
+Result<proto::File> WriteModelFile(const onnx::ModelProto& model, const std::filesystem::path& folder,
+                                   const std::string& name) {
   constexpr size_t kMostBytes = 1'900'000'000;
-  if (model.ByteSizeLong() > kMostBytes) return Fail(ErrorCode::kRejected, "the graph without its weights is too large for an ONNX file");
+  if (model.ByteSizeLong() > kMostBytes)
+    return Fail(ErrorCode::kRejected, "the graph without its weights is too large for an ONNX file");
   std::string bytes;
   {
     google::protobuf::io::StringOutputStream stream(&bytes);

@@ -48,7 +48,8 @@ class DataFile {
 Result<proto::File> WriteOutput(const std::filesystem::path& folder, const std::string& name, std::string_view bytes);
 
 // The graph of a model, the same bytes for the same graph. kRejected where it is larger than protobuf can read.
-Result<proto::File> WriteModelFile(const onnx::ModelProto& model, const std::filesystem::path& folder, const std::string& name);
+Result<proto::File> WriteModelFile(const onnx::ModelProto& model, const std::filesystem::path& folder,
+                                   const std::string& name);
 
 // Files in the order of their paths.
 proto::Bundle BundleOf(const std::string& format, const std::string& main, std::vector<proto::File> files);

@@ -1,6 +1,6 @@
-// The graph is gone through twice: first as a plan, which looks up every tensor, checks its shape and notes the matrices,
-// so that bits can be given by sensitivity and nothing is written of a checkpoint that cannot be served; then for real,
-// tensor after tensor.
+// The graph is gone through twice: first as a plan, which looks up every tensor, checks its shape and notes the
+// matrices, so that bits can be given by sensitivity and nothing is written of a checkpoint that cannot be served; then
+// for real, tensor after tensor.
 #include "worker/decoder/decoder_graph.h"
 
 #include <fmt/format.h>
@@ -77,10 +77,14 @@ class Builder {
   Result<std::string> Product(const Linear& linear, const std::string& input, int bits, std::string output = {});
   Result<> FloatProduct(const Linear& linear, const std::string& input, const std::string& output);
   Result<CodedMatrix> AddCodes(const Linear& linear, int bits);
-  Result<> CodedProduct(const Linear& linear, const CodedMatrix& coded, const std::string& input, const std::string& output);
-  void Tell(const std::string& value, int64_t width) { graph_.Tell(value, {"batch_size", "sequence_length", std::to_string(width)}); }
+  Result<> CodedProduct(const Linear& linear, const CodedMatrix& coded, const std::string& input,
+                        const std::string& output);
+  void Tell(const std::string& value, int64_t width) {
+    graph_.Tell(value, {"batch_size", "sequence_length", std::to_string(width)});
+  }
   std::string BlockSums(const std::string& input, int64_t columns, int64_t group);
-  Result<std::string> Bias(const std::string& base, const std::vector<std::pair<std::string, int64_t>>& parts, const std::string& input);
+  Result<std::string> Bias(const std::string& base, const std::vector<std::pair<std::string, int64_t>>& parts,
+                           const std::string& input);
   bool KeepsBlocks(const RowSource& source) const;
   int LayerBits(const Linear& linear) const;
 
@@ -141,8 +145,9 @@ Result<const StoredWeight*> Builder::Find(const std::string& name, const std::ve
     return Fail(ErrorCode::kRejected, fmt::format("the tensor '{}' is missing", name));
   used_.insert(name);
   if (found->second.shape != shape) {
-    return Fail(ErrorCode::kRejected, fmt::format("the tensor '{}' has the shape {}; by the configuration it should have {}", name,
-                                                  DimsText(found->second.shape), DimsText(shape)));
+    return Fail(ErrorCode::kRejected,
+                fmt::format("the tensor '{}' has the shape {}; by the configuration it should have {}", name,
+                            DimsText(found->second.shape), DimsText(shape)));
   }
   return &found->second;
 }
@@ -168,7 +173,8 @@ Result<std::string> Builder::NormWeight(const std::string& key, const std::strin
   return name;
 }
 
-// --- products ----------------------------------------------------------------------------------------------------------
+// --- products
+// ----------------------------------------------------------------------------------------------------------
 
 bool Builder::KeepsBlocks(const RowSource& source) const {
   return options_.form == MatrixForm::stored && source.Blocks() != nullptr;
@@ -185,7 +191,8 @@ Result<> Builder::FloatProduct(const Linear& linear, const std::string& input, c
   const auto columns = static_cast<int64_t>(linear.source.columns);
   TRY(graph_.Begin(linear.Weight(), graph_.floats(), {columns, rows}));
   if (!graph_.is_plan())
-    TRY(WriteTurned(linear.source, options_.half, options_.threads, [&](std::string_view bytes) { return graph_.Put(bytes); }));
+    TRY(WriteTurned(linear.source, options_.half, options_.threads,
+                    [&](std::string_view bytes) { return graph_.Put(bytes); }));
   graph_.Node("MatMul", linear.base, {input, linear.Weight()}, {output});
   return {};
 }
@@ -202,7 +209,8 @@ Result<CodedMatrix> Builder::AddCodes(const Linear& linear, int bits) {
   const auto groups = static_cast<int64_t>((linear.source.columns + coded.group - 1) / coded.group);
   const auto block = static_cast<int64_t>(coded.group * static_cast<size_t>(coded.bits) / 8);
   const std::string weight = linear.Weight();
-  TRY_ASSIGN(coded.codes, graph_.Begin(fmt::format("{}_Q{}", weight, coded.bits), onnx::TensorProto::UINT8, {rows, groups, block}));
+  TRY_ASSIGN(coded.codes,
+             graph_.Begin(fmt::format("{}_Q{}", weight, coded.bits), onnx::TensorProto::UINT8, {rows, groups, block}));
   if (graph_.is_plan()) return coded;
   const auto sink = [&](std::string_view bytes) { return graph_.Put(bytes); };
   Coding coding = options_.coding;
@@ -211,7 +219,8 @@ Result<CodedMatrix> Builder::AddCodes(const Linear& linear, int bits) {
                                          : WriteCodes(linear.source, coding, options_.threads, sink));
   TRY(graph_.AddFloats(weight + "_scales", {rows, groups}, grid.scales));
   if (coded.has_zeros)
-    TRY(graph_.Add(weight + "_zero_points", onnx::TensorProto::UINT8, {rows, static_cast<int64_t>(grid.zeros.size()) / rows}, grid.zeros));
+    TRY(graph_.Add(weight + "_zero_points", onnx::TensorProto::UINT8,
+                   {rows, static_cast<int64_t>(grid.zeros.size()) / rows}, grid.zeros));
   if (coded.has_offsets) TRY(graph_.AddFloats(weight + "_offsets", {groups, rows}, grid.offsets));
   return coded;
 }
@@ -220,20 +229,23 @@ Result<CodedMatrix> Builder::AddCodes(const Linear& linear, int bits) {
 std::string Builder::BlockSums(const std::string& input, int64_t columns, int64_t group) {
   const std::string base = fmt::format("{}/block_sums_{}", input, group);
   if (!sums_.insert(base).second) return base + "/ReduceSum/output_0";
-  const std::string blocks = graph_.Simple("Reshape", base + "/Reshape", {input, graph_.Ints({0, 0, columns / group, group})});
+  const std::string blocks =
+      graph_.Simple("Reshape", base + "/Reshape", {input, graph_.Ints({0, 0, columns / group, group})});
   const std::string sums = base + "/ReduceSum/output_0";
   SetIntAttribute(graph_.Node("ReduceSum", base + "/ReduceSum", {blocks, graph_.Ints({3})}, {sums}), "keepdims", 0);
   return sums;
 }
 
-Result<> Builder::CodedProduct(const Linear& linear, const CodedMatrix& coded, const std::string& input, const std::string& output) {
+Result<> Builder::CodedProduct(const Linear& linear, const CodedMatrix& coded, const std::string& input,
+                               const std::string& output) {
   const std::string weight = linear.Weight();
   const auto columns = static_cast<int64_t>(linear.source.columns);
   const auto group = static_cast<int64_t>(coded.group);
   std::vector<std::string> inputs = {input, fmt::format("{}_Q{}", weight, coded.bits), weight + "_scales"};
   if (coded.has_zeros) inputs.push_back(weight + "_zero_points");
   const std::string product = coded.has_offsets ? linear.base + "/codes/output_0" : output;
-  onnx::NodeProto& node = graph_.Node("MatMulNBits", fmt::format("{}_Q{}", linear.base, coded.bits), inputs, {product}, kContrib);
+  onnx::NodeProto& node =
+      graph_.Node("MatMulNBits", fmt::format("{}_Q{}", linear.base, coded.bits), inputs, {product}, kContrib);
   SetIntAttribute(node, "K", columns);
   SetIntAttribute(node, "N", static_cast<int64_t>(linear.source.Rows()));
   SetIntAttribute(node, "bits", coded.bits);
@@ -259,7 +271,8 @@ Result<std::string> Builder::Product(const Linear& linear, const std::string& in
 }
 
 // parts: names of biases with their lengths; none is added where the first is not there.
-Result<std::string> Builder::Bias(const std::string& base, const std::vector<std::pair<std::string, int64_t>>& parts, const std::string& input) {
+Result<std::string> Builder::Bias(const std::string& base, const std::vector<std::pair<std::string, int64_t>>& parts,
+                                  const std::string& input) {
   if (!Has(parts.front().first)) return input;
   std::vector<float> values;
   for (const auto& [name, elements] : parts) {
@@ -273,17 +286,24 @@ Result<std::string> Builder::Bias(const std::string& base, const std::vector<std
   return graph_.Simple("Add", base, {input, weight});
 }
 
-// --- what all layers share -----------------------------------------------------------------------------------------------
+// --- what all layers share
+// -----------------------------------------------------------------------------------------------
 
 // The number of tokens of each sequence less one, and the length with what came before.
 void Builder::Mask() {
   const std::string a = kMask;
-  SetIntAttribute(graph_.Node("ReduceSum", a + "/ReduceSum", {"attention_mask", graph_.Ints({1})}, {a + "/ReduceSum/output_0"}), "keepdims", 0);
+  SetIntAttribute(
+      graph_.Node("ReduceSum", a + "/ReduceSum", {"attention_mask", graph_.Ints({1})}, {a + "/ReduceSum/output_0"}),
+      "keepdims", 0);
   graph_.Node("Sub", a + "/Sub", {a + "/ReduceSum/output_0", graph_.Ints({1})}, {a + "/Sub/output_0"});
-  SetIntAttribute(graph_.Node("Cast", a + "/Sub/Cast", {a + "/Sub/output_0"}, {a + "/Sub/Cast/output_0"}), "to", onnx::TensorProto::INT32);
+  SetIntAttribute(graph_.Node("Cast", a + "/Sub/Cast", {a + "/Sub/output_0"}, {a + "/Sub/Cast/output_0"}), "to",
+                  onnx::TensorProto::INT32);
   graph_.Node("Shape", a + "/Shape", {"attention_mask"}, {a + "/Shape/output_0"});
-  SetIntAttribute(graph_.Node("Gather", a + "/Gather", {a + "/Shape/output_0", graph_.Int(1)}, {a + "/Gather/output_0"}), "axis", 0);
-  SetIntAttribute(graph_.Node("Cast", a + "/Gather/Cast", {a + "/Gather/output_0"}, {a + "/Gather/Cast/output_0"}), "to", onnx::TensorProto::INT32);
+  SetIntAttribute(
+      graph_.Node("Gather", a + "/Gather", {a + "/Shape/output_0", graph_.Int(1)}, {a + "/Gather/output_0"}), "axis",
+      0);
+  SetIntAttribute(graph_.Node("Cast", a + "/Gather/Cast", {a + "/Gather/output_0"}, {a + "/Gather/Cast/output_0"}),
+                  "to", onnx::TensorProto::INT32);
 }
 
 // One table after the other, a few thousand positions at a time.
@@ -333,7 +353,8 @@ onnx::GraphProto Builder::RopeBranch(const RopeRule& rule, RopeReach reach, cons
 Result<> Builder::LongRopeCaches(const RopeRule& rule) {
   if (graph_.is_plan()) return {};
   const std::string base = "/model/rope_caches_subgraph";
-  graph_.Node("Greater", base + "/Greater", {std::string(kMask) + "/Gather/output_0", graph_.Int(rule.original_positions)},
+  graph_.Node("Greater", base + "/Greater",
+              {std::string(kMask) + "/Gather/output_0", graph_.Int(rule.original_positions)},
               {base + "/Greater/output_0"});
   onnx::NodeProto& node = graph_.Node("If", base + "/If", {base + "/Greater/output_0"}, {"cos_cache", "sin_cache"});
   const auto add = [&](const char* name, onnx::GraphProto branch) {
@@ -357,7 +378,8 @@ Result<> Builder::RopeCaches() {
   return two ? RopeCache(config_.local_rope, "_local") : Result<>();
 }
 
-// --- embeddings ------------------------------------------------------------------------------------------------------------
+// --- embeddings
+// ------------------------------------------------------------------------------------------------------------
 
 Linear Builder::HeadLinear() const {
   const auto found = checkpoint_.weights.find(HeadName());
@@ -379,7 +401,8 @@ Linear Builder::TableLinear() const {
 Result<std::string> Builder::FloatTable(const std::string& weight) {
   TRY(graph_.Begin(weight, graph_.floats(), {config_.vocabulary, config_.hidden}));
   if (!graph_.is_plan())
-    TRY(WriteRows(TableLinear().source, options_.half, options_.threads, [&](std::string_view bytes) { return graph_.Put(bytes); }));
+    TRY(WriteRows(TableLinear().source, options_.half, options_.threads,
+                  [&](std::string_view bytes) { return graph_.Put(bytes); }));
   return graph_.Simple("Gather", "/model/embed_tokens/Gather", {weight, "input_ids"});
 }
 
@@ -391,7 +414,8 @@ std::string Builder::AddTableOffsets(const std::string& weight, const std::strin
   const std::string turned = graph_.Simple("Transpose", base + "/Transpose", {base + "/Gather/output_0"});
   SetIntsAttribute(graph_.Last(), "perm", {1, 2, 0});
   const std::string offsets = graph_.Simple("Unsqueeze", base + "/Unsqueeze", {turned, graph_.Ints({3})});
-  const std::string blocks = graph_.Simple("Reshape", base + "/Reshape", {rows, graph_.Ints({0, 0, config_.hidden / group, group})});
+  const std::string blocks =
+      graph_.Simple("Reshape", base + "/Reshape", {rows, graph_.Ints({0, 0, config_.hidden / group, group})});
   const std::string sum = graph_.Simple("Add", base + "/Add", {blocks, offsets});
   return graph_.Simple("Reshape", base + "/Flatten", {sum, graph_.Ints({0, 0, config_.hidden})});
 }
@@ -420,7 +444,8 @@ Result<std::string> Builder::CodedTable(const Linear& table, int bits, bool shar
   Tell(rows, groups * group);
   if (keeps && table.source.Blocks()->has_least) rows = AddTableOffsets(weight, rows, group);
   if (groups * group == config_.hidden) return rows;
-  return graph_.Simple("Slice", base + "/Slice", {rows, graph_.Ints({0}), graph_.Ints({config_.hidden}), graph_.Ints({-1})});
+  return graph_.Simple("Slice", base + "/Slice",
+                       {rows, graph_.Ints({0}), graph_.Ints({config_.hidden}), graph_.Ints({-1})});
 }
 
 Result<> Builder::Embeddings() {
@@ -434,18 +459,21 @@ Result<> Builder::Embeddings() {
   } else {
     TRY_ASSIGN(hidden, CodedTable(table, bits, IsTied()));
   }
-  if (config_.embedding_scale != 1) hidden = graph_.Simple("Mul", "/model/embed_tokens/Mul", {hidden, graph_.Number(config_.embedding_scale)});
+  if (config_.embedding_scale != 1)
+    hidden = graph_.Simple("Mul", "/model/embed_tokens/Mul", {hidden, graph_.Number(config_.embedding_scale)});
   return {};
 }
 
-// --- layers ----------------------------------------------------------------------------------------------------------------
+// --- layers
+// ----------------------------------------------------------------------------------------------------------------
 
 // A norm of its own.
 Result<std::string> Builder::Norm(int64_t layer, const std::string& place, const std::string& input) {
   const std::string base = fmt::format("/model/layers.{}/{}_layernorm", layer, place);
   const std::string key = fmt::format("model.layers.{}.{}_layernorm.weight", layer, place);
   TRY_ASSIGN(const std::string weight, NormWeight(key, key, config_.hidden));
-  onnx::NodeProto& node = graph_.Node("SimplifiedLayerNormalization", base + "/LayerNorm", {input, weight}, {base + "/output_0"});
+  onnx::NodeProto& node =
+      graph_.Node("SimplifiedLayerNormalization", base + "/LayerNorm", {input, weight}, {base + "/output_0"});
   SetIntAttribute(node, "axis", -1);
   SetFloatAttribute(node, "epsilon", config_.epsilon);
   SetIntAttribute(node, "stash_type", 1);
@@ -455,7 +483,8 @@ Result<std::string> Builder::Norm(int64_t layer, const std::string& place, const
 // A norm of the sum of the residual and what is pending; the sum is the next residual.
 Result<> Builder::SkipNorm(int64_t layer, const std::string& place, const std::string& key, bool last) {
   const std::string base = fmt::format("/model/layers.{}/{}_layernorm", layer, place);
-  TRY_ASSIGN(const std::string weight, NormWeight(key, fmt::format("model.layers.{}.{}_layernorm.weight", layer, place), config_.hidden));
+  TRY_ASSIGN(const std::string weight,
+             NormWeight(key, fmt::format("model.layers.{}.{}_layernorm.weight", layer, place), config_.hidden));
   std::vector<std::string> outputs = {base + "/output_0"};
   if (!last) outputs.insert(outputs.end(), {"", "", base + "/output_3"});
   onnx::NodeProto& node = graph_.Node("SkipSimplifiedLayerNormalization", base + "/SkipLayerNorm",
@@ -471,16 +500,21 @@ Result<> Builder::SkipNorm(int64_t layer, const std::string& place, const std::s
 
 std::string Builder::ScaledBranch(int64_t layer, int number, const std::string& input) {
   if (config_.residual_scale == 1) return input;
-  return graph_.Simple("Mul", fmt::format("/model/layers.{}/residual_mul/Mul_{}", layer, number), {input, graph_.Number(config_.residual_scale)});
+  return graph_.Simple("Mul", fmt::format("/model/layers.{}/residual_mul/Mul_{}", layer, number),
+                       {input, graph_.Number(config_.residual_scale)});
 }
 
 Result<std::string> Builder::HeadNorm(int64_t layer, char which, const std::string& input, int64_t heads) {
   const std::string base = fmt::format("/model/layers.{}/attn/{}_norm", layer, which);
-  const std::string by_head = graph_.Simple("Reshape", base + "/Reshape_1", {input, graph_.Ints({0, -1, config_.head_size})});
+  const std::string by_head =
+      graph_.Simple("Reshape", base + "/Reshape_1", {input, graph_.Ints({0, -1, config_.head_size})});
   const std::string key = fmt::format("model.layers.{}.self_attn.{}_norm.weight", layer, which);
-  TRY_ASSIGN(const std::string weight, NormWeight(key, fmt::format("model.layers.{}.attn.{}_norm.layernorm.weight", layer, which), config_.head_size));
+  TRY_ASSIGN(
+      const std::string weight,
+      NormWeight(key, fmt::format("model.layers.{}.attn.{}_norm.layernorm.weight", layer, which), config_.head_size));
   const std::string normed = base + "/SimplifiedLayerNormalization/output_0";
-  onnx::NodeProto& node = graph_.Node("SimplifiedLayerNormalization", base + "/SimplifiedLayerNormalization", {by_head, weight}, {normed});
+  onnx::NodeProto& node =
+      graph_.Node("SimplifiedLayerNormalization", base + "/SimplifiedLayerNormalization", {by_head, weight}, {normed});
   SetIntAttribute(node, "axis", -1);
   SetFloatAttribute(node, "epsilon", config_.epsilon);
   SetIntAttribute(node, "stash_type", 1);
@@ -493,7 +527,8 @@ Result<Builder::Projection> Builder::FindProjection(int64_t layer) {
   const int64_t q = config_.heads * config_.head_size;
   const int64_t kv = config_.kv_heads * config_.head_size;
   Projection found;
-  found.all = {fmt::format("/model/layers.{}/attn/qkv_proj/MatMul", layer), {{}, static_cast<uint64_t>(config_.hidden)}};
+  found.all = {fmt::format("/model/layers.{}/attn/qkv_proj/MatMul", layer),
+               {{}, static_cast<uint64_t>(config_.hidden)}};
   found.names = {{"q_proj", q}, {"k_proj", kv}, {"v_proj", kv}};
   if (Has(keys + "qkv_proj.weight")) found.names = {{"qkv_proj", q + 2 * kv}};
   for (const auto& [name, rows] : found.names) {
@@ -543,13 +578,15 @@ Result<std::string> Builder::Attention(int64_t layer, const std::string& input) 
     TRY_ASSIGN(inputs[1], HeadNorm(layer, 'k', inputs[1], config_.kv_heads));
   }
   for (const char* what : {"key", "value"}) inputs.push_back(fmt::format("past_key_values.{}.{}", layer, what));
-  inputs.insert(inputs.end(), {std::string(kMask) + "/Sub/Cast/output_0", std::string(kMask) + "/Gather/Cast/output_0"});
+  inputs.insert(inputs.end(),
+                {std::string(kMask) + "/Sub/Cast/output_0", std::string(kMask) + "/Gather/Cast/output_0"});
   const bool rotary = config_.rotary[number];
   const std::string suffix = !HasTwoRopes() ? "" : config_.windowed[number] ? "_local" : "_global";
   if (rotary) inputs.insert(inputs.end(), {"cos_cache" + suffix, "sin_cache" + suffix});
   const std::string name = at + "/GroupQueryAttention";
-  onnx::NodeProto& node = graph_.Node("GroupQueryAttention", name, inputs,
-                                      {name + "/output_0", fmt::format("present.{}.key", layer), fmt::format("present.{}.value", layer)}, kContrib);
+  onnx::NodeProto& node = graph_.Node(
+      "GroupQueryAttention", name, inputs,
+      {name + "/output_0", fmt::format("present.{}.key", layer), fmt::format("present.{}.value", layer)}, kContrib);
   SetIntAttribute(node, "num_heads", config_.heads);
   SetIntAttribute(node, "kv_num_heads", config_.kv_heads);
   SetFloatAttribute(node, "scale", config_.attention_scale);
@@ -629,7 +666,8 @@ Result<> Builder::Layer(int64_t layer) {
   return {};
 }
 
-// --- head ------------------------------------------------------------------------------------------------------------------
+// --- head
+// ------------------------------------------------------------------------------------------------------------------
 
 Result<> Builder::HeadProduct(const std::string& output) {
   const Linear head = HeadLinear();
@@ -637,13 +675,17 @@ Result<> Builder::HeadProduct(const std::string& output) {
     TRY_ASSIGN(const CodedMatrix coded, AddCodes(head, HeadBits()));
     const int64_t groups = (config_.hidden + static_cast<int64_t>(coded.group) - 1) / static_cast<int64_t>(coded.group);
     const int64_t row_bytes = groups * static_cast<int64_t>(coded.group) * coded.bits / 8;
-    if (IsTied()) graph_.Share(fmt::format("{}_Q{}_2d", head.Weight(), coded.bits), onnx::TensorProto::UINT8, {config_.vocabulary, row_bytes}, coded.codes);
+    if (IsTied())
+      graph_.Share(fmt::format("{}_Q{}_2d", head.Weight(), coded.bits), onnx::TensorProto::UINT8,
+                   {config_.vocabulary, row_bytes}, coded.codes);
     return CodedProduct(head, coded, values_.hidden, output);
   }
   if (!IsTied()) return FloatProduct(head, values_.hidden, output);
   // The embeddings' own bytes, turned in the product.
   if (!options_.half) {
-    SetIntAttribute(graph_.Node("FusedMatMul", head.base, {values_.hidden, "model.embed_tokens.weight"}, {output}, kContrib), "transB", 1);
+    SetIntAttribute(
+        graph_.Node("FusedMatMul", head.base, {values_.hidden, "model.embed_tokens.weight"}, {output}, kContrib),
+        "transB", 1);
     return {};
   }
   const std::string turned = graph_.Simple("Transpose", "/lm_head/Transpose", {"model.embed_tokens.weight"});
@@ -683,13 +725,16 @@ Result<> Builder::Head() {
 void Builder::Ports() {
   graph_.Input("input_ids", onnx::TensorProto::INT64, {"batch_size", "sequence_length"});
   graph_.Input("attention_mask", onnx::TensorProto::INT64, {"batch_size", "total_sequence_length"});
-  graph_.Output("logits", onnx::TensorProto::FLOAT, {"batch_size", "sequence_length", std::to_string(config_.vocabulary)});
+  graph_.Output("logits", onnx::TensorProto::FLOAT,
+                {"batch_size", "sequence_length", std::to_string(config_.vocabulary)});
   for (const char* what : {"key", "value"}) {
     const std::string heads = std::to_string(config_.kv_heads);
     const std::string size = std::to_string(config_.head_size);
     for (int64_t layer = 0; layer < config_.layers; ++layer) {
-      graph_.Input(fmt::format("past_key_values.{}.{}", layer, what), graph_.floats(), {"batch_size", heads, "past_sequence_length", size});
-      graph_.Output(fmt::format("present.{}.{}", layer, what), graph_.floats(), {"batch_size", heads, "total_sequence_length", size});
+      graph_.Input(fmt::format("past_key_values.{}.{}", layer, what), graph_.floats(),
+                   {"batch_size", heads, "past_sequence_length", size});
+      graph_.Output(fmt::format("present.{}.{}", layer, what), graph_.floats(),
+                    {"batch_size", heads, "total_sequence_length", size});
     }
   }
 }
@@ -703,7 +748,8 @@ Result<> Builder::Build() {
   return Head();
 }
 
-// --- around the graph --------------------------------------------------------------------------------------------------------
+// --- around the graph
+// --------------------------------------------------------------------------------------------------------
 
 // Tensors that some checkpoints hold and no graph needs.
 bool IsIdle(const std::string& name) {
@@ -719,12 +765,16 @@ Result<> CheckAllUsed(const Checkpoint& checkpoint, const std::set<std::string>&
   if (idle.empty()) return {};
   const size_t count = idle.size();
   idle.resize(std::min<size_t>(count, 5));
-  return Fail(ErrorCode::kRejected, fmt::format("{} tensors have no place in this architecture: {}{}", count, Join(idle, ", "), count > 5 ? " ..." : ""),
-              "The model would compute something else without them; its configuration names another architecture than it has.");
+  return Fail(
+      ErrorCode::kRejected,
+      fmt::format("{} tensors have no place in this architecture: {}{}", count, Join(idle, ", "),
+                  count > 5 ? " ..." : ""),
+      "The model would compute something else without them; its configuration names another architecture than it has.");
 }
 
 // The least sensitive matrices keep the few bits, up to their share of all weights.
-Result<std::map<std::string, int>> BitsBySensitivity(const std::vector<Linear>& linears, const DecoderOptions& options) {
+Result<std::map<std::string, int>> BitsBySensitivity(const std::vector<Linear>& linears,
+                                                     const DecoderOptions& options) {
   std::vector<double> noise(linears.size());
   double elements = 0;
   for (size_t i = 0; i < linears.size(); ++i) {
@@ -747,7 +797,8 @@ Result<std::map<std::string, int>> BitsBySensitivity(const std::vector<Linear>& 
 
 }  // namespace
 
-Result<DecoderGraph> BuildDecoderGraph(const Checkpoint& checkpoint, const DecoderConfig& config, const DecoderOptions& options, DataFile& data) {
+Result<DecoderGraph> BuildDecoderGraph(const Checkpoint& checkpoint, const DecoderConfig& config,
+                                       const DecoderOptions& options, DataFile& data) {
   const ElementType floats = options.half ? onnx::TensorProto::FLOAT16 : onnx::TensorProto::FLOAT;
   GraphWriter planned(nullptr, floats);
   Builder plan(checkpoint, config, options, planned);
@@ -758,14 +809,17 @@ Result<DecoderGraph> BuildDecoderGraph(const Checkpoint& checkpoint, const Decod
   Builder builder(checkpoint, config, options, graph);
   if (options.form == MatrixForm::codes && options.ratio < 1 && options.coding.bits < kBackupBits) {
     TRY_ASSIGN(auto bits, BitsBySensitivity(plan.linears(), options));
-    const auto raised = std::count_if(bits.begin(), bits.end(), [](const auto& entry) { return entry.second == kBackupBits; });
-    built.notes.push_back(fmt::format("{} of {} matrices in {} bits, the most sensitive ones", raised, bits.size(), kBackupBits));
+    const auto raised =
+        std::count_if(bits.begin(), bits.end(), [](const auto& entry) { return entry.second == kBackupBits; });
+    built.notes.push_back(
+        fmt::format("{} of {} matrices in {} bits, the most sensitive ones", raised, bits.size(), kBackupBits));
     builder.SetBits(std::move(bits));
   }
   TRY(builder.Build());
   built.model = graph.Finish("main_graph", kOpset, true);
   if (!builder.requantized().empty())
-    built.notes.push_back(fmt::format("{} matrices were quantized a second time; precision=stored keeps their codes", builder.requantized().size()));
+    built.notes.push_back(fmt::format("{} matrices were quantized a second time; precision=stored keeps their codes",
+                                      builder.requantized().size()));
   return built;
 }
 

@@ -1,5 +1,5 @@
-// A decoder as an ONNX graph of ONNX Runtime's fused operators, in the form that ONNX Runtime GenAI runs: names of nodes,
-// weights, inputs and outputs are those that its own builder gives.
+// A decoder as an ONNX graph of ONNX Runtime's fused operators, in the form that ONNX Runtime GenAI runs: names of
+// nodes, weights, inputs and outputs are those that its own builder gives.
 //
 // A layer: norm, MatMul of queries, keys and values as one, GroupQueryAttention (which turns positions and keeps the
 // cache), MatMul, norm with the sum of what came before (SkipSimplifiedLayerNormalization), MLP. Eleven nodes.
@@ -40,9 +40,9 @@ struct DecoderGraph {
   std::vector<std::string> notes;
 };
 
-// kRejected, naming the tensor, for what is missing, of the wrong shape, or has no place in the architecture. Everything is
-// checked before the first weight is written.
-Result<DecoderGraph> BuildDecoderGraph(const Checkpoint& checkpoint, const DecoderConfig& config, const DecoderOptions& options,
-                                       DataFile& data);
+// kRejected, naming the tensor, for what is missing, of the wrong shape, or has no place in the architecture.
+// Everything is checked before the first weight is written.
+Result<DecoderGraph> BuildDecoderGraph(const Checkpoint& checkpoint, const DecoderConfig& config,
+                                       const DecoderOptions& options, DataFile& data);
 
 }  // namespace hone

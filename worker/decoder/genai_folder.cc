@@ -39,7 +39,8 @@ std::string TokenText(const json& configuration, const char* key) {
   const auto found = configuration.find(key);
   if (found == configuration.end()) return "";
   if (found->is_string()) return found->get<std::string>();
-  if (found->is_object() && found->contains("content") && (*found)["content"].is_string()) return (*found)["content"].get<std::string>();
+  if (found->is_object() && found->contains("content") && (*found)["content"].is_string())
+    return (*found)["content"].get<std::string>();
   return "";
 }
 
@@ -64,22 +65,25 @@ Result<Vocabulary> ReadVocabulary(const std::string& tokenizer, const std::strin
   }
   if (!configuration.empty()) {
     TRY_ASSIGN(vocabulary.configuration, ParseJson(configuration, kTokenizerConfig));
-    if (!vocabulary.configuration.is_object()) return Fail(ErrorCode::kRejected, fmt::format("{}: it is no object", kTokenizerConfig));
+    if (!vocabulary.configuration.is_object())
+      return Fail(ErrorCode::kRejected, fmt::format("{}: it is no object", kTokenizerConfig));
   }
   return vocabulary;
 }
 
 // The runtime knows classes by name, and wants the length to be one.
 json ServedConfiguration(json configuration, int64_t positions) {
-  static const std::vector<std::string> kKnown = {"PreTrainedTokenizerFast", "LlamaTokenizer", "LlamaTokenizerFast", "GPT2Tokenizer",
-                                                  "GPT2TokenizerFast",       "Qwen2Tokenizer", "Qwen2TokenizerFast", "GemmaTokenizer",
-                                                  "GemmaTokenizerFast",      "CodeGenTokenizer", "CodeGenTokenizerFast"};
+  static const std::vector<std::string> kKnown = {
+      "PreTrainedTokenizerFast", "LlamaTokenizer",   "LlamaTokenizerFast",  "GPT2Tokenizer",
+      "GPT2TokenizerFast",       "Qwen2Tokenizer",   "Qwen2TokenizerFast",  "GemmaTokenizer",
+      "GemmaTokenizerFast",      "CodeGenTokenizer", "CodeGenTokenizerFast"};
   const auto named = configuration.find("tokenizer_class");
   const bool known = named != configuration.end() && named->is_string() &&
                      std::find(kKnown.begin(), kKnown.end(), named->get<std::string>()) != kKnown.end();
   if (!known) configuration["tokenizer_class"] = "PreTrainedTokenizerFast";
   const auto length = configuration.find("model_max_length");
-  if (length == configuration.end() || !length->is_number() || length->get<double>() > 1e9) configuration["model_max_length"] = positions;
+  if (length == configuration.end() || !length->is_number() || length->get<double>() > 1e9)
+    configuration["model_max_length"] = positions;
   return configuration;
 }
 
@@ -93,7 +97,8 @@ json Setting(const Checkpoint& checkpoint, const char* key, T otherwise) {
   return otherwise;
 }
 
-std::vector<int64_t> EndTokens(const Checkpoint& checkpoint, const DecoderConfig& config, const Vocabulary& vocabulary) {
+std::vector<int64_t> EndTokens(const Checkpoint& checkpoint, const DecoderConfig& config,
+                               const Vocabulary& vocabulary) {
   JsonReader generation(checkpoint.generation, "generation_config.json");
   std::vector<int64_t> ends = generation.Ints("eos_token_id", 64, 0, 1 << 30);
   if (ends.empty()) ends = config.eos;
@@ -129,19 +134,21 @@ Result<json> Tokens(const Checkpoint& checkpoint, const DecoderConfig& config, c
 }
 
 json DecoderSection(const DecoderConfig& config) {
-  return {{"session_options", {{"log_id", "onnxruntime-genai"}, {"provider_options", json::array()}}},
-          {"filename", "model.onnx"},
-          {"head_size", config.head_size},
-          {"hidden_size", config.hidden},
-          {"inputs",
-           {{"input_ids", "input_ids"},
-            {"attention_mask", "attention_mask"},
-            {"past_key_names", "past_key_values.%d.key"},
-            {"past_value_names", "past_key_values.%d.value"}}},
-          {"outputs", {{"logits", "logits"}, {"present_key_names", "present.%d.key"}, {"present_value_names", "present.%d.value"}}},
-          {"num_attention_heads", config.heads},
-          {"num_hidden_layers", config.layers},
-          {"num_key_value_heads", config.kv_heads}};
+  return {
+      {"session_options", {{"log_id", "onnxruntime-genai"}, {"provider_options", json::array()}}},
+      {"filename", "model.onnx"},
+      {"head_size", config.head_size},
+      {"hidden_size", config.hidden},
+      {"inputs",
+       {{"input_ids", "input_ids"},
+        {"attention_mask", "attention_mask"},
+        {"past_key_names", "past_key_values.%d.key"},
+        {"past_value_names", "past_key_values.%d.value"}}},
+      {"outputs",
+       {{"logits", "logits"}, {"present_key_names", "present.%d.key"}, {"present_value_names", "present.%d.value"}}},
+      {"num_attention_heads", config.heads},
+      {"num_hidden_layers", config.layers},
+      {"num_key_value_heads", config.kv_heads}};
 }
 
 json SearchSection(const Checkpoint& checkpoint, int64_t max_length) {
@@ -177,8 +184,9 @@ Result<VocabularyTexts> TextsOf(const proto::LocalBundle& source, const Checkpoi
 
 }  // namespace
 
-Result<std::vector<proto::File>> WriteTokenizerFiles(const proto::LocalBundle& source, const Checkpoint& checkpoint, int64_t positions,
-                                                     const std::filesystem::path& folder, std::vector<std::string>& notes) {
+Result<std::vector<proto::File>> WriteTokenizerFiles(const proto::LocalBundle& source, const Checkpoint& checkpoint,
+                                                     int64_t positions, const std::filesystem::path& folder,
+                                                     std::vector<std::string>& notes) {
   std::vector<proto::File> files;
   const auto write = [&](const std::string& name, const std::string& text) -> Result<> {
     if (text.empty()) return {};
@@ -189,7 +197,8 @@ Result<std::vector<proto::File>> WriteTokenizerFiles(const proto::LocalBundle& s
   TRY_ASSIGN(const VocabularyTexts texts, TextsOf(source, checkpoint));
   TRY_ASSIGN(const Vocabulary vocabulary, ReadVocabulary("", texts.configuration));
   TRY(write(kTokenizer, texts.tokenizer));
-  if (!texts.tokenizer.empty()) TRY(write(kTokenizerConfig, Written(ServedConfiguration(vocabulary.configuration, positions))));
+  if (!texts.tokenizer.empty())
+    TRY(write(kTokenizerConfig, Written(ServedConfiguration(vocabulary.configuration, positions))));
   TRY(write("chat_template.jinja", checkpoint.tokenizer.chat_template));
   for (const std::string& name : CarriedFiles()) {
     if (name == kTokenizer || (name == kTokenizerConfig && !texts.tokenizer.empty())) continue;
@@ -197,14 +206,16 @@ Result<std::vector<proto::File>> WriteTokenizerFiles(const proto::LocalBundle& s
     TRY(write(name, text));
   }
   if (texts.tokenizer.empty()) {
-    notes.push_back(checkpoint.is_gguf ? "without tokenizer.json: " + checkpoint.tokenizer.why
-                                       : "without tokenizer.json: the checkpoint has none; the folder takes token ids alone");
+    notes.push_back(checkpoint.is_gguf
+                        ? "without tokenizer.json: " + checkpoint.tokenizer.why
+                        : "without tokenizer.json: the checkpoint has none; the folder takes token ids alone");
   }
   return files;
 }
 
-Result<std::vector<proto::File>> WriteGenaiFiles(const proto::LocalBundle& source, const Checkpoint& checkpoint, const DecoderConfig& config,
-                                                 int64_t max_length, const std::filesystem::path& folder, std::vector<std::string>& notes) {
+Result<std::vector<proto::File>> WriteGenaiFiles(const proto::LocalBundle& source, const Checkpoint& checkpoint,
+                                                 const DecoderConfig& config, int64_t max_length,
+                                                 const std::filesystem::path& folder, std::vector<std::string>& notes) {
   TRY_ASSIGN(std::vector<proto::File> files, WriteTokenizerFiles(source, checkpoint, config.positions, folder, notes));
   TRY_ASSIGN(const VocabularyTexts texts, TextsOf(source, checkpoint));
   TRY_ASSIGN(const Vocabulary vocabulary, ReadVocabulary(texts.tokenizer, texts.configuration));
@@ -215,8 +226,10 @@ Result<std::vector<proto::File>> WriteGenaiFiles(const proto::LocalBundle& sourc
   model["vocab_size"] = config.vocabulary;
   const int64_t length = std::min(max_length, config.positions);
   if (length < config.positions) {
-    notes.push_back(fmt::format("search.max_length is {} of the model's {}, because the cache of this length is taken at once; raise it in "
-                                "genai_config.json where there is memory for more", length, config.positions));
+    notes.push_back(fmt::format(
+        "search.max_length is {} of the model's {}, because the cache of this length is taken at once; raise it in "
+        "genai_config.json where there is memory for more",
+        length, config.positions));
   }
   const json whole = {{"model", std::move(model)}, {"search", SearchSection(checkpoint, length)}};
   TRY_ASSIGN(proto::File file, WriteOutput(folder, "genai_config.json", Written(whole)));

@@ -14,11 +14,13 @@ namespace hone {
 
 // Writes the files into `folder` and tells of them, in no order. max_length: of prompt and answer together; the runtime
 // takes memory for a cache of this length at once, so the model's own limit is too much for most machines.
-Result<std::vector<proto::File>> WriteGenaiFiles(const proto::LocalBundle& source, const Checkpoint& checkpoint, const DecoderConfig& config,
-                                                 int64_t max_length, const std::filesystem::path& folder, std::vector<std::string>& notes);
+Result<std::vector<proto::File>> WriteGenaiFiles(const proto::LocalBundle& source, const Checkpoint& checkpoint,
+                                                 const DecoderConfig& config, int64_t max_length,
+                                                 const std::filesystem::path& folder, std::vector<std::string>& notes);
 
 // The vocabulary and its settings alone, as they are.
-Result<std::vector<proto::File>> WriteTokenizerFiles(const proto::LocalBundle& source, const Checkpoint& checkpoint, int64_t positions,
-                                                     const std::filesystem::path& folder, std::vector<std::string>& notes);
+Result<std::vector<proto::File>> WriteTokenizerFiles(const proto::LocalBundle& source, const Checkpoint& checkpoint,
+                                                     int64_t positions, const std::filesystem::path& folder,
+                                                     std::vector<std::string>& notes);
 
 }  // namespace hone

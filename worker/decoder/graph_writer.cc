@@ -25,7 +25,8 @@ std::vector<uint16_t> Halves(const std::vector<float>& values) {
 }
 
 // Numbers stand for themselves, other words are names of free dimensions.
-void Describe(onnx::ValueInfoProto& value, const std::string& name, ElementType type, const std::vector<std::string>& dims) {
+void Describe(onnx::ValueInfoProto& value, const std::string& name, ElementType type,
+              const std::vector<std::string>& dims) {
   value.set_name(name);
   auto& tensor = *value.mutable_type()->mutable_tensor_type();
   tensor.set_elem_type(type);
@@ -44,8 +45,9 @@ void Describe(onnx::ValueInfoProto& value, const std::string& name, ElementType 
 
 }  // namespace
 
-onnx::NodeProto& GraphWriter::Node(const std::string& type, const std::string& name, const std::vector<std::string>& inputs,
-                                   const std::vector<std::string>& outputs, const std::string& domain) {
+onnx::NodeProto& GraphWriter::Node(const std::string& type, const std::string& name,
+                                   const std::vector<std::string>& inputs, const std::vector<std::string>& outputs,
+                                   const std::string& domain) {
   onnx::NodeProto& node = *graph_.add_node();
   node.set_op_type(type);
   node.set_name(name);
@@ -55,7 +57,8 @@ onnx::NodeProto& GraphWriter::Node(const std::string& type, const std::string& n
   return node;
 }
 
-std::string GraphWriter::Simple(const std::string& type, const std::string& name, const std::vector<std::string>& inputs) {
+std::string GraphWriter::Simple(const std::string& type, const std::string& name,
+                                const std::vector<std::string>& inputs) {
   Node(type, name, inputs, {name + "/output_0"});
   return name + "/output_0";
 }
@@ -102,7 +105,8 @@ Result<Extent> GraphWriter::Begin(const std::string& name, ElementType type, con
 
 Result<> GraphWriter::Put(std::string_view bytes) { return data_ == nullptr ? Result<>() : data_->Put(bytes); }
 
-Result<Extent> GraphWriter::Add(const std::string& name, ElementType type, const std::vector<int64_t>& dims, std::string_view bytes) {
+Result<Extent> GraphWriter::Add(const std::string& name, ElementType type, const std::vector<int64_t>& dims,
+                                std::string_view bytes) {
   TRY_ASSIGN(const Extent extent, Begin(name, type, dims));
   CHECK_THAT(extent.bytes == bytes.size());
   TRY(Put(bytes));
@@ -116,7 +120,8 @@ Result<> GraphWriter::PutFloats(const std::vector<float>& values) {
   return floats_ == onnx::TensorProto::FLOAT ? put(values) : put(Halves(values));
 }
 
-Result<Extent> GraphWriter::AddFloats(const std::string& name, const std::vector<int64_t>& dims, const std::vector<float>& values) {
+Result<Extent> GraphWriter::AddFloats(const std::string& name, const std::vector<int64_t>& dims,
+                                      const std::vector<float>& values) {
   TRY_ASSIGN(const Extent extent, Begin(name, floats_, dims));
   TRY(PutFloats(values));
   return extent;
@@ -161,8 +166,10 @@ onnx::ModelProto GraphWriter::Finish(const std::string& graph_name, int64_t opse
   return model;
 }
 
-onnx::TensorProto FloatTensor(const std::string& name, ElementType type, const std::vector<int64_t>& dims, const std::vector<float>& values) {
-  return type == onnx::TensorProto::FLOAT ? MakeTensor(name, type, dims, values) : MakeTensor(name, type, dims, Halves(values));
+onnx::TensorProto FloatTensor(const std::string& name, ElementType type, const std::vector<int64_t>& dims,
+                              const std::vector<float>& values) {
+  return type == onnx::TensorProto::FLOAT ? MakeTensor(name, type, dims, values)
+                                          : MakeTensor(name, type, dims, Halves(values));
 }
 
 void SetFloatAttribute(onnx::NodeProto& node, const std::string& name, double value) {

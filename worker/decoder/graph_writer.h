@@ -40,12 +40,15 @@ class GraphWriter {
   // A weight in three steps: its bytes follow by Put, all of them.
   Result<Extent> Begin(const std::string& name, ElementType type, const std::vector<int64_t>& dims);
   Result<> Put(std::string_view bytes);
-  Result<Extent> Add(const std::string& name, ElementType type, const std::vector<int64_t>& dims, std::string_view bytes);
+  Result<Extent> Add(const std::string& name, ElementType type, const std::vector<int64_t>& dims,
+                     std::string_view bytes);
   // Floats in the type floats().
   Result<> PutFloats(const std::vector<float>& values);
   template <class T>
-  Result<Extent> Add(const std::string& name, ElementType type, const std::vector<int64_t>& dims, const std::vector<T>& values) {
-    return Add(name, type, dims, std::string_view(reinterpret_cast<const char*>(values.data()), values.size() * sizeof(T)));
+  Result<Extent> Add(const std::string& name, ElementType type, const std::vector<int64_t>& dims,
+                     const std::vector<T>& values) {
+    return Add(name, type, dims,
+               std::string_view(reinterpret_cast<const char*>(values.data()), values.size() * sizeof(T)));
   }
   // Floats, kept in the type floats().
   Result<Extent> AddFloats(const std::string& name, const std::vector<int64_t>& dims, const std::vector<float>& values);
@@ -71,7 +74,8 @@ class GraphWriter {
 };
 
 // A tensor that lies in the graph itself; type: float32 or float16.
-onnx::TensorProto FloatTensor(const std::string& name, ElementType type, const std::vector<int64_t>& dims, const std::vector<float>& values);
+onnx::TensorProto FloatTensor(const std::string& name, ElementType type, const std::vector<int64_t>& dims,
+                              const std::vector<float>& values);
 
 void SetFloatAttribute(onnx::NodeProto& node, const std::string& name, double value);
 void SetIntsAttribute(onnx::NodeProto& node, const std::string& name, const std::vector<int64_t>& values);

@@ -37,8 +37,8 @@ void Llama3(const RopeRule& rule, std::vector<float>& inverse) {
 
 // The pair of elements that turns so often over the original positions.
 double YarnPlace(const RopeRule& rule, double turns) {
-  return static_cast<double>(rule.dimensions) * std::log(static_cast<double>(rule.original_positions) / (turns * 2 * kPi)) /
-         (2 * std::log(rule.theta));
+  return static_cast<double>(rule.dimensions) *
+         std::log(static_cast<double>(rule.original_positions) / (turns * 2 * kPi)) / (2 * std::log(rule.theta));
 }
 
 void Yarn(const RopeRule& rule, const std::vector<float>& powers, std::vector<float>& inverse) {
@@ -53,7 +53,8 @@ void Yarn(const RopeRule& rule, const std::vector<float>& powers, std::vector<fl
   if (low == high) high += 0.001;
   const auto factor = static_cast<float>(rule.factor);
   for (size_t i = 0; i < inverse.size(); ++i) {
-    const float ramp = std::clamp((static_cast<float>(i) - static_cast<float>(low)) / static_cast<float>(high - low), 0.0f, 1.0f);
+    const float ramp =
+        std::clamp((static_cast<float>(i) - static_cast<float>(low)) / static_cast<float>(high - low), 0.0f, 1.0f);
     const float kept = 1 - ramp;
     inverse[i] = 1 / (factor * powers[i]) * (1 - kept) + inverse[i] * kept;
   }
@@ -69,7 +70,8 @@ float YarnFactor(const RopeRule& rule) {
 float LongFactor(const RopeRule& rule) {
   if (rule.attention_factor) return static_cast<float>(*rule.attention_factor);
   if (rule.factor <= 1) return 1;
-  return static_cast<float>(std::sqrt(1 + std::log(rule.factor) / std::log(static_cast<double>(rule.original_positions))));
+  return static_cast<float>(
+      std::sqrt(1 + std::log(rule.factor) / std::log(static_cast<double>(rule.original_positions))));
 }
 
 }  // namespace

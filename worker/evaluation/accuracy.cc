@@ -64,11 +64,13 @@ Result<const AccuracyMetric*> ChooseAccuracy(const proto::Accuracy& accuracy, bo
     names.push_back(metric.name);
     if (name != metric.name) continue;
     if (metric.needs_labels && !has_labels) {
-      return Fail(ErrorCode::kRejected, fmt::format("accuracy metric '{}' needs labels, and the evaluation data has none", name),
+      return Fail(ErrorCode::kRejected,
+                  fmt::format("accuracy metric '{}' needs labels, and the evaluation data has none", name),
                   "add an array 'labels' to the .npz, or class folders or a labels.csv to the pictures");
     }
     if (accuracy.against_labels() && !metric.needs_labels) {
-      return Fail(ErrorCode::kRejected, fmt::format("accuracy metric '{}' compares with the original, not with labels", name),
+      return Fail(ErrorCode::kRejected,
+                  fmt::format("accuracy metric '{}' compares with the original, not with labels", name),
                   "use top1, top5 or f1 against labels");
     }
     return &metric;
@@ -87,8 +89,9 @@ Result<std::vector<size_t>> AccuracyAccumulator::Chosen(const std::vector<Tensor
   }
   if (!chosen.empty()) return chosen;
   if (output_.empty()) return Fail(ErrorCode::kRejected, "the model has no numeric output to compare");
-  return Fail(ErrorCode::kRejected, fmt::format("accuracy names the output '{}', which the model does not have{}", output_,
-                                                DidYouMean(output_, names)),
+  return Fail(ErrorCode::kRejected,
+              fmt::format("accuracy names the output '{}', which the model does not have{}", output_,
+                          DidYouMean(output_, names)),
               "its outputs are " + Join(names, ", "));
 }
 
@@ -108,13 +111,14 @@ Result<> AccuracyAccumulator::AddReference(const std::vector<Tensor>& reference,
   uint64_t rows = 0, agreeing = 0;
   for (size_t at : chosen) {
     const Tensor& answer = candidate[at];
-    const auto original = std::find_if(reference.begin(), reference.end(), [&](const Tensor& t) { return t.name == answer.name; });
+    const auto original =
+        std::find_if(reference.begin(), reference.end(), [&](const Tensor& t) { return t.name == answer.name; });
     if (original == reference.end()) {
       return Fail(ErrorCode::kRejected, fmt::format("the original has no output named '{}'", answer.name));
     }
     if (original->dims != answer.dims) {
-      return Fail(ErrorCode::kRejected, fmt::format("output '{}' has shape {} and the original's has {}", answer.name, Shape(answer),
-                                                    Shape(*original)));
+      return Fail(ErrorCode::kRejected, fmt::format("output '{}' has shape {} and the original's has {}", answer.name,
+                                                    Shape(answer), Shape(*original)));
     }
     const std::vector<float> r = ToFloats(*original);
     const std::vector<float> c = ToFloats(answer);
@@ -156,11 +160,13 @@ Result<> AccuracyAccumulator::AddLabel(const Tensor& output, int64_t label) {
   const std::vector<float> scores = ToFloats(output);
   const size_t width = output.dims.empty() ? 0 : static_cast<size_t>(output.dims.back());
   if (width < 2 || scores.size() != width) {
-    return Fail(ErrorCode::kRejected, fmt::format("labels need an output of shape [1, classes], and '{}' has {}", output.name, Shape(output)),
+    return Fail(ErrorCode::kRejected,
+                fmt::format("labels need an output of shape [1, classes], and '{}' has {}", output.name, Shape(output)),
                 "name the output that holds the class scores as accuracy.output");
   }
   if (label < 0 || static_cast<size_t>(label) >= width) {
-    return Fail(ErrorCode::kRejected, fmt::format("label {} is outside the {} classes of output '{}'", label, width, output.name));
+    return Fail(ErrorCode::kRejected,
+                fmt::format("label {} is outside the {} classes of output '{}'", label, width, output.name));
   }
   const auto wanted = static_cast<size_t>(label);
   const size_t answer = ArgMax(scores.data(), width);

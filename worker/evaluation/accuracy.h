@@ -1,4 +1,5 @@
-// Accuracy of a candidate: against the original's outputs, or against labels. Accumulated sample by sample in constant memory.
+// Accuracy of a candidate: against the original's outputs, or against labels. Accumulated sample by sample in constant
+// memory.
 #pragma once
 
 #include <cstdint>
@@ -22,25 +23,27 @@ struct AccuracyMetric {
 };
 const std::vector<AccuracyMetric>& AccuracyMetrics();
 
-// The metric a recipe names; "" means top1 where labels decide, else cosine. kRejected with the names there are, or where labels are
-// wanted and the data has none.
+// The metric a recipe names; "" means top1 where labels decide, else cosine. kRejected with the names there are, or
+// where labels are wanted and the data has none.
 Result<const AccuracyMetric*> ChooseAccuracy(const proto::Accuracy& accuracy, bool has_labels);
 
-// Definitions, over the outputs chosen (all numeric ones, or the one named), elements where both sides are the same infinity or
-// both NaN left out:
-//   cosine          mean over samples of <r,c>/(|r||c|) of the sample's outputs as one vector; 1 if both are zero, 0 if one is
-//   sqnr_db         10 log10(sum r^2 / sum (r-c)^2) over all elements; absent if the outputs are equal
-//   mse, max_error  mean of (r-c)^2; largest |r-c|
-//   top1_agreement  share of rows (last axis, at least 2 wide) whose largest element has the same place; first chosen output
-//   top1, top5, f1  against labels, from the first chosen output as [rows, classes] with one row a sample; f1 is the macro mean over
+// Definitions, over the outputs chosen (all numeric ones, or the one named), elements where both sides are the same
+// infinity or both NaN left out:
+//   cosine          mean over samples of <r,c>/(|r||c|) of the sample's outputs as one vector; 1 if both are zero, 0 if
+//   one is sqnr_db         10 log10(sum r^2 / sum (r-c)^2) over all elements; absent if the outputs are equal mse,
+//   max_error  mean of (r-c)^2; largest |r-c| top1_agreement  share of rows (last axis, at least 2 wide) whose largest
+//   element has the same place; first chosen output top1, top5, f1  against labels, from the first chosen output as
+//   [rows, classes] with one row a sample; f1 is the macro mean over
 //                   the classes that occur as label or answer
-// A non-finite element on one side alone makes the sample's cosine 0, counts as disagreement, and makes sqnr_db, mse and max_error absent.
+// A non-finite element on one side alone makes the sample's cosine 0, counts as disagreement, and makes sqnr_db, mse
+// and max_error absent.
 class AccuracyAccumulator {
  public:
   explicit AccuracyAccumulator(std::string output) : output_(std::move(output)) {}
 
   // One sample. reference may be empty (labels alone). kRejected if outputs do not match in number, name or shape.
-  Result<> Add(const std::vector<Tensor>& reference, const std::vector<Tensor>& candidate, std::optional<int64_t> label);
+  Result<> Add(const std::vector<Tensor>& reference, const std::vector<Tensor>& candidate,
+               std::optional<int64_t> label);
 
   // By metric name; only those that the samples support.
   std::map<std::string, double> Values() const;
@@ -51,7 +54,8 @@ class AccuracyAccumulator {
 
  private:
   Result<std::vector<size_t>> Chosen(const std::vector<Tensor>& candidate) const;
-  Result<> AddReference(const std::vector<Tensor>& reference, const std::vector<Tensor>& candidate, const std::vector<size_t>& chosen);
+  Result<> AddReference(const std::vector<Tensor>& reference, const std::vector<Tensor>& candidate,
+                        const std::vector<size_t>& chosen);
   Result<> AddLabel(const Tensor& output, int64_t label);
 
   std::string output_;

@@ -1,5 +1,6 @@
 // What counts is products (and the weights they read): a mask of booleans runs in 8 bits in every model, and quantizing
-// around a float product proves nothing. So kernels have roles, told by the table below; names are those of the runtimes.
+// around a float product proves nothing. So kernels have roles, told by the table below; names are those of the
+// runtimes.
 #include "worker/evaluation/claims.h"
 
 #include <fmt/format.h>

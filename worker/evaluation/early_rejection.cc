@@ -16,8 +16,9 @@ bool IsMeanOfAtMostOne(const AccuracyMetric& metric) {
 
 }  // namespace
 
-EarlyRejection::EarlyRejection(const AccuracyMetric& metric, const google::protobuf::RepeatedPtrField<proto::Constraint>& constraints,
-                               size_t samples, std::optional<double> baseline)
+EarlyRejection::EarlyRejection(const AccuracyMetric& metric,
+                               const google::protobuf::RepeatedPtrField<proto::Constraint>& constraints, size_t samples,
+                               std::optional<double> baseline)
     : metric_(metric), constraints_(constraints), samples_(samples), baseline_(baseline) {}
 
 std::optional<std::string> EarlyRejection::Check(const std::vector<double>& candidate) {
@@ -28,13 +29,13 @@ std::optional<std::string> EarlyRejection::Check(const std::vector<double>& cand
   for (const proto::Constraint& constraint : constraints_) {
     const bool about_value = constraint.metric() == "accuracy" || constraint.metric() == metric_.name;
     if (about_value && constraint.has_minimum() && at_best < constraint.minimum() - kRounding) {
-      return fmt::format("{} is at most {:.6g} after {} of {} samples, allowed is at least {:.6g}", constraint.metric(), at_best, seen_, samples_,
-                         constraint.minimum());
+      return fmt::format("{} is at most {:.6g} after {} of {} samples, allowed is at least {:.6g}", constraint.metric(),
+                         at_best, seen_, samples_, constraint.minimum());
     }
     if (constraint.metric() == "accuracy_drop" && constraint.has_maximum() && baseline_ &&
         *baseline_ - at_best > constraint.maximum() + kRounding) {
-      return fmt::format("accuracy_drop is at least {:.6g} after {} of {} samples, allowed is at most {:.6g}", *baseline_ - at_best, seen_,
-                         samples_, constraint.maximum());
+      return fmt::format("accuracy_drop is at least {:.6g} after {} of {} samples, allowed is at most {:.6g}",
+                         *baseline_ - at_best, seen_, samples_, constraint.maximum());
     }
   }
   return std::nullopt;

@@ -68,7 +68,8 @@ struct Generator::State {
 
 Result<> Generator::State::FindPorts() {
   std::map<std::string, bool> outputs;
-  for (size_t i = 0; i < session.GetOutputCount(); ++i) outputs[session.GetOutputNameAllocated(i, allocator).get()] = true;
+  for (size_t i = 0; i < session.GetOutputCount(); ++i)
+    outputs[session.GetOutputNameAllocated(i, allocator).get()] = true;
   bool ids = false, mask = false;
   for (size_t i = 0; i < session.GetInputCount(); ++i) {
     const std::string name = session.GetInputNameAllocated(i, allocator).get();
@@ -81,11 +82,13 @@ Result<> Generator::State::FindPorts() {
     const std::string output = kPresent + (name.starts_with(kPast) ? name.substr(std::string_view(kPast).size()) : "");
     std::vector<int64_t> shape = info.GetShape();
     if (!outputs.contains(output) || shape.size() != 4 || shape[1] < 1 || shape[3] < 1)
-      return Fail(ErrorCode::kRejected, fmt::format("the input '{}' is none of a decoder with a cache", Printable(name, 200)));
+      return Fail(ErrorCode::kRejected,
+                  fmt::format("the input '{}' is none of a decoder with a cache", Printable(name, 200)));
     ports.push_back({name, output, info.GetElementType(), {1, shape[1], 0, shape[3]}});
   }
   if (!ids || !mask || ports.empty() || !outputs.contains("logits"))
-    return Fail(ErrorCode::kRejected, "the model is no decoder with a cache: it lacks input_ids, attention_mask, past_key_values or logits");
+    return Fail(ErrorCode::kRejected,
+                "the model is no decoder with a cache: it lacks input_ids, attention_mask, past_key_values or logits");
   return {};
 }
 
@@ -118,7 +121,8 @@ Result<> Generator::State::Run(const std::vector<int64_t>& tokens) {
     outputs.push_back(ports[i].output.c_str());
     values.push_back(std::move(cache[i]));
   }
-  std::vector<Ort::Value> results = session.Run(Ort::RunOptions{}, inputs.data(), values.data(), values.size(), outputs.data(), outputs.size());
+  std::vector<Ort::Value> results =
+      session.Run(Ort::RunOptions{}, inputs.data(), values.data(), values.size(), outputs.data(), outputs.size());
   logits = std::move(results.front());
   for (size_t i = 0; i < ports.size(); ++i) cache[i] = std::move(results[i + 1]);
   const auto info = logits.GetTensorTypeAndShapeInfo();
@@ -181,14 +185,16 @@ Result<double> Perplexity(Generator& generator, const std::vector<int64_t>& toke
   size_t counted = 0;
   for (size_t first = 0; first + 1 < tokens.size(); first += window) {
     const size_t last = std::min(first + window, tokens.size());
-    const std::vector<int64_t> part(tokens.begin() + static_cast<std::ptrdiff_t>(first), tokens.begin() + static_cast<std::ptrdiff_t>(last));
+    const std::vector<int64_t> part(tokens.begin() + static_cast<std::ptrdiff_t>(first),
+                                    tokens.begin() + static_cast<std::ptrdiff_t>(last));
     if (part.size() < 2) break;
     generator.Reset();
     TRY_ASSIGN(const float* logits, generator.Step(part));
     const int64_t vocabulary = generator.vocabulary();
     for (size_t i = 1; i < part.size(); ++i, ++counted) {
       if (part[i] < 0 || part[i] >= vocabulary)
-        return Fail(ErrorCode::kRejected, fmt::format("the token {} is beyond the model's {} tokens", part[i], vocabulary));
+        return Fail(ErrorCode::kRejected,
+                    fmt::format("the token {} is beyond the model's {} tokens", part[i], vocabulary));
       surprise += Surprise(logits + static_cast<int64_t>(i - 1) * vocabulary, vocabulary, part[i]);
     }
   }
@@ -196,13 +202,15 @@ Result<double> Perplexity(Generator& generator, const std::vector<int64_t>& toke
   return std::exp(surprise / static_cast<double>(counted));
 }
 
-Result<GenerationTimes> TimeGeneration(Generator& generator, const std::vector<int64_t>& prompt, size_t count, int repeats) {
+Result<GenerationTimes> TimeGeneration(Generator& generator, const std::vector<int64_t>& prompt, size_t count,
+                                       int repeats) {
   std::vector<double> first_s, token_s;
   for (int run = 0; run <= repeats; ++run) {
     generator.Reset();
     auto start = std::chrono::steady_clock::now();
     TRY_ASSIGN(const float* logits, generator.Step(prompt));
-    int64_t token = MostLikely(logits + static_cast<int64_t>(prompt.size() - 1) * generator.vocabulary(), generator.vocabulary());
+    int64_t token =
+        MostLikely(logits + static_cast<int64_t>(prompt.size() - 1) * generator.vocabulary(), generator.vocabulary());
     const double to_first = SecondsSince(start);
     start = std::chrono::steady_clock::now();
     for (size_t i = 1; i < count; ++i) {

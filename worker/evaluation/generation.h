@@ -1,8 +1,9 @@
-// A decoder run in ONNX Runtime as text is made: tokens in, logits out, keys and values of what came before kept between.
+// A decoder run in ONNX Runtime as text is made: tokens in, logits out, keys and values of what came before kept
+// between.
 //
-// The model has the inputs input_ids and attention_mask, pairs past_key_values.N.key and .value, and the outputs logits and
-// present.N.key and .value, as build_decoder and the builders of ONNX Runtime GenAI and Optimum write them; position_ids
-// where it asks for them.
+// The model has the inputs input_ids and attention_mask, pairs past_key_values.N.key and .value, and the outputs logits
+// and present.N.key and .value, as build_decoder and the builders of ONNX Runtime GenAI and Optimum write them;
+// position_ids where it asks for them.
 #pragma once
 
 #include <cstdint>
@@ -27,8 +28,8 @@ class Generator {
   int64_t length() const;
   // Forgets them.
   void Reset();
-  // Goes on with tokens, at least one. Logits of each, a row of vocabulary() numbers behind the other; valid until the next
-  // step.
+  // Goes on with tokens, at least one. Logits of each, a row of vocabulary() numbers behind the other; valid until the
+  // next step.
   Result<const float*> Step(const std::vector<int64_t>& tokens);
 
  private:
@@ -52,6 +53,7 @@ struct GenerationTimes {
   double generation_tokens_per_s = 0;
 };
 // The medians of `repeats` runs, after one that is not counted.
-Result<GenerationTimes> TimeGeneration(Generator& generator, const std::vector<int64_t>& prompt, size_t count, int repeats);
+Result<GenerationTimes> TimeGeneration(Generator& generator, const std::vector<int64_t>& prompt, size_t count,
+                                       int repeats);
 
 }  // namespace hone

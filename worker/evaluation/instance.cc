@@ -165,7 +165,8 @@ class Server {
   }
 
   Result<> Throughput(const proto::InstanceRequest& request, proto::InstanceReply::Throughput& throughput) {
-    TRY_ASSIGN(const Session::Throughput measured, session_->RunMany(request.throughput_requests(), request.throughput_ms()));
+    TRY_ASSIGN(const Session::Throughput measured,
+               session_->RunMany(request.throughput_requests(), request.throughput_ms()));
     throughput.set_inferences(measured.inferences);
     throughput.set_seconds(measured.seconds);
     throughput.set_requests(measured.requests);
@@ -268,9 +269,11 @@ Error Instance::Death(const char* doing) {
     }
     pid_ = -1;
   }
-  const std::string cause = WIFSIGNALED(status) ? fmt::format("signal {} ({})", WTERMSIG(status), strsignal(WTERMSIG(status)))
-                                                : fmt::format("exit status {}", WEXITSTATUS(status));
-  return Error{ErrorCode::kFailed, fmt::format("the process that held the {} ended with {} while {}", role_, cause, doing)};
+  const std::string cause = WIFSIGNALED(status)
+                                ? fmt::format("signal {} ({})", WTERMSIG(status), strsignal(WTERMSIG(status)))
+                                : fmt::format("exit status {}", WEXITSTATUS(status));
+  return Error{ErrorCode::kFailed,
+               fmt::format("the process that held the {} ended with {} while {}", role_, cause, doing)};
 }
 
 Result<proto::InstanceReply> Instance::Ask(const proto::InstanceRequest& request, const char* doing) {
@@ -285,8 +288,9 @@ Result<proto::InstanceReply> Instance::Ask(const proto::InstanceRequest& request
   return reply;
 }
 
-Result<proto::InstanceReply::Loaded> Instance::Load(
-    const proto::Subject& subject, const google::protobuf::RepeatedPtrField<proto::InputShape>& inputs, bool profiling) {
+Result<proto::InstanceReply::Loaded> Instance::Load(const proto::Subject& subject,
+                                                    const google::protobuf::RepeatedPtrField<proto::InputShape>& inputs,
+                                                    bool profiling) {
   proto::InstanceRequest request;
   request.mutable_load()->set_profiling(profiling);
   *request.mutable_load()->mutable_subject() = subject;

@@ -1,5 +1,6 @@
-// A model loaded in a process of its own. Its threads, its memory and its crash are its own: the idle one of two instances is stopped, so
-// that a spinning thread pool of one runtime never steals time from the other, and peak memory is one model's alone.
+// A model loaded in a process of its own. Its threads, its memory and its crash are its own: the idle one of two
+// instances is stopped, so that a spinning thread pool of one runtime never steals time from the other, and peak memory
+// is one model's alone.
 #pragma once
 
 #include <sys/types.h>
@@ -21,8 +22,8 @@ double NowMs();
 proto::TensorData ToProto(const Tensor& tensor);
 Tensor FromProto(const proto::TensorData& tensor);
 
-// One question at a time; one thread. A runtime that crashes is an error (kFailed, with the signal) of the question it died of; the
-// instance answers nothing afterwards.
+// One question at a time; one thread. A runtime that crashes is an error (kFailed, with the signal) of the question it
+// died of; the instance answers nothing afterwards.
 class Instance {
  public:
   // Forks. The calling process must have a single thread and no runtime started.

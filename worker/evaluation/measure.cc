@@ -1,6 +1,6 @@
-// One measurement, in this order: load the candidate; accuracy against the original's outputs (kept from an earlier measurement where
-// the cache has them) or labels; stop there if a constraint is broken; then, alone on the machine, latency interleaved with the
-// baseline; throughput; memory.
+// One measurement, in this order: load the candidate; accuracy against the original's outputs (kept from an earlier
+// measurement where the cache has them) or labels; stop there if a constraint is broken; then, alone on the machine,
+// latency interleaved with the baseline; throughput; memory.
 #include "worker/evaluation/measure.h"
 
 #include <fmt/format.h>
@@ -74,7 +74,8 @@ class Reference {
   Result<std::vector<Tensor>> Get(size_t index, const Run& run) {
     if (found_) {
       std::vector<Tensor> tensors;
-      for (const proto::TensorData& tensor : outputs_.samples(static_cast<int>(index)).tensors()) tensors.push_back(FromProto(tensor));
+      for (const proto::TensorData& tensor : outputs_.samples(static_cast<int>(index)).tensors())
+        tensors.push_back(FromProto(tensor));
       return tensors;
     }
     TRY_ASSIGN(std::vector<Tensor> tensors, run());
@@ -119,7 +120,8 @@ class Measurement {
     TRY_ASSIGN(*result_.mutable_execution(), candidate.instance().Execution());
     CheckExecution();
     TRY(OpenData());
-    AddMetric(*result_.mutable_metrics(), "size_bytes", static_cast<double>(BundleBytes(task_.candidate().model().bundle())), 1);
+    AddMetric(*result_.mutable_metrics(), "size_bytes",
+              static_cast<double>(BundleBytes(task_.candidate().model().bundle())), 1);
     AddMetric(*result_.mutable_metrics(), "load_ms", candidate.load_ms(), 1);
     if (task_.has_accuracy() && !result_.infeasible()) {
       const uint64_t load_before_ms = load_ms_;
@@ -148,8 +150,8 @@ class Measurement {
     return TakeLock(task_.exclusive_lock(), how, lock_, wait_ms_);
   }
 
-  // Before anything is measured: a candidate that does not run as its passes claim is not worth it. That is found once and
-  // holds on this machine, so it is a finding about the candidate and no failure of the work.
+  // Before anything is measured: a candidate that does not run as its passes claim is not worth it. That is found once
+  // and holds on this machine, so it is a finding about the candidate and no failure of the work.
   void CheckExecution() {
     std::vector<std::string> notes;
     const Result<> kept = CheckClaims(task_.claims(), result_.execution(), notes);
@@ -185,7 +187,8 @@ class Measurement {
     if (chosen->needs_labels && known) {
       AccuracyAccumulator whole(task_.accuracy().output());
       for (size_t index = 0; index < data_->size(); ++index) {
-        TRY_ASSIGN(const std::vector<Tensor> expected, reference.Get(index, [] { return Result<std::vector<Tensor>>(); }));
+        TRY_ASSIGN(const std::vector<Tensor> expected,
+                   reference.Get(index, [] { return Result<std::vector<Tensor>>(); }));
         TRY(whole.Add(expected, expected, label_of(index, expected)));
       }
       const auto values = whole.Values();
@@ -212,13 +215,15 @@ class Measurement {
     return Report(*chosen, accumulator, original);
   }
 
-  // Whether labels can be held against the first output; where they are not what was asked for, they are left out if not.
+  // Whether labels can be held against the first output; where they are not what was asked for, they are left out if
+  // not.
   static bool Labelled(const std::vector<Tensor>& outputs) {
     if (outputs.empty() || outputs.front().dims.empty()) return false;
     return outputs.front().dims.back() >= 2 && outputs.front().Elements() == outputs.front().dims.back();
   }
 
-  Result<> Report(const AccuracyMetric& chosen, const AccuracyAccumulator& accumulator, const AccuracyAccumulator& original) {
+  Result<> Report(const AccuracyMetric& chosen, const AccuracyAccumulator& accumulator,
+                  const AccuracyAccumulator& original) {
     const std::map<std::string, double> values = accumulator.Values();
     const std::map<std::string, double> baselines = original.Values();
     const uint64_t samples = accumulator.samples();
@@ -227,12 +232,14 @@ class Measurement {
     const auto value = values.find(chosen.name);
     const auto baseline = baselines.find(chosen.name);
     if (value != values.end()) AddMetric(metrics, "accuracy", value->second, samples);
-    if (baseline != baselines.end()) AddMetric(*result_.mutable_baseline_metrics(), "accuracy", baseline->second, samples);
+    if (baseline != baselines.end())
+      AddMetric(*result_.mutable_baseline_metrics(), "accuracy", baseline->second, samples);
     if (value != values.end() && baseline != baselines.end()) {
       AddMetric(metrics, "accuracy_drop", AccuracyDrop(chosen, baseline->second, value->second), samples);
     }
     if (accumulator.broken_samples() > 0) {
-      result_.add_notes(fmt::format("{} of {} samples gave NaN or infinity where the original did not", accumulator.broken_samples(), samples));
+      result_.add_notes(fmt::format("{} of {} samples gave NaN or infinity where the original did not",
+                                    accumulator.broken_samples(), samples));
     }
     const std::vector<double>& per_sample = accumulator.PerSample(chosen.name);
     if (!per_sample.empty()) AddSamples(*result_.mutable_samples(), "accuracy", per_sample);
@@ -244,21 +251,25 @@ class Measurement {
     if (result_.infeasible()) return;
     for (const proto::Constraint& constraint : task_.constraints()) {
       const auto& metrics = result_.metrics();
-      const auto found = std::find_if(metrics.begin(), metrics.end(), [&](const proto::Metric& m) { return m.name() == constraint.metric(); });
+      const auto found = std::find_if(metrics.begin(), metrics.end(),
+                                      [&](const proto::Metric& m) { return m.name() == constraint.metric(); });
       std::string reason;
       if (found == metrics.end()) {
         // A broken output has no error figure at all; it cannot keep an accuracy constraint.
         const auto& table = AccuracyMetrics();
         const bool about_accuracy = constraint.metric() == "accuracy" || constraint.metric() == "accuracy_drop" ||
-                                    std::any_of(table.begin(), table.end(), [&](const AccuracyMetric& m) { return constraint.metric() == m.name; });
+                                    std::any_of(table.begin(), table.end(),
+                                                [&](const AccuracyMetric& m) { return constraint.metric() == m.name; });
         // Without noise there is no ratio: sqnr_db is absent because it is unbounded.
         const bool exact = Exact();
         if (!task_.has_accuracy() || !about_accuracy || exact) continue;
         reason = fmt::format("{} could not be computed", constraint.metric());
       } else if (constraint.has_maximum() && found->value() > constraint.maximum()) {
-        reason = fmt::format("{} is {:.6g}, allowed is at most {:.6g}", constraint.metric(), found->value(), constraint.maximum());
+        reason = fmt::format("{} is {:.6g}, allowed is at most {:.6g}", constraint.metric(), found->value(),
+                             constraint.maximum());
       } else if (constraint.has_minimum() && found->value() < constraint.minimum()) {
-        reason = fmt::format("{} is {:.6g}, allowed is at least {:.6g}", constraint.metric(), found->value(), constraint.minimum());
+        reason = fmt::format("{} is {:.6g}, allowed is at least {:.6g}", constraint.metric(), found->value(),
+                             constraint.minimum());
       }
       if (reason.empty()) continue;
       result_.set_infeasible(true);
@@ -315,17 +326,20 @@ class Measurement {
       AddMetric(of_baseline, "memory_bytes", static_cast<double>(baseline_memory), 1);
       AddMetric(of_baseline, "load_ms", baseline_->load_ms(), 1);
       AddMetric(of_baseline, "size_bytes", static_cast<double>(BundleBytes(task_.baseline().model().bundle())), 1);
-      *result_.mutable_speedup() = SpeedupOf(timing.series.front().blocks_ms, timing.series.back().blocks_ms, task_.seed());
+      *result_.mutable_speedup() =
+          SpeedupOf(timing.series.front().blocks_ms, timing.series.back().blocks_ms, task_.seed());
     }
     if (Median(timing.series.back().runs_ms) <= kThroughputLongestRunMs) {
       TRY_ASSIGN(const proto::InstanceReply::Throughput throughput,
                  candidate_->instance().Throughput(static_cast<uint32_t>(kThroughputMs)));
-      AddMetric(metrics, "throughput_per_s", static_cast<double>(throughput.inferences()) / throughput.seconds(), throughput.inferences());
+      AddMetric(metrics, "throughput_per_s", static_cast<double>(throughput.inferences()) / throughput.seconds(),
+                throughput.inferences());
     }
     return {};
   }
 
-  void AddLatency(google::protobuf::RepeatedPtrField<proto::Metric>& metrics, const std::string& who, const Rounds::Series& series) {
+  void AddLatency(google::protobuf::RepeatedPtrField<proto::Metric>& metrics, const std::string& who,
+                  const Rounds::Series& series) {
     AddMedianLatency(metrics, series.runs_ms, series.blocks_ms, task_.seed());
     static constexpr std::pair<const char*, double> kTails[] = {{"latency_ms_p90", 0.9}, {"latency_ms_p99", 0.99}};
     const size_t runs = series.runs_ms.size();

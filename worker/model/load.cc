@@ -234,7 +234,8 @@ std::string WithoutDots(const std::string& location) {
 
 // Beneath the folder by its form, on any system: no root, no drive, no "..", no other separator, no control characters.
 bool IsSafeLocation(std::string_view location) {
-  return IsSafeRelativePath(location) && location.find('\\') == std::string_view::npos && (location.size() < 2 || location[1] != ':');
+  return IsSafeRelativePath(location) && location.find('\\') == std::string_view::npos &&
+         (location.size() < 2 || location[1] != ':');
 }
 
 template <class Entries>
@@ -252,14 +253,15 @@ Result<ExternalPlace> PlaceOf(const std::string& tensor, const Entries& entries)
     } else if (key == "length") {
       TRY_ASSIGN(place.length, ParseCount(tensor, "length", value));
     } else if (key != "checksum") {
-      return Fail(ErrorCode::kRejected, fmt::format("{}: external data has the unknown key '{}'", tensor, Printable(key, 64)),
+      return Fail(ErrorCode::kRejected,
+                  fmt::format("{}: external data has the unknown key '{}'", tensor, Printable(key, 64)),
                   "Known keys: location, offset, length, checksum. Load the model with onnx and save it again.");
     }
   }
   if (place.location.empty()) return Fail(ErrorCode::kRejected, tensor + ": external data without a location");
   if (!IsSafeLocation(place.location)) {
-    return Fail(ErrorCode::kRejected,
-                fmt::format("{}: external data '{}' lies outside the model's folder", tensor, Printable(place.location, 200)));
+    return Fail(ErrorCode::kRejected, fmt::format("{}: external data '{}' lies outside the model's folder", tensor,
+                                                  Printable(place.location, 200)));
   }
   return place;
 }
@@ -453,18 +455,20 @@ Result<std::vector<std::string>> ExternalFiles(const fs::path& onnx_file, HardLi
   Descriptor folder(::open(FolderOf(onnx_file).c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
   if (!folder) return Fail(ErrnoError("open", FolderOf(onnx_file), errno));
   std::map<std::string, uint64_t> sizes;
-  const Result<> visited = VisitPlaces(onnx_file, [&](const ExternalTensor& tensor, const ExternalPlace& place) -> Result<> {
-    const auto known = sizes.find(place.location);
-    if (known == sizes.end()) {
-      TRY_ASSIGN(const RegularFile file, OpenPlace(folder.get(), place.location, hard_links));
-      sizes.emplace(place.location, file.size_bytes);
-    }
-    const uint64_t size = sizes.at(place.location);
-    const uint64_t length = place.length.value_or(0);
-    if (place.offset <= size && length <= size - place.offset) return {};
-    return Fail(ErrorCode::kRejected, fmt::format("{}: {} bytes from byte {} on lie beyond the end of '{}', which has {}",
-                                                  TensorText(tensor.name), length, place.offset, place.location, size));
-  });
+  const Result<> visited =
+      VisitPlaces(onnx_file, [&](const ExternalTensor& tensor, const ExternalPlace& place) -> Result<> {
+        const auto known = sizes.find(place.location);
+        if (known == sizes.end()) {
+          TRY_ASSIGN(const RegularFile file, OpenPlace(folder.get(), place.location, hard_links));
+          sizes.emplace(place.location, file.size_bytes);
+        }
+        const uint64_t size = sizes.at(place.location);
+        const uint64_t length = place.length.value_or(0);
+        if (place.offset <= size && length <= size - place.offset) return {};
+        return Fail(ErrorCode::kRejected,
+                    fmt::format("{}: {} bytes from byte {} on lie beyond the end of '{}', which has {}",
+                                TensorText(tensor.name), length, place.offset, place.location, size));
+      });
   if (!visited) return FailWith("load " + onnx_file.string(), visited.error());
   std::vector<std::string> locations;
   for (const auto& [location, size] : sizes) locations.push_back(location);

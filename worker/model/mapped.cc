@@ -99,20 +99,22 @@ bool IsMapped(const onnx::TensorProto& tensor) { return MappedBytes(tensor).data
 bool HasMapped(const onnx::ModelProto& model) {
   bool any = false;
   // VisitTensors hands tensors out to be changed; this one only looks.
-  const Result<> visited = VisitTensors(const_cast<onnx::ModelProto&>(model), [&](onnx::TensorProto& tensor) -> Result<> {
-    any = any || IsMapped(tensor);
-    return {};
-  });
+  const Result<> visited =
+      VisitTensors(const_cast<onnx::ModelProto&>(model), [&](onnx::TensorProto& tensor) -> Result<> {
+        any = any || IsMapped(tensor);
+        return {};
+      });
   CHECK_THAT(visited);
   return any;
 }
 
 uint64_t ModelBytes(const onnx::ModelProto& model) {
   uint64_t bytes = model.ByteSizeLong();
-  const Result<> visited = VisitTensors(const_cast<onnx::ModelProto&>(model), [&](onnx::TensorProto& tensor) -> Result<> {
-    bytes += MappedBytes(tensor).size();
-    return {};
-  });
+  const Result<> visited =
+      VisitTensors(const_cast<onnx::ModelProto&>(model), [&](onnx::TensorProto& tensor) -> Result<> {
+        bytes += MappedBytes(tensor).size();
+        return {};
+      });
   CHECK_THAT(visited);
   return bytes;
 }

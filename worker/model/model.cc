@@ -291,23 +291,25 @@ onnx::ModelProto WithoutWeights(const onnx::ModelProto& model) {
   return slim;
 }
 
-// ONNX Runtime has operators of its own in ONNX's domain; the checker would call them unknown, and inference stop at them.
+// ONNX Runtime has operators of its own in ONNX's domain; the checker would call them unknown, and inference stop at
+// them.
 void KnowRuntimeOperators() {
   static const bool known = [] {
     using Schema = onnx::OpSchema;
-    onnx::RegisterSchema(Schema("SimplifiedLayerNormalization", __FILE__, __LINE__)
-                             .SetDomain("")
-                             .SinceVersion(1)
-                             .Attr("axis", "The first normalized dimension.", onnx::AttributeProto::INT, static_cast<int64_t>(-1))
-                             .Attr("epsilon", "Added before the root.", onnx::AttributeProto::FLOAT, 1e-5f)
-                             .Attr("stash_type", "Type that is computed in.", onnx::AttributeProto::INT, static_cast<int64_t>(1))
-                             .Input(0, "X", "", "T")
-                             .Input(1, "scale", "", "T")
-                             .Output(0, "Y", "", "T")
-                             .Output(1, "inv_std_var", "", "U", Schema::Optional)
-                             .TypeConstraint("T", {"tensor(float16)", "tensor(float)", "tensor(double)", "tensor(bfloat16)"}, "")
-                             .TypeConstraint("U", {"tensor(float)", "tensor(double)"}, "")
-                             .TypeAndShapeInferenceFunction(onnx::propagateShapeAndTypeFromFirstInput));
+    onnx::RegisterSchema(
+        Schema("SimplifiedLayerNormalization", __FILE__, __LINE__)
+            .SetDomain("")
+            .SinceVersion(1)
+            .Attr("axis", "The first normalized dimension.", onnx::AttributeProto::INT, static_cast<int64_t>(-1))
+            .Attr("epsilon", "Added before the root.", onnx::AttributeProto::FLOAT, 1e-5f)
+            .Attr("stash_type", "Type that is computed in.", onnx::AttributeProto::INT, static_cast<int64_t>(1))
+            .Input(0, "X", "", "T")
+            .Input(1, "scale", "", "T")
+            .Output(0, "Y", "", "T")
+            .Output(1, "inv_std_var", "", "U", Schema::Optional)
+            .TypeConstraint("T", {"tensor(float16)", "tensor(float)", "tensor(double)", "tensor(bfloat16)"}, "")
+            .TypeConstraint("U", {"tensor(float)", "tensor(double)"}, "")
+            .TypeAndShapeInferenceFunction(onnx::propagateShapeAndTypeFromFirstInput));
     return true;
   }();
   (void)known;

@@ -60,10 +60,12 @@ bool HasMapped(const onnx::ModelProto& model);
 // Bytes of the model with its mapped tensors.
 uint64_t ModelBytes(const onnx::ModelProto& model);
 
-// The distinct external-data locations that a model names, as relative paths that stay beneath its folder, ordered. Each
-// is there, is reached without a link, and holds what is said to lie in it. kRejected otherwise. The model is surveyed, not
-// parsed. HardLinks::refuse is for a folder that hone did not make: a file that has other names may be another's.
-Result<std::vector<std::string>> ExternalFiles(const std::filesystem::path& onnx_file, HardLinks hard_links = HardLinks::allow);
+// The distinct external-data locations that a model names, as relative paths that stay beneath its folder, ordered.
+// Each is there, is reached without a link, and holds what is said to lie in it. kRejected otherwise. The model is
+// surveyed, not parsed. HardLinks::refuse is for a folder that hone did not make: a file that has other names may be
+// another's.
+Result<std::vector<std::string>> ExternalFiles(const std::filesystem::path& onnx_file,
+                                               HardLinks hard_links = HardLinks::allow);
 
 // Writes model.onnx into folder, deterministically; tensors of at least 1 KiB go to model.onnx.data when the whole
 // would pass 1.9 GB or some are mapped. Mapped tensors stream from their files. Returns the bundle (format onnx).

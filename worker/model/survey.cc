@@ -72,7 +72,8 @@ class Surveyor {
   bool Delimited(const FieldDescriptor& field, uint64_t depth, uint64_t subgraphs) {
     uint32_t length = 0;
     if (!in_.ReadVarint32(&length) || length > static_cast<uint32_t>(std::numeric_limits<int>::max())) return false;
-    if (field.type() == FieldDescriptor::TYPE_MESSAGE) return Message(field, static_cast<int>(length), depth, subgraphs);
+    if (field.type() == FieldDescriptor::TYPE_MESSAGE)
+      return Message(field, static_cast<int>(length), depth, subgraphs);
     if (field.type() == FieldDescriptor::TYPE_STRING) return Text(field, length);
     return in_.Skip(static_cast<int>(length));
   }
@@ -125,7 +126,8 @@ class Surveyor {
 
   // Everything that is no text and no message; of it only TensorProto.data_location says something.
   bool ReadLocation(const FieldDescriptor* field, uint32_t tag) {
-    const bool location = field != nullptr && field->containing_type() == onnx::TensorProto::descriptor() && field->name() == "data_location" &&
+    const bool location = field != nullptr && field->containing_type() == onnx::TensorProto::descriptor() &&
+                          field->name() == "data_location" &&
                           WireFormatLite::GetTagWireType(tag) == WireFormatLite::WIRETYPE_VARINT;
     if (!location) return WireFormatLite::SkipField(&in_, tag);
     uint64_t value = 0;
@@ -139,7 +141,8 @@ class Surveyor {
   bool Within(uint64_t found, uint64_t bound, const char* what) {
     if (found <= bound) return true;
     if (!error_) {
-      error_ = Error{ErrorCode::kRejected, fmt::format("the model has {} or more {}; at most {} are taken", found, what, bound),
+      error_ = Error{ErrorCode::kRejected,
+                     fmt::format("the model has {} or more {}; at most {} are taken", found, what, bound),
                      "No model that is known here comes near that; the file may have been made to do harm"};
     }
     return false;
@@ -157,7 +160,9 @@ class Surveyor {
 
 Result<std::optional<Survey>> SurveyModel(int descriptor, uint64_t size_bytes, const ModelBounds& bounds) {
   if (size_bytes > bounds.bytes) {
-    return Fail(ErrorCode::kRejected, fmt::format("{} is more than the {} that an ONNX file can hold", HumanBytes(size_bytes), HumanBytes(bounds.bytes)),
+    return Fail(ErrorCode::kRejected,
+                fmt::format("{} is more than the {} that an ONNX file can hold", HumanBytes(size_bytes),
+                            HumanBytes(bounds.bytes)),
                 "Save the model with external data.");
   }
   lseek(descriptor, 0, SEEK_SET);

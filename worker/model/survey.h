@@ -1,9 +1,9 @@
 // A look over the bytes of an ONNX file before anything is made of them.
 //
-// Two bytes can ask the parser for an object of hundreds, so a file within every size limit may still ask for a hundred times the
-// memory. The survey walks the wire format along onnx's own schema, skips what it does not need (weights are seeked over), makes nothing,
-// and counts against bounds far above what real models hold. It also tells where the model says that external data lie, which is all
-// that is needed to check them: a large model is not parsed for that.
+// Two bytes can ask the parser for an object of hundreds, so a file within every size limit may still ask for a hundred
+// times the memory. The survey walks the wire format along onnx's own schema, skips what it does not need (weights are
+// seeked over), makes nothing, and counts against bounds far above what real models hold. It also tells where the model
+// says that external data lie, which is all that is needed to check them: a large model is not parsed for that.
 #pragma once
 
 #include <cstdint>
@@ -39,12 +39,13 @@ struct ExternalTensor {
 };
 
 struct Survey {
-  uint64_t nodes = 0, tensors = 0, attributes = 0, values = 0, functions = 0, messages = 0, names = 0, unknown_fields = 0;
+  uint64_t nodes = 0, tensors = 0, attributes = 0, values = 0, functions = 0, messages = 0, names = 0,
+           unknown_fields = 0;
   std::vector<ExternalTensor> external;   // Tensors that give a place elsewhere, or say that they have one.
 };
 
-// Surveys an open file from its beginning; its position is lost. kRejected, naming the bound and what was found, where one is passed. Empty
-// where the bytes are no well-formed message: what is wrong with them is the parser's to say.
+// Surveys an open file from its beginning; its position is lost. kRejected, naming the bound and what was found, where
+// one is passed. Empty where the bytes are no well-formed message: what is wrong with them is the parser's to say.
 Result<std::optional<Survey>> SurveyModel(int descriptor, uint64_t size_bytes, const ModelBounds& bounds = {});
 
 }  // namespace hone

@@ -218,7 +218,8 @@ double OutputError(const std::vector<float>& difference, size_t columns, const s
   std::vector<float> product(rows * columns);
   Multiply(rows, columns, rows, 1, {gram.data(), rows}, {difference.data(), columns}, 0, product.data(), columns);
   double error = 0;
-  for (size_t i = 0; i < product.size(); ++i) error += static_cast<double>(product[i]) * static_cast<double>(difference[i]);
+  for (size_t i = 0; i < product.size(); ++i)
+    error += static_cast<double>(product[i]) * static_cast<double>(difference[i]);
   return error;
 }
 

@@ -1,5 +1,6 @@
-// The matrix products and factorizations that fitting weights needs, from OpenBLAS. Callers run several at once under one
-// OneBlasThread (worker/calibration/gram.h), so the same product gives the same bytes whatever the number of callers.
+// The matrix products and factorizations that fitting weights needs, from OpenBLAS. Callers run several at once under
+// one OneBlasThread (worker/calibration/gram.h), so the same product gives the same bytes whatever the number of
+// callers.
 #pragma once
 
 #include <cstddef>
@@ -25,8 +26,8 @@ void AddOuter(size_t m, size_t n, float alpha, const float* x, const float* y, f
 // Replaces the symmetric h[n, n] by the upper triangular U with U^T U = h^-1 (zeros below). False, with h spoilt, where
 // h is not positive definite.
 //
-// With the order of rows and columns reversed, h = L L^T; read backwards L is upper triangular, M, and h = M M^T. So U is
-// M^-1: one factorization and one triangular inverse, and the inverse of h itself is never formed.
+// With the order of rows and columns reversed, h = L L^T; read backwards L is upper triangular, M, and h = M M^T. So U
+// is M^-1: one factorization and one triangular inverse, and the inverse of h itself is never formed.
 bool InverseFactor(std::vector<double>& h, size_t n);
 
 // Replaces the symmetric h[n, n] by the lower triangular L with L L^T = h (zeros above). False as above.

@@ -18,8 +18,8 @@ inline float ToEven(float value) {
   return (value + kShift) - kShift;
 }
 
-// Halves up, for values that are not negative: away from zero. (Adding 0.5 first would round the largest value below 0.5
-// up as well.)
+// Halves up, for values that are not negative: away from zero. (Adding 0.5 first would round the largest value below
+// 0.5 up as well.)
 inline float HalfUp(float value) {
   const auto whole = static_cast<float>(static_cast<int32_t>(value));
   return value - whole >= 0.5f ? whole + 1.0f : whole;
@@ -157,12 +157,13 @@ void SearchGrid(const Block& block, const CodeShape& shape, const float* importa
   std::vector<float> weights(importance == nullptr ? 0 : count);
   for (size_t c = 0; c < block.columns; ++c) {
     for (size_t row = 0; row < block.rows; ++row) turned[c * block.rows + row] = block.Row(row)[c];
-    if (importance != nullptr) std::copy_n(importance, block.rows, weights.begin() + static_cast<ptrdiff_t>(c * block.rows));
+    if (importance != nullptr)
+      std::copy_n(importance, block.rows, weights.begin() + static_cast<ptrdiff_t>(c * block.rows));
   }
   std::vector<uint8_t> whole_zeros(block.columns);
   std::vector<uint8_t> codes(count);
-  kernels::FitBlocks(turned.data(), importance == nullptr ? nullptr : weights.data(), count, block.rows, options, scales,
-                     whole_zeros.data(), codes.data());
+  kernels::FitBlocks(turned.data(), importance == nullptr ? nullptr : weights.data(), count, block.rows, options,
+                     scales, whole_zeros.data(), codes.data());
   for (size_t c = 0; c < block.columns; ++c) zeros[c] = static_cast<float>(whole_zeros[c]);
 }
 

@@ -1,10 +1,11 @@
-// Weights in blocks of few-bit codes: grids (scale and zero point of each block) found in several ways, and the codes on
-// them. real = (code - zero point) * scale; a block is `group` consecutive rows of one column of a [rows, columns]
+// Weights in blocks of few-bit codes: grids (scale and zero point of each block) found in several ways, and the codes
+// on them. real = (code - zero point) * scale; a block is `group` consecutive rows of one column of a [rows, columns]
 // matrix, rows being summed over. Every range holds zero, so zero itself is exact. Codes run from 0 to 2^bits - 1;
-// symmetric blocks have the zero point 2^(bits-1) and a scale of either sign: the value of largest magnitude gets code 0.
+// symmetric blocks have the zero point 2^(bits-1) and a scale of either sign: the value of largest magnitude gets code
+// 0.
 //
-// All functions work on some columns of a matrix, so that several threads share one, and give the same bits whatever the
-// division.
+// All functions work on some columns of a matrix, so that several threads share one, and give the same bits whatever
+// the division.
 #pragma once
 
 #include <cstddef>
@@ -53,7 +54,8 @@ enum class GridMethod {
 };
 
 // The grid of one block row, rows [index * group, ...) of the matrix `values` [rows, columns], whose first row of the
-// block is `block`. importance: one weight a row of the block, or nullptr. Results go to scales[columns], zeros[columns].
+// block is `block`. importance: one weight a row of the block, or nullptr. Results go to scales[columns],
+// zeros[columns].
 void FindGrid(const float* block, const CodeShape& shape, size_t index, GridMethod method, const float* importance,
               float* scales, float* zeros);
 // Of every block. importance: one a row of the matrix, or nullptr.

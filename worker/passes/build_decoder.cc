@@ -55,20 +55,24 @@ DecoderOptions DecoderOptionsOf(const PassContext& context) {
 Result<> TakeFrequencyDivisors(const Checkpoint& checkpoint, DecoderConfig& config) {
   for (const auto& [name, weight] : checkpoint.weights) {
     if (name.starts_with("rope_factors_"))
-      return Fail(ErrorCode::kRejected, fmt::format("the tensor '{}' is not known to be served; give the float checkpoint", name));
+      return Fail(ErrorCode::kRejected,
+                  fmt::format("the tensor '{}' is not known to be served; give the float checkpoint", name));
   }
   const auto found = checkpoint.weights.find("rope_freqs.weight");
   if (found == checkpoint.weights.end()) return {};
   const auto pairs = config.rope.dimensions / 2;
   if (found->second.shape != std::vector<int64_t>{pairs}) {
-    return Fail(ErrorCode::kRejected, fmt::format("the tensor 'rope_freqs.weight' has the shape {}; it should have [{}]",
-                                                  DimsText(found->second.shape), pairs));
+    return Fail(ErrorCode::kRejected,
+                fmt::format("the tensor 'rope_freqs.weight' has the shape {}; it should have [{}]",
+                            DimsText(found->second.shape), pairs));
   }
   for (RopeRule* rule : {&config.rope, &config.local_rope}) {
     rule->divisors.resize(static_cast<size_t>(pairs));
     ReadRows(found->second, 0, 1, rule->divisors.data());
-    const bool sound = std::all_of(rule->divisors.begin(), rule->divisors.end(), [](float value) { return value > 1e-6f && value < 1e6f; });
-    if (!sound) return Fail(ErrorCode::kRejected, "the tensor 'rope_freqs.weight' holds what no frequency can be divided by");
+    const bool sound = std::all_of(rule->divisors.begin(), rule->divisors.end(),
+                                   [](float value) { return value > 1e-6f && value < 1e6f; });
+    if (!sound)
+      return Fail(ErrorCode::kRejected, "the tensor 'rope_freqs.weight' holds what no frequency can be divided by");
   }
   return {};
 }
@@ -83,24 +87,35 @@ proto::PassInfo BuildDecoderInfo() {
   info.add_accepts("checkpoint");
   info.add_accepts("gguf");
   info.set_produces("onnx");
-  *info.add_parameters() = TextParameter("precision", "stored", {"stored", "f32", "f16", "int8", "int4"},
-                                         "Of the matrices: blocks of GGUF files exactly as they are and other weights in f32 (stored), floats, "
-                                         "or codes with a scale for each group.");
-  *info.add_parameters() = TextParameter("method", "rtn", {"rtn", "mse", "hqq"},
-                                         "How codes are found: to the nearest (rtn), on grids of least squared error (mse) or that leave outliers "
-                                         "alone (hqq). gptq and awq: build f32 and let weights_int4 follow.");
-  *info.add_parameters() = IntParameter("group_size", 32, {16, 32, 64, 128, 256}, "Weights that share a scale, along the summed dimension.");
+  *info.add_parameters() = TextParameter(
+      "precision", "stored", {"stored", "f32", "f16", "int8", "int4"},
+      "Of the matrices: blocks of GGUF files exactly as they are and other weights in f32 (stored), floats, "
+      "or codes with a scale for each group.");
+  *info.add_parameters() = TextParameter(
+      "method", "rtn", {"rtn", "mse", "hqq"},
+      "How codes are found: to the nearest (rtn), on grids of least squared error (mse) or that leave outliers "
+      "alone (hqq). gptq and awq: build f32 and let weights_int4 follow.");
+  *info.add_parameters() =
+      IntParameter("group_size", 32, {16, 32, 64, 128, 256}, "Weights that share a scale, along the summed dimension.");
   *info.add_parameters() = BoolParameter("symmetric", true, "Without zero points; off: each group has one.");
-  *info.add_parameters() = RealParameter("ratio", 1, 0, 1, "Share of the layers' weights that gets 4 bits, the least sensitive ones; the rest has 8 bits.");
-  *info.add_parameters() = TextParameter("head", "auto", {"auto", "float", "int8", "int4"},
-                                         "The last matrix, with embeddings that share it; auto: int8 where matrices have codes.");
-  *info.add_parameters() = TextParameter("embeddings", "auto", {"auto", "float", "int8", "int4"},
-                                         "The embeddings, where they are a matrix of their own; auto: int8 where matrices have codes.");
-  *info.add_parameters() = IntParameter("accuracy_level", 4, {0, 1, 2, 3, 4},
-                                        "What ONNX Runtime may compute products of codes in: 0 its choice, 1 f32, 2 f16, 3 bf16, 4 int8 activations.");
-  *info.add_parameters() = TextParameter("layout", "genai", {"genai", "onnx"},
-                                         "With the files that ONNX Runtime GenAI wants beside the model, or the model and its vocabulary alone.");
-  proto::ParameterInfo length = IntParameter("max_length", 4096, {}, "Tokens of prompt and answer that the GenAI folder makes room for, up to the model's own limit.");
+  *info.add_parameters() =
+      RealParameter("ratio", 1, 0, 1,
+                    "Share of the layers' weights that gets 4 bits, the least sensitive ones; the rest has 8 bits.");
+  *info.add_parameters() =
+      TextParameter("head", "auto", {"auto", "float", "int8", "int4"},
+                    "The last matrix, with embeddings that share it; auto: int8 where matrices have codes.");
+  *info.add_parameters() =
+      TextParameter("embeddings", "auto", {"auto", "float", "int8", "int4"},
+                    "The embeddings, where they are a matrix of their own; auto: int8 where matrices have codes.");
+  *info.add_parameters() = IntParameter(
+      "accuracy_level", 4, {0, 1, 2, 3, 4},
+      "What ONNX Runtime may compute products of codes in: 0 its choice, 1 f32, 2 f16, 3 bf16, 4 int8 activations.");
+  *info.add_parameters() = TextParameter(
+      "layout", "genai", {"genai", "onnx"},
+      "With the files that ONNX Runtime GenAI wants beside the model, or the model and its vocabulary alone.");
+  proto::ParameterInfo length =
+      IntParameter("max_length", 4096, {},
+                   "Tokens of prompt and answer that the GenAI folder makes room for, up to the model's own limit.");
   *length.mutable_minimum() = IntValue(1);
   *length.mutable_maximum() = IntValue(4 << 20);
   *info.add_parameters() = std::move(length);

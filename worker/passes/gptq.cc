@@ -108,7 +108,8 @@ Result<GptqFactor> MakeGptqFactor(const std::vector<float>& gram, size_t rows, c
     if (!InverseFactor(h, rows)) continue;
     result.factor.assign(h.begin(), h.end());
     // What float32 cannot hold would spoil every later row.
-    const bool sound = std::all_of(result.factor.begin(), result.factor.end(), [](float x) { return std::isfinite(x); });
+    const bool sound =
+        std::all_of(result.factor.begin(), result.factor.end(), [](float x) { return std::isfinite(x); });
     bool positive = true;
     for (size_t i = 0; i < rows; ++i) positive = positive && result.factor[i * rows + i] > 0;
     if (sound && positive) return result;

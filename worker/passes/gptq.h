@@ -1,8 +1,8 @@
 // GPTQ (Frantar et al., 2023): rounds a weight matrix row by row and lets the rows that are still to come make up for
 // each row's error, as far as the inputs are correlated.
 //
-// With H = X^T X (rows of X are inputs) and U upper triangular, U^T U = H^-1, the best answer to the error e of row i is
-// to take (e / U[i,i]) * U[i,j] from every later row j. The codes are those of the grid that the error was computed
+// With H = X^T X (rows of X are inputs) and U upper triangular, U^T U = H^-1, the best answer to the error e of row i
+// is to take (e / U[i,i]) * U[i,j] from every later row j. The codes are those of the grid that the error was computed
 // with; nothing is quantized a second time.
 #pragma once
 

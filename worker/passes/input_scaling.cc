@@ -134,7 +134,8 @@ class ScaleFolder {
     std::vector<float> values = ToFloats(tensor);
     const size_t inner = along_first ? values.size() / channels_ : 1;
     for (size_t i = 0; i < values.size(); ++i) values[i] *= factors[i / inner % channels_];
-    if (tensor.type == onnx::TensorProto::FLOAT) return graph_.AddConstant(name + "_scaled", tensor.type, tensor.dims, values);
+    if (tensor.type == onnx::TensorProto::FLOAT)
+      return graph_.AddConstant(name + "_scaled", tensor.type, tensor.dims, values);
     std::vector<uint16_t> halves(values.size());
     kernels::FloatToHalf(values.data(), values.size(), kernels::Clamp::yes, halves.data());
     return graph_.AddConstant(name + "_scaled", tensor.type, tensor.dims, halves);

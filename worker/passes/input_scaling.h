@@ -19,8 +19,8 @@ struct ScaledConstant {
   std::string after;
 };
 
-// Multiplies the last dimension of `value` by `factors` at its producers, if nothing but the nodes in `readers` sees the
-// value: constants of normalizations, of Mul, of Add behind a MatMul or Gemm, through Relu, LeakyRelu and Identity.
+// Multiplies the last dimension of `value` by `factors` at its producers, if nothing but the nodes in `readers` sees
+// the value: constants of normalizations, of Mul, of Add behind a MatMul or Gemm, through Relu, LeakyRelu and Identity.
 // Nothing where there is no such place; else the constants that were replaced, at least one.
 Result<std::vector<ScaledConstant>> FoldFactors(QuantizationGraph& graph, const std::string& value,
                                                 const std::vector<float>& factors, const std::set<int>& readers);

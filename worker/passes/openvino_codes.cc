@@ -157,7 +157,8 @@ double EncodingNoise(const float* values, size_t group, const CodeFormat& format
     const size_t of = i / group;
     const uint8_t zero_point = encoded.zero_points.empty() ? uint8_t{0} : encoded.zero_points[of];
     const double value = static_cast<double>(values[i]);
-    const double stands_for = LevelOf(encoded.codes[i], zero_point, format) * static_cast<double>(AsStored(encoded.scales[of]));
+    const double stands_for =
+        LevelOf(encoded.codes[i], zero_point, format) * static_cast<double>(AsStored(encoded.scales[of]));
     error += (value - stands_for) * (value - stands_for);
     energy += value * value;
   }

@@ -242,7 +242,8 @@ Result<OpenvinoModel> ReadOpenvinoModel(PassContext& context) {
 bool HoldsNarrowWeights(const ov::Model& model) {
   for (const auto& node : model.get_ops()) {
     if (ov::is_type<ov::op::v0::FakeQuantize>(node)) return true;
-    if (!ov::is_type<ov::op::v0::Convert>(node) || !ov::is_type<ov::op::v0::Constant>(node->get_input_node_ptr(0))) continue;
+    if (!ov::is_type<ov::op::v0::Convert>(node) || !ov::is_type<ov::op::v0::Constant>(node->get_input_node_ptr(0)))
+      continue;
     if (node->get_output_element_type(0).is_real() && IsNarrow(node->get_input_element_type(0))) return true;
   }
   return false;

@@ -7,8 +7,8 @@
 // correction need; then scales are chosen, outlier channels are spread over copies (openvino_outliers.h), weights are
 // quantized and FakeQuantize layers are put in.
 //
-// Smoothing (SmoothQuant) divides each channel of a product's input by s and multiplies the weights with it. The range of
-// what is divided follows exactly from the channels' ranges, so no second run is needed; it takes the scales, and so
+// Smoothing (SmoothQuant) divides each channel of a product's input by s and multiplies the weights with it. The range
+// of what is divided follows exactly from the channels' ranges, so no second run is needed; it takes the scales, and so
 // those of the first kSmoothingSamples samples are kept until the scales are known.
 //
 // Bias correction adds what rounding the weights takes from each output on average: sum over inputs of
@@ -415,9 +415,11 @@ class Int8Model {
       if (&layer == reader.get_node() && port == reader.get_index()) known = grown;
     };
     for (SmoothGroup& group : groups_) {
-      for (WeightPlace& place : group.weights) update(*place.reader.get_node(), place.reader.get_index(), place.constant);
+      for (WeightPlace& place : group.weights)
+        update(*place.reader.get_node(), place.reader.get_index(), place.constant);
     }
-    for (WeightPlace& place : placement_.weights) update(*place.reader.get_node(), place.reader.get_index(), place.constant);
+    for (WeightPlace& place : placement_.weights)
+      update(*place.reader.get_node(), place.reader.get_index(), place.constant);
     for (BiasMeasure& measure : biases_) update(*measure.bias.add, measure.bias.port, measure.bias.constant);
   }
 
@@ -517,7 +519,8 @@ class Int8Model {
     const auto high = std::make_shared<op::v0::Constant>(ov::element::f32, shape, limits.high);
     const auto quantizer = std::make_shared<op::v0::FakeQuantize>(place.source, low, high, low, high,
                                                                  static_cast<size_t>(limits.levels));
-    std::string name = fmt::format("{}/fq_output_{}", place.source.get_node()->get_friendly_name(), place.source.get_index());
+    std::string name =
+        fmt::format("{}/fq_output_{}", place.source.get_node()->get_friendly_name(), place.source.get_index());
     if (const int before = names[name]++; before > 0) name += fmt::format("_{}", before);
     low->set_friendly_name(name + "/low");
     high->set_friendly_name(name + "/high");
@@ -575,7 +578,8 @@ class Int8Model {
     const std::vector<float> parts = PartsOf(job.group->channels, job.group->copies);
     std::vector<size_t> before(parts.size(), 0);  // Parts of the same channel that stand before.
     std::vector<size_t> seen(job.group->channels, 1);
-    for (size_t i = 0; i < job.group->copies.size(); ++i) before[job.group->channels + i] = seen[job.group->copies[i]]++;
+    for (size_t i = 0; i < job.group->copies.size(); ++i)
+      before[job.group->channels + i] = seen[job.group->copies[i]]++;
     const std::vector<float> scales = job.weight.Scales();
     VisitWeight(job.layout, [&](size_t element, size_t output, size_t input) {
       if (parts[input] <= 1) return;
@@ -637,7 +641,8 @@ class Int8Model {
   void Correct(const BiasPlace& bias, const std::vector<double>& corrections) {
     if (corrections.empty()) return;
     std::vector<float> values = FloatsOf(*bias.constant);
-    for (size_t i = 0; i < values.size(); ++i) values[i] = static_cast<float>(static_cast<double>(values[i]) + corrections[i]);
+    for (size_t i = 0; i < values.size(); ++i)
+      values[i] = static_cast<float>(static_cast<double>(values[i]) + corrections[i]);
     const auto constant =
         std::make_shared<op::v0::Constant>(ov::element::f32, bias.constant->get_shape(), values);
     constant->set_friendly_name(bias.constant->get_friendly_name() + "/corrected");
@@ -654,7 +659,8 @@ class Int8Model {
       notes.push_back(fmt::format("{} activations smoothed with {}", groups_.size(),
                                   alpha_ < 0 ? "the exponent of least error each" : fmt::format("alpha {}", alpha_)));
     if (!copied_.empty())
-      notes.push_back(fmt::format("outlier channels of {} activations spread over {} copies each", copied_.size(), kCopies));
+      notes.push_back(
+          fmt::format("outlier channels of {} activations spread over {} copies each", copied_.size(), kCopies));
     if (corrected_ > 0) notes.push_back(fmt::format("{} biases corrected", corrected_));
     if (unseen_ > 0) notes.push_back(fmt::format("{} activations left in float: they held no finite value", unseen_));
     for (const PlaceMeasure& measure : measures_) {
@@ -688,7 +694,8 @@ proto::PassInfo OpenvinoInt8Info() {
   proto::PassInfo info;
   info.set_name("openvino_int8");
   info.set_version(1);
-  info.set_summary("Int8 weights and activations in OpenVINO's own graph (FakeQuantize), ranges measured on calibration data");
+  info.set_summary(
+      "Int8 weights and activations in OpenVINO's own graph (FakeQuantize), ranges measured on calibration data");
   for (const char* format : {"onnx", "tflite", "tensorflow", "paddle", "openvino_ir"}) info.add_accepts(format);
   info.set_produces("openvino_ir");
   info.set_needs_calibration(true);
@@ -698,17 +705,19 @@ proto::PassInfo OpenvinoInt8Info() {
                     "performance: symmetric activations; mixed: asymmetric ones; auto: mixed for transformers.");
   *info.add_parameters() = TextParameter("model_type", "auto", {"auto", "transformer", "other"},
                                          "transformer: only products are quantized; auto: where attention is found.");
-  *info.add_parameters() = TextParameter("observer", "mean_minmax", {"mean_minmax", "minmax"},
-                                         "Range of an activation: mean over the samples of their extremes, or the extremes.");
-  *info.add_parameters() = RealParameter("smooth_alpha", -1, -1, 1,
-                                         "How much of the activations' spread moves into the weights of transformers: 0 "
-                                         "turns it off, below 0 it is chosen for each layer by the expected error.");
   *info.add_parameters() =
-      BoolParameter("spread_outliers", true,
-                    "Spread channels that are far larger than the others over copies, where smoothing is chosen by the error.");
+      TextParameter("observer", "mean_minmax", {"mean_minmax", "minmax"},
+                    "Range of an activation: mean over the samples of their extremes, or the extremes.");
   *info.add_parameters() =
-      TextParameter("attention", "scores", {"none", "scores", "all"},
-                    "Which products of two activations of a transformer are quantized: queries with keys, or values too.");
+      RealParameter("smooth_alpha", -1, -1, 1,
+                    "How much of the activations' spread moves into the weights of transformers: 0 "
+                    "turns it off, below 0 it is chosen for each layer by the expected error.");
+  *info.add_parameters() = BoolParameter(
+      "spread_outliers", true,
+      "Spread channels that are far larger than the others over copies, where smoothing is chosen by the error.");
+  *info.add_parameters() = TextParameter(
+      "attention", "scores", {"none", "scores", "all"},
+      "Which products of two activations of a transformer are quantized: queries with keys, or values too.");
   *info.add_parameters() = BoolParameter("embeddings", true, "Quantize the weights of embedding tables.");
   *info.add_parameters() =
       BoolParameter("bias_correction", true, "Put the mean error of quantized weights right in the biases.");

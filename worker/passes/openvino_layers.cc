@@ -77,7 +77,8 @@ WeightLayout LayoutOf(const WeightPlace& place) {
   WeightLayout layout;
   layout.scale_shape = ov::Shape(shape.size(), 1);
   for (const size_t axis : place.channel_axes) layout.scale_shape[axis] = shape[axis];
-  const bool grouped = ov::is_type<op::v1::GroupConvolution>(&reader) || ov::is_type<op::v1::GroupConvolutionBackpropData>(&reader);
+  const bool grouped =
+      ov::is_type<op::v1::GroupConvolution>(&reader) || ov::is_type<op::v1::GroupConvolutionBackpropData>(&reader);
   const size_t channel_axis = place.channel_axes.back();
   const size_t first = grouped ? 1 : 0;
   layout.groups = grouped ? shape[0] : 1;
@@ -86,7 +87,8 @@ WeightLayout LayoutOf(const WeightPlace& place) {
   layout.inner = Product(shape, channel_axis + 1, shape.size());
   layout.input_in_middle = channel_axis > first;
   // What follows the input channel in a forward convolution is its window.
-  if (!layout.input_in_middle && shape.size() > channel_axis + 1) layout.input_run = Product(shape, channel_axis + 2, shape.size());
+  if (!layout.input_in_middle && shape.size() > channel_axis + 1)
+    layout.input_run = Product(shape, channel_axis + 2, shape.size());
   return layout;
 }
 

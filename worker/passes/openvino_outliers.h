@@ -1,9 +1,10 @@
 // Channels so large that they leave no codes for the others are spread over copies.
 // Before: a -> MatMul(w1) -> Add(b1) -> Gelu, value by value -> x -> MatMul(w2)
-// After:  the same with outlier channels of x computed several times: their columns of w1 and values of b1 repeated, and
+// After:  the same with outlier channels of x computed several times: their columns of w1 and values of b1 repeated,
+// and
 //         each copy divided by their number before w2, whose rows are repeated
-// The sum is the same, and the range of the largest channel is a fraction of what it was. The layer in between must work
-// value by value and nobody else may read it.
+// The sum is the same, and the range of the largest channel is a fraction of what it was. The layer in between must
+// work value by value and nobody else may read it.
 #pragma once
 
 #include <memory>

@@ -316,7 +316,8 @@ class Placer {
   }
 
   int GroupOf(int group) const {
-    for (auto found = joined_.find(group); found != joined_.end() && found->second != group; found = joined_.find(group))
+    for (auto found = joined_.find(group); found != joined_.end() && found->second != group;
+         found = joined_.find(group))
       group = found->second;
     return group;
   }
@@ -327,7 +328,8 @@ class Placer {
     }
     std::set<size_t> places;
     for (const In& reader : source.get_target_inputs()) {
-      if (const auto found = positions_.find(reader.get_node()); found != positions_.end()) places.insert(found->second);
+      if (const auto found = positions_.find(reader.get_node()); found != positions_.end())
+        places.insert(found->second);
     }
     std::vector<NodePtr> readers;
     for (const size_t place : places) readers.push_back(nodes_[place]);

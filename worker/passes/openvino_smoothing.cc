@@ -76,8 +76,10 @@ double ErrorOf(const SmoothingInput& input, const std::vector<Weight>& weights, 
       largest[output] = std::max(largest[output], std::fabs(weight.values[element]) * scales[channel]);
     });
     double weight_steps = 0;
-    for (const float magnitude : largest) weight_steps += static_cast<double>(magnitude) * static_cast<double>(magnitude);
-    error += step * step / 12 * input.inverse_energy * weight_energy + weight_steps / (127.0 * 127.0 * 12) * input_energy;
+    for (const float magnitude : largest)
+      weight_steps += static_cast<double>(magnitude) * static_cast<double>(magnitude);
+    error +=
+        step * step / 12 * input.inverse_energy * weight_energy + weight_steps / (127.0 * 127.0 * 12) * input_energy;
   }
   return error;
 }

@@ -3,10 +3,9 @@
 //   input    step^2 / 12 for each value, step = range of the divided input / 255, times the squared weights it meets
 //   weights  step^2 / 12 for each weight, step = largest magnitude of its output channel / 127, times the square of the
 //            input it meets
-// Each row's error counts as a share of the row's own energy, since what follows normalizes rows: a row of outliers shall
-// not decide for all others.
-// A fixed exponent serves most layers and ruins some: one whose input has a few huge channels leaves no codes for the
-// other weights.
+// Each row's error counts as a share of the row's own energy, since what follows normalizes rows: a row of outliers
+// shall not decide for all others. A fixed exponent serves most layers and ruins some: one whose input has a few huge
+// channels leaves no codes for the other weights.
 #pragma once
 
 #include <vector>
@@ -23,8 +22,9 @@ struct SmoothingInput {
   std::vector<float> magnitudes;
   std::vector<double> shares;  // Of a row's energy, on average.
   double inverse_energy = 0;   // 1 / a row's energy, on average.
-  // In how many equal parts a channel stands there (openvino_outliers.h), for each part; empty: all are whole. Parts of a
-  // channel are rounded alike where they are inputs, so their errors add up; as weights they are rounded to the right sum.
+  // In how many equal parts a channel stands there (openvino_outliers.h), for each part; empty: all are whole. Parts of
+  // a channel are rounded alike where they are inputs, so their errors add up; as weights they are rounded to the right
+  // sum.
   std::vector<float> parts;
 };
 

@@ -186,8 +186,8 @@ Result<std::vector<InputSignature>> SignatureOfModel(ov::Model& model) {
   return PinSignature(declared, {});
 }
 
-Result<> RunTaps(const std::shared_ptr<ov::Model>& model, const std::vector<Tap>& taps, const DataSet& data, int threads,
-                 const FoldSample& fold) {
+Result<> RunTaps(const std::shared_ptr<ov::Model>& model, const std::vector<Tap>& taps, const DataSet& data,
+                 int threads, const FoldSample& fold) {
   if (data.size() == 0) return Fail(ErrorCode::kRejected, "the calibration data is empty");
   TapRunner runner(taps, data);
   TRY(CallOpenvino("compile the model for calibration", [&] {

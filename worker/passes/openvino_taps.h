@@ -2,7 +2,8 @@
 // outputs of a copy of the model; a request of one thread computes one sample at a time and its values are reduced as
 // soon as they are there, so memory holds a few samples, however many there are.
 //
-// Reductions are handed on in the order of the samples, so sums over samples have the same bits for any number of threads.
+// Reductions are handed on in the order of the samples, so sums over samples have the same bits for any number of
+// threads.
 #pragma once
 
 #include <cstdint>
@@ -40,7 +41,7 @@ Result<std::vector<InputSignature>> SignatureOfModel(ov::Model& model);
 // Calls `fold` for every sample, in order, on the calling thread, with one entry a tap. Taps are float32 tensors of the
 // model; several may have one source. Stops at the first failure. kRejected for an empty data set.
 using FoldSample = std::function<Result<>(size_t sample, std::vector<TapSample>& taps)>;
-Result<> RunTaps(const std::shared_ptr<ov::Model>& model, const std::vector<Tap>& taps, const DataSet& data, int threads,
-                 const FoldSample& fold);
+Result<> RunTaps(const std::shared_ptr<ov::Model>& model, const std::vector<Tap>& taps, const DataSet& data,
+                 int threads, const FoldSample& fold);
 
 }  // namespace hone

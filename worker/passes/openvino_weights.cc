@@ -5,8 +5,8 @@
 // Before: Gather(table, ids)
 // After:  Gather(Convert(Multiply(Subtract(Convert(codes), zero points), scales)), ids), one scale a row
 //
-// This is the chain that OpenVINO recognizes: it keeps the codes and widens them inside its kernels. Where a condition of
-// its own is not met it would fold the chain to float32 at load, so such a weight is left as it is and told about.
+// This is the chain that OpenVINO recognizes: it keeps the codes and widens them inside its kernels. Where a condition
+// of its own is not met it would fold the chain to float32 at load, so such a weight is left as it is and told about.
 #include "worker/passes/openvino_weights.h"
 
 #include <fmt/format.h>
@@ -105,7 +105,8 @@ class WeightCompressor {
 
   Result<> Run() {
     if (HoldsNarrowWeights(*read_.model))
-      return Fail(ErrorCode::kRejected, "the model's weights are compressed or quantized already", "Give the float model.");
+      return Fail(ErrorCode::kRejected, "the model's weights are compressed or quantized already",
+                  "Give the float model.");
     TRY(FoldConstants(read_.model));
     TRY_ASSIGN(const NameFilter filter, NameFilter::Make(context_.Text("exclude")));
     Choose(filter);

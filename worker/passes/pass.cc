@@ -145,7 +145,8 @@ Result<proto::Bundle> RunOnnxPass(const PassRow& row, PassContext& context) {
   TRY(SortNodes(*model.mutable_graph()));
   RemoveUnused(*model.mutable_graph());
   TRY(VerifyModel(model));
-  if (!context.changes_ports && !IsKept(before, InterfaceOf(model.graph()), context.changes_types ? Types::ignore : Types::compare)) {
+  if (!context.changes_ports &&
+      !IsKept(before, InterfaceOf(model.graph()), context.changes_types ? Types::ignore : Types::compare)) {
     return Fail(ErrorCode::kBug, "the result has other inputs or outputs than the model");
   }
   return SaveOnnx(std::move(model), context.task->output_folder());
@@ -177,7 +178,8 @@ Result<proto::Bundle> RunProgram(const ExternalPass& program, PassContext& conte
   const Result<> sound = CheckBundle(bundle);
   if (!sound) return FailWith("the program's files", sound.error());
   if (bundle.format() != "onnx") return bundle;
-  TRY_ASSIGN(const onnx::ModelProto model, LoadOnnx(std::filesystem::path(context.task->output_folder()) / bundle.main()));
+  TRY_ASSIGN(const onnx::ModelProto model,
+             LoadOnnx(std::filesystem::path(context.task->output_folder()) / bundle.main()));
   TRY(CheckModel(model));
   return bundle;
 }

@@ -93,8 +93,8 @@ class Smoother {
   }
 
   static std::vector<float> Factors(const ChannelStatistics& channels, const std::vector<float>& rows, double alpha) {
-    // A channel that is always zero, or that no weight reads, has nothing to smooth: its factor is 1, and it must not pull
-    // down the others' lowest.
+    // A channel that is always zero, or that no weight reads, has nothing to smooth: its factor is 1, and it must not
+    // pull down the others' lowest.
     std::vector<std::optional<double>> factors;
     std::vector<double> sorted;
     for (size_t i = 0; i < rows.size(); ++i) {

@@ -351,8 +351,9 @@ proto::PassInfo StaticInt8Info() {
       "equalize", false, "Balance the channels of neighbouring layers first (cross-layer equalization).");
   *info.add_parameters() = BoolParameter(
       "bias_correction", false, "Take back the shift of each layer's mean that rounding its weights causes.");
-  *info.add_parameters() =
-      IntParameter("keep_worst", 0, {}, "Products that stay in float because, by estimate, rounding costs them most. One at least is quantized.");
+  *info.add_parameters() = IntParameter(
+      "keep_worst", 0, {},
+      "Products that stay in float because, by estimate, rounding costs them most. One at least is quantized.");
   info.mutable_parameters()->rbegin()->mutable_minimum()->set_integer(0);
   info.mutable_parameters()->rbegin()->mutable_maximum()->set_integer(1000);
   for (auto& parameter : NodeChoiceParameters()) *info.add_parameters() = std::move(parameter);
@@ -361,7 +362,8 @@ proto::PassInfo StaticInt8Info() {
   const auto uint8_weights = OneOf("weights", {TextValue("uint8")});
   *info.add_impossible() = Never({uint8_weights, OneOf("activations", {TextValue("int8"), TextValue("int16")})},
                                  "weights=uint8 with signed activations are executed by no runtime");
-  *info.add_impossible() = Never({openvino, uint8_weights}, "OpenVINO runs weights=uint8 in float; layout=openvino needs weights=int8");
+  *info.add_impossible() =
+      Never({openvino, uint8_weights}, "OpenVINO runs weights=uint8 in float; layout=openvino needs weights=int8");
   *info.add_impossible() =
       Never({openvino, OneOf("activations", {TextValue("uint16"), TextValue("int16")})},
             "OpenVINO runs 16-bit activations in float; layout=openvino needs activations=uint8 or int8");

@@ -238,8 +238,8 @@ void Engine::Survey() {
 
 // --- bits -----------------------------------------------------------------------------------------------------------
 
-// Noise to signal of the outputs, if inputs were uncorrelated: what rounding to the nearest in few bits does to a sample
-// of the columns, each row weighed by the mean square of its input.
+// Noise to signal of the outputs, if inputs were uncorrelated: what rounding to the nearest in few bits does to a
+// sample of the columns, each row weighed by the mean square of its input.
 Result<double> Engine::Sensitivity(const Weight& weight) {
   TRY_ASSIGN(const WeightMatrix matrix, WeightMatrix::Open(*graph_.AnyWeight(weight.name), weight.turn));
   CodeShape shape = weight.shape;
@@ -394,7 +394,8 @@ Result<> Engine::Encode(Weight& weight, const GptqFactor* factor) {
   TRY_ASSIGN(const WeightMatrix matrix, WeightMatrix::Open(tensor, weight.turn));
   const std::unique_ptr<FormWriter> writer = MakeFormWriter(weight.form, weight.shape);
   // What is kept in 8 bits for its sensitivity, and tables, are rounded to the nearest.
-  const bool plain = weight.form == WeightForm::gather || (weight.shape.bits == kBackupBits && options_.bits != kBackupBits);
+  const bool plain =
+      weight.form == WeightForm::gather || (weight.shape.bits == kBackupBits && options_.bits != kBackupBits);
   const InputFacts* facts = FactsOf(weight);
   const std::vector<float> no_gram;
   const std::vector<float>& gram = facts == nullptr || plain ? no_gram : facts->gram;
@@ -502,7 +503,8 @@ Result<> Engine::ScaleInput(const std::string& input, const std::vector<size_t>&
   return {};
 }
 
-// A producer may be a product with a weight of the plan, whose columns were scaled; other nodes keep the weight as it was.
+// A producer may be a product with a weight of the plan, whose columns were scaled; other nodes keep the weight as it
+// was.
 void Engine::FollowScaled(const ScaledConstant& scaled) {
   for (size_t i = 0; i < weights_.size(); ++i) {
     const auto node = std::find(weights_[i].nodes.begin(), weights_[i].nodes.end(), scaled.node);

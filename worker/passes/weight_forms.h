@@ -1,6 +1,7 @@
 // How quantized weights are written into a graph.
 //
-//   matmulnbits  Y = com.microsoft.MatMulNBits(A, codes, scales[, zero points]): blocks of 2, 4 or 8 bits along the summed
+//   matmulnbits  Y = com.microsoft.MatMulNBits(A, codes, scales[, zero points]): blocks of 2, 4 or 8 bits along the
+//   summed
 //                dimension. Both runtimes multiply it without unpacking; OpenVINO only where the number of rows is a
 //                multiple of the block.
 //   dequantize   Y = MatMul(A, DequantizeLinear(codes, scales[, zero points])) of opset 21, blocks along axis 0 or one

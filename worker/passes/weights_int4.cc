@@ -1,5 +1,5 @@
-// Every MatMul and Gemm with a constant matrix gets codes of few bits (weight_engine.h), and tables of Gather where they
-// are asked for; nothing else changes.
+// Every MatMul and Gemm with a constant matrix gets codes of few bits (weight_engine.h), and tables of Gather where
+// they are asked for; nothing else changes.
 #include "worker/passes/weights_int4.h"
 
 #include "common/recipe/value.h"
@@ -56,8 +56,9 @@ proto::PassInfo WeightsInt4Info() {
   *info.add_parameters() =
       IntParameter("accuracy_level", 0, {0, 1, 2, 3, 4},
                    "What ONNX Runtime may compute in: 0 its choice, 1 f32, 2 f16, 3 bf16, 4 int8 activations.");
-  *info.add_parameters() = RealParameter(
-      "damping", 0.01, 1e-6, 1, "Of gptq: what is added to the diagonal of the inputs' products, as a share of its mean.");
+  *info.add_parameters() =
+      RealParameter("damping", 0.01, 1e-6, 1,
+                    "Of gptq: what is added to the diagonal of the inputs' products, as a share of its mean.");
   *info.add_parameters() = BoolParameter("act_order", false, "Of gptq: rows with the largest inputs first.");
   *info.add_parameters() =
       BoolParameter("sequential", false,

@@ -6,8 +6,8 @@
 // The file is a quarter of the size and both runtimes read it. OpenVINO keeps the weights of matrix products in 8 bits
 // in memory; ONNX Runtime dequantizes them in each run, so there it saves space and rarely time.
 //
-// form "matmulnbits", for MatMul and Gemm alone: blocks of 8-bit codes (weight_forms.h), which ONNX Runtime multiplies without
-// dequantizing first.
+// form "matmulnbits", for MatMul and Gemm alone: blocks of 8-bit codes (weight_forms.h), which ONNX Runtime multiplies
+// without dequantizing first.
 #include "worker/passes/weights_int8.h"
 
 #include <fmt/format.h>

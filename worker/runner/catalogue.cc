@@ -24,7 +24,8 @@ std::vector<proto::BackendInfo> BackendInfos() {
 // Tags speak of ONNX Runtime by its short name.
 std::string TagOf(const std::string& backend, const std::string& device) {
   std::string tag = (backend == "onnxruntime" ? "ort" : backend) + "." + device;
-  std::transform(tag.begin(), tag.end(), tag.begin(), [](unsigned char letter) { return static_cast<char>(std::tolower(letter)); });
+  std::transform(tag.begin(), tag.end(), tag.begin(),
+                 [](unsigned char letter) { return static_cast<char>(std::tolower(letter)); });
   return tag;
 }
 

@@ -5,7 +5,8 @@
 
 namespace hone {
 
-// Passes, backends, fingerprint with the runtimes' versions, and tags: those of the machine and one a backend and device
+// Passes, backends, fingerprint with the runtimes' versions, and tags: those of the machine and one a backend and
+// device
 // ("ort.cpu", "openvino.gpu"). May start runtimes to ask for their devices.
 proto::Catalogue AssembleCatalogue();
 

@@ -33,13 +33,14 @@ Result<const FormatRow*> FindFormat(const std::string& format) {
     if (format == row.format) return &row;
     names.push_back(row.format);
   }
-  return Fail(ErrorCode::kRejected, fmt::format("unknown model format '{}'{}", Printable(format), DidYouMean(format, names)),
+  return Fail(ErrorCode::kRejected,
+              fmt::format("unknown model format '{}'{}", Printable(format), DidYouMean(format, names)),
               "Known formats: " + Join(names, ", "));
 }
 
 bool IsComplete(const proto::Bundle& bundle) {
-  return bundle.files_size() > 0 &&
-         std::all_of(bundle.files().begin(), bundle.files().end(), [](const proto::File& file) { return IsDigest(file.digest()); });
+  return bundle.files_size() > 0 && std::all_of(bundle.files().begin(), bundle.files().end(),
+                                                [](const proto::File& file) { return IsDigest(file.digest()); });
 }
 
 // The files by digest where the bundle has digests, else the main file's own.
@@ -66,7 +67,8 @@ Result<proto::InspectResult> Inspect(const proto::LocalBundle& model) {
   // A SavedModel is its folder.
   const std::string& main_path = model.bundle().main();
   if (!main_path.empty() && !IsSafeRelativePath(main_path)) {
-    return Fail(ErrorCode::kRejected, fmt::format("the model's path '{}' does not stay beneath its folder", Printable(main_path)));
+    return Fail(ErrorCode::kRejected,
+                fmt::format("the model's path '{}' does not stay beneath its folder", Printable(main_path)));
   }
   const fs::path main = main_path.empty() ? fs::path(model.folder()) : fs::path(model.folder()) / main_path;
   proto::InspectResult result;
@@ -80,8 +82,11 @@ Result<proto::InspectResult> Inspect(const proto::LocalBundle& model) {
   // What is not in the bundle is not in its digest, and could be anything tomorrow.
   for (const std::string& external : result.external_files()) {
     const auto& files = model.bundle().files();
-    if (!IsComplete(model.bundle()) || std::any_of(files.begin(), files.end(), [&](const auto& file) { return file.path() == external; })) continue;
-    return Fail(ErrorCode::kRejected, fmt::format("the external data file '{}' is no part of the model's bundle", Printable(external)));
+    if (!IsComplete(model.bundle()) ||
+        std::any_of(files.begin(), files.end(), [&](const auto& file) { return file.path() == external; }))
+      continue;
+    return Fail(ErrorCode::kRejected,
+                fmt::format("the external data file '{}' is no part of the model's bundle", Printable(external)));
   }
   return result;
 }

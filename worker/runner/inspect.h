@@ -12,8 +12,9 @@
 
 namespace hone {
 
-// kRejected for a file that is no model of its format. A bundle that names its main file alone, without digest and size, is enough:
-// so the client learns which external files belong to it. Such a folder is a person's own: none of those files may have other names.
+// kRejected for a file that is no model of its format. A bundle that names its main file alone, without digest and
+// size, is enough: so the client learns which external files belong to it. Such a folder is a person's own: none of
+// those files may have other names.
 Result<proto::InspectResult> Inspect(const proto::LocalBundle& model);
 
 // By format: fill inputs, outputs, opsets, operators, parameters and what is quantized.

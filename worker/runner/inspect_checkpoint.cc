@@ -22,7 +22,8 @@ Result<> InspectCheckpoint(const proto::LocalBundle& model, proto::InspectResult
   result.set_producer(config.architecture);
   WritePort("input_ids", "int64", {"batch_size", "sequence_length"}, *result.add_inputs());
   WritePort("attention_mask", "int64", {"batch_size", "total_sequence_length"}, *result.add_inputs());
-  WritePort("logits", "float32", {"batch_size", "sequence_length", std::to_string(config.vocabulary)}, *result.add_outputs());
+  WritePort("logits", "float32", {"batch_size", "sequence_length", std::to_string(config.vocabulary)},
+            *result.add_outputs());
   ParameterCounts counts;
   for (const auto& [name, weight] : checkpoint.weights)
     counts.Add(InfoOf(weight.type).name, weight.Rows() * weight.Columns(), weight.bytes.size());

@@ -43,7 +43,8 @@ Result<> InspectData(const proto::InspectTask& task, proto::InspectResult& resul
   const std::vector<InputSignature> signatures = Signatures(task, result);
   for (const proto::LocalData& data : task.data()) {
     TRY_ASSIGN(const auto set, OpenDataSet(data, signatures));
-    // One sample is read, so that types and shapes that only reading shows are seen now and not in the middle of a search.
+    // One sample is read, so that types and shapes that only reading shows are seen now and not in the middle of a
+    // search.
     TRY(set->Get(0));
     result.add_data_samples(set->size());
   }

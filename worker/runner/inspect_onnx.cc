@@ -15,17 +15,46 @@
 namespace hone {
 namespace {
 
-// Operators that take quantized data or weights by their definition; those between QuantizeLinear and DequantizeLinear are found by
-// their inputs.
+// Operators that take quantized data or weights by their definition; those between QuantizeLinear and DequantizeLinear
+// are found by their inputs.
 const std::unordered_set<std::string>& QuantizedOperators() {
   static const std::unordered_set<std::string> operators = {
-      "ConvInteger", "MatMulInteger", "QLinearConv", "QLinearMatMul",
+      "ConvInteger",
+      "MatMulInteger",
+      "QLinearConv",
+      "QLinearMatMul",
       // com.microsoft
-      "DynamicQuantizeLSTM", "DynamicQuantizeMatMul", "EmbedLayerNormalizationQ", "GatherBlockQuantized", "MatMulBnb4", "MatMulFpQ4",
-      "MatMulInteger16", "MatMulIntegerToFloat", "MatMulNBits", "MulInteger", "NhwcMaxPool", "QAttention", "QEmbedLayerNormalization",
-      "QGemm", "QLinearAdd", "QLinearAveragePool", "QLinearConcat", "QLinearGlobalAveragePool", "QLinearLeakyRelu", "QLinearMul",
-      "QLinearReduceMean", "QLinearSigmoid", "QLinearSoftmax", "QLinearWhere", "QMoE", "QOrderedAttention", "QOrderedGelu",
-      "QOrderedLayerNormalization", "QOrderedLongformerAttention", "QOrderedMatMul", "ReduceSumInteger",
+      "DynamicQuantizeLSTM",
+      "DynamicQuantizeMatMul",
+      "EmbedLayerNormalizationQ",
+      "GatherBlockQuantized",
+      "MatMulBnb4",
+      "MatMulFpQ4",
+      "MatMulInteger16",
+      "MatMulIntegerToFloat",
+      "MatMulNBits",
+      "MulInteger",
+      "NhwcMaxPool",
+      "QAttention",
+      "QEmbedLayerNormalization",
+      "QGemm",
+      "QLinearAdd",
+      "QLinearAveragePool",
+      "QLinearConcat",
+      "QLinearGlobalAveragePool",
+      "QLinearLeakyRelu",
+      "QLinearMul",
+      "QLinearReduceMean",
+      "QLinearSigmoid",
+      "QLinearSoftmax",
+      "QLinearWhere",
+      "QMoE",
+      "QOrderedAttention",
+      "QOrderedGelu",
+      "QOrderedLayerNormalization",
+      "QOrderedLongformerAttention",
+      "QOrderedMatMul",
+      "ReduceSumInteger",
   };
   return operators;
 }

@@ -1,5 +1,5 @@
-// Formats that OpenVINO's frontends read. An operator counts as quantized where an input comes from FakeQuantize, or from a constant of
-// eight bits or fewer that Convert, Subtract and Multiply bring back to floating point.
+// Formats that OpenVINO's frontends read. An operator counts as quantized where an input comes from FakeQuantize, or
+// from a constant of eight bits or fewer that Convert, Subtract and Multiply bring back to floating point.
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -24,9 +24,9 @@ struct TypeName {
   const char* ours;
 };
 constexpr TypeName kTypeNames[] = {
-    {"f64", "float64"}, {"f32", "float32"}, {"f16", "float16"}, {"bf16", "bfloat16"}, {"i64", "int64"},  {"i32", "int32"},
-    {"i16", "int16"},   {"i8", "int8"},     {"i4", "int4"},     {"u64", "uint64"},    {"u32", "uint32"}, {"u16", "uint16"},
-    {"u8", "uint8"},    {"u4", "uint4"},    {"boolean", "bool"},
+    {"f64", "float64"}, {"f32", "float32"}, {"f16", "float16"}, {"bf16", "bfloat16"}, {"i64", "int64"},
+    {"i32", "int32"},   {"i16", "int16"},   {"i8", "int8"},     {"i4", "int4"},       {"u64", "uint64"},
+    {"u32", "uint32"},  {"u16", "uint16"},  {"u8", "uint8"},    {"u4", "uint4"},      {"boolean", "bool"},
 };
 
 std::string NameOf(const ov::element::Type& type) {
@@ -43,7 +43,8 @@ void WritePort(const Port& port, proto::TensorInfo& info) {
   info.set_type(NameOf(port.get_element_type()));
   const ov::PartialShape shape = port.get_partial_shape();
   if (shape.rank().is_dynamic()) return;
-  for (const ov::Dimension& dimension : shape) info.add_dims(dimension.is_static() ? std::to_string(dimension.get_length()) : "?");
+  for (const ov::Dimension& dimension : shape)
+    info.add_dims(dimension.is_static() ? std::to_string(dimension.get_length()) : "?");
 }
 
 bool IsLowPrecision(const ov::element::Type& type) { return type.bitwidth() <= 8 && type != ov::element::boolean; }
@@ -114,7 +115,8 @@ void WriteModel(const ov::Model& model, proto::InspectResult& result) {
     const std::string type = node->get_type_name();
     if (type == "Parameter" || type == "Result") continue;
     if (const auto constant = std::dynamic_pointer_cast<ov::op::v0::Constant>(node)) {
-      parameters.Add(NameOf(constant->get_element_type()), ov::shape_size(constant->get_shape()), constant->get_byte_size());
+      parameters.Add(NameOf(constant->get_element_type()), ov::shape_size(constant->get_shape()),
+                     constant->get_byte_size());
       continue;
     }
     operators.Add(type);
@@ -140,7 +142,8 @@ Result<> InspectOpenVino(const std::filesystem::path& file, HardLinks, proto::In
     WriteModel(*model, result);
     return {};
   } catch (const std::exception& exception) {
-    return Fail(ErrorCode::kRejected, fmt::format("read {} with OpenVINO: {}", file.filename().string(), Printable(exception.what(), 1000)));
+    return Fail(ErrorCode::kRejected,
+                fmt::format("read {} with OpenVINO: {}", file.filename().string(), Printable(exception.what(), 1000)));
   }
 }
 

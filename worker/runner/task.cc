@@ -25,7 +25,8 @@ namespace hone {
 namespace {
 
 Result<> Build(const proto::BuildTask& task, proto::TaskResult& result) {
-  // A timing elsewhere on this machine is not disturbed: the build waits for it, and the next timing waits for the build.
+  // A timing elsewhere on this machine is not disturbed: the build waits for it, and the next timing waits for the
+  // build.
   TRY_ASSIGN(MachineLock lock, MachineLock::Open(MachineLock::DefaultPath()));
   TRY(lock.Shared());
   TRY_ASSIGN(*result.mutable_build(), RunPass(task));

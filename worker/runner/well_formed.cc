@@ -14,7 +14,8 @@ using google::protobuf::FieldDescriptor;
 using google::protobuf::Message;
 using google::protobuf::Reflection;
 
-// Lead bytes by length, with the range of the second byte that keeps out overlong forms, surrogates and what lies past U+10FFFF.
+// Lead bytes by length, with the range of the second byte that keeps out overlong forms, surrogates and what lies past
+// U+10FFFF.
 struct LeadRow {
   uint8_t first, last;
   size_t length;
@@ -53,7 +54,8 @@ std::string WellFormed(const std::string& text) {
 }
 
 void VisitText(Message& message, const Reflection& reflection, const FieldDescriptor* field) {
-  if (!field->is_repeated()) return reflection.SetString(&message, field, WellFormed(reflection.GetString(message, field)));
+  if (!field->is_repeated())
+    return reflection.SetString(&message, field, WellFormed(reflection.GetString(message, field)));
   for (int i = 0; i < reflection.FieldSize(message, field); ++i) {
     reflection.SetRepeatedString(&message, field, i, WellFormed(reflection.GetRepeatedString(message, field, i)));
   }
@@ -61,7 +63,8 @@ void VisitText(Message& message, const Reflection& reflection, const FieldDescri
 
 void VisitMessages(Message& message, const Reflection& reflection, const FieldDescriptor* field) {
   if (!field->is_repeated()) return MakeWellFormed(*reflection.MutableMessage(&message, field));
-  for (int i = 0; i < reflection.FieldSize(message, field); ++i) MakeWellFormed(*reflection.MutableRepeatedMessage(&message, field, i));
+  for (int i = 0; i < reflection.FieldSize(message, field); ++i)
+    MakeWellFormed(*reflection.MutableRepeatedMessage(&message, field, i));
 }
 
 }  // namespace

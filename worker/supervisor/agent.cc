@@ -32,7 +32,7 @@ namespace hone {
 namespace {
 
 constexpr uint32_t kSlots = 1;
-constexpr double kMemoryShare = 0.85;         // The rest is for the system, and for growth between two looks at a runner.
+constexpr double kMemoryShare = 0.85;  // The rest is for the system, and for growth between two looks at a runner.
 constexpr uint32_t kFirstHeartbeatMs = 1000;  // Until the coordinator has said what it wants.
 constexpr int64_t kEmptyReplyGapMs = 50;      // After a reply that came early with nothing in it.
 constexpr int64_t kSilentHeartbeats = 3;      // A coordinator that answers nothing for so long is unreachable.
@@ -59,8 +59,9 @@ Result<> CheckSandbox(const Sandbox& sandbox, SandboxLevel least) {
   const SandboxLevel level = sandbox.level();
   const std::string missing = Join(sandbox.Missing(), "; ");
   if (level < least) {
-    return Fail(ErrorCode::kEnvironment, fmt::format("runners can be confined here with sandbox={} only, {} is asked for; missing: {}",
-                                                     WordOf(level), WordOf(least), missing),
+    return Fail(ErrorCode::kEnvironment,
+                fmt::format("runners can be confined here with sandbox={} only, {} is asked for; missing: {}",
+                            WordOf(level), WordOf(least), missing),
                 "docs/sandbox.md tells what each part needs; or start the worker without --sandbox");
   }
   if (level == SandboxLevel::full) {
@@ -105,7 +106,8 @@ class Hands {
   void Take(const proto::Lease& lease) {
     const std::lock_guard lock(mutex_);
     const bool known = spool_.Holds(lease.id()) || (current_ && current_->id() == lease.id()) ||
-                       std::any_of(waiting_.begin(), waiting_.end(), [&](const proto::Lease& held) { return held.id() == lease.id(); });
+                       std::any_of(waiting_.begin(), waiting_.end(),
+                                   [&](const proto::Lease& held) { return held.id() == lease.id(); });
     if (known) return;
     waiting_.push_back(lease);
     if (closed_) EndWaiting([](const proto::Lease&) { return true; }, proto::Report::RETURNED);
@@ -215,7 +217,9 @@ class Hands {
 
   void Keep(const proto::Report& report) {
     const auto kept = spool_.Keep(report);
-    if (!kept) spdlog::error("lease={}: the report is not safe until it is acknowledged: {}", report.lease(), kept.error().message);
+    if (!kept)
+      spdlog::error("lease={}: the report is not safe until it is acknowledged: {}", report.lease(),
+                    kept.error().message);
   }
 
   mutable std::mutex mutex_;          // Guards all below save stop_ and network_, which are thread-safe.
@@ -271,8 +275,10 @@ class AgentImplementation : public Agent {
 
   void WorkLeases() {
     while (const auto lease = hands_.Next()) {
-      spdlog::info("lease={} job={} trial={}: {}", lease->id(), lease->job(), lease->trial(), lease->has_build() ? "build" : "measure");
-      const proto::Report report = bench_->Work(*lease, hands_.stop(), [this](const char* phase) { hands_.SetPhase(phase); });
+      spdlog::info("lease={} job={} trial={}: {}", lease->id(), lease->job(), lease->trial(),
+                   lease->has_build() ? "build" : "measure");
+      const proto::Report report =
+          bench_->Work(*lease, hands_.stop(), [this](const char* phase) { hands_.SetPhase(phase); });
       spdlog::info("lease={}: {} after {}{}{}", lease->id(), proto::Report::Outcome_Name(report.outcome()),
                    HumanDuration(static_cast<int64_t>(report.wall_ms())), report.has_error() ? ": " : "",
                    Printable(report.error().message(), 400));
@@ -322,11 +328,13 @@ class AgentImplementation : public Agent {
     if (farewell_since_ms_ == 0) farewell_since_ms_ = now;
     if (hands_.AllDelivered() && (said_farewell_ || !registered_ || unreachable_)) return true;
     if (now - farewell_since_ms_ < options_.farewell.count()) return false;
-    if (!hands_.AllDelivered()) spdlog::warn("the coordinator did not acknowledge every report; they are sent after the next start");
+    if (!hands_.AllDelivered())
+      spdlog::warn("the coordinator did not acknowledge every report; they are sent after the next start");
     return true;
   }
 
-  // Sends what is due: hello until it is answered, then a synchronization at every heartbeat, and at once where something ended.
+  // Sends what is due: hello until it is answered, then a synchronization at every heartbeat, and at once where
+  // something ended.
   Result<> Speak() {
     const int64_t now = Now();
     NoticeSilence(now);
@@ -369,7 +377,8 @@ class AgentImplementation : public Agent {
   void NoticeSilence(int64_t now) {
     if (unanswered_since_ms_ == 0) return;
     if (now - unanswered_since_ms_ < std::max<int64_t>(kSilentHeartbeats * heartbeat_ms_, 1000)) return;
-    if (!std::exchange(unreachable_, true)) spdlog::warn("the coordinator at {} does not answer; trying again for ever", options_.coordinator);
+    if (!std::exchange(unreachable_, true))
+      spdlog::warn("the coordinator at {} does not answer; trying again for ever", options_.coordinator);
     dialer_.reset();
     farewell_request_ = 0;
     unanswered_since_ms_ = 0;
@@ -390,7 +399,8 @@ class AgentImplementation : public Agent {
     }
   }
 
-  // The queue's descriptor is edge-triggered: what is there must be taken before waiting for more, after a send as well.
+  // The queue's descriptor is edge-triggered: what is there must be taken before waiting for more, after a send as
+  // well.
   Result<> TakeFrames() {
     while (received_.size() < kMostFrames) {
       auto next = dialer_->Receive(std::chrono::milliseconds(0));
@@ -448,9 +458,10 @@ class AgentImplementation : public Agent {
     for (const uint64_t lease : reply.acknowledged()) hands_.Forget(lease);
     for (const uint64_t lease : reply.drop()) hands_.Drop(lease);
     for (const proto::Lease& lease : reply.leases()) hands_.Take(lease);
-    if (std::exchange(drain_, reply.drain()) != reply.drain()) spdlog::info(reply.drain() ? "draining: no new work" : "no longer draining");
-    // An answer that was held back is followed by the next question; one that came early with nothing in it is not asked for again
-    // at once.
+    if (std::exchange(drain_, reply.drain()) != reply.drain())
+      spdlog::info(reply.drain() ? "draining: no new work" : "no longer draining");
+    // An answer that was held back is followed by the next question; one that came early with nothing in it is not
+    // asked for again at once.
     const int64_t now = Now();
     const bool empty = reply.acknowledged_size() + reply.drop_size() + reply.leases_size() == 0;
     const bool early = now - last_word_ms_ < int64_t{heartbeat_ms_} / 2;
@@ -459,7 +470,8 @@ class AgentImplementation : public Agent {
 
   // A refusal that no patience changes ends the agent; anything else is tried again.
   Result<> HandleError(const Error& error) {
-    const bool final = error.code == ErrorCode::kDenied || error.code == ErrorCode::kRejected || error.code == ErrorCode::kUsage;
+    const bool final =
+        error.code == ErrorCode::kDenied || error.code == ErrorCode::kRejected || error.code == ErrorCode::kUsage;
     if (!registered_ && final) return FailWith("the coordinator refuses this worker", error);
     if (error.message != last_error_) spdlog::warn("the coordinator says: {}", Printable(error.message));
     last_error_ = error.message;
@@ -505,8 +517,10 @@ Result<std::unique_ptr<Agent>> Agent::Open(const AgentOptions& options) {
   if (!options.name.empty()) TRY(CheckWorkerName(options.name));
   TRY_ASSIGN([[maybe_unused]] const auto dialer, Dialer::Connect(options.coordinator, {options.keys}));
   if (options.keys && !options.name.empty() && options.name != options.keys->own.name) {
-    return Fail(ErrorCode::kUsage, fmt::format("the worker's key is that of {}, its name shall be {}", options.keys->own.name, options.name),
-                "Leave out --name: a worker is named as its key");
+    return Fail(
+        ErrorCode::kUsage,
+        fmt::format("the worker's key is that of {}, its name shall be {}", options.keys->own.name, options.name),
+        "Leave out --name: a worker is named as its key");
   }
   TRY_ASSIGN(DataFolder folder, DataFolder::Open(options.data_folder));
   TRY_ASSIGN(std::string name, options.keys           ? Result<std::string>(options.keys->own.name)
@@ -528,8 +542,8 @@ Result<std::unique_ptr<Agent>> Agent::Open(const AgentOptions& options) {
   TRY_ASSIGN(auto bench, Bench::Open(bench_options));
   TRY(CheckSandbox(bench->sandbox(), options.least_sandbox));
   TRY_ASSIGN(proto::Catalogue catalogue, bench->Catalogue());
-  spdlog::info("worker {}: {} passes, {} backends, up to {} a task", name, catalogue.passes_size(), catalogue.backends_size(),
-               HumanBytes(bench_options.memory_bytes));
+  spdlog::info("worker {}: {} passes, {} backends, up to {} a task", name, catalogue.passes_size(),
+               catalogue.backends_size(), HumanBytes(bench_options.memory_bytes));
   return std::unique_ptr<Agent>(new AgentImplementation(options, std::move(folder), std::move(name), std::move(bench),
                                                         std::move(catalogue), std::move(spool)));
 }

@@ -32,14 +32,15 @@ struct Entry {
 std::vector<Entry> FilesBeneath(const fs::path& folder) {
   std::vector<Entry> entries;
   std::error_code error;
-  for (fs::recursive_directory_iterator next(folder, fs::directory_options::skip_permission_denied, error), end; !error && next != end;
-       next.increment(error)) {
+  for (fs::recursive_directory_iterator next(folder, fs::directory_options::skip_permission_denied, error), end;
+       !error && next != end; next.increment(error)) {
     struct stat status{};
     if (lstat(next->path().c_str(), &status) != 0 || !S_ISREG(status.st_mode)) continue;
     const timespec& later = std::max(status.st_atim, status.st_mtim, [](const timespec& a, const timespec& b) {
       return std::tie(a.tv_sec, a.tv_nsec) < std::tie(b.tv_sec, b.tv_nsec);
     });
-    entries.push_back({int64_t{later.tv_sec} * 1'000'000'000 + later.tv_nsec, static_cast<uint64_t>(status.st_size), next->path()});
+    entries.push_back(
+        {int64_t{later.tv_sec} * 1'000'000'000 + later.tv_nsec, static_cast<uint64_t>(status.st_size), next->path()});
   }
   return entries;
 }
@@ -56,21 +57,23 @@ void MarkUsed(const fs::path& path) {
   utimensat(AT_FDCWD, path.c_str(), now, AT_SYMLINK_NOFOLLOW);
 }
 
-// A path beneath `folder` that leads through real folders to a regular file: what a hostile runner left is not followed elsewhere.
+// A path beneath `folder` that leads through real folders to a regular file: what a hostile runner left is not followed
+// elsewhere.
 Result<> CheckRegular(const fs::path& folder, const proto::File& file) {
   fs::path path = folder;
   const std::vector<std::string> parts = Split(file.path(), '/');
   for (size_t i = 0; i < parts.size(); ++i) {
     path /= parts[i];
     struct stat status{};
-    if (lstat(path.c_str(), &status) != 0) return Fail(ErrorCode::kRejected, fmt::format("the result's file {} is missing", file.path()));
+    if (lstat(path.c_str(), &status) != 0)
+      return Fail(ErrorCode::kRejected, fmt::format("the result's file {} is missing", file.path()));
     const bool last = i + 1 == parts.size();
     if (last ? !S_ISREG(status.st_mode) : !S_ISDIR(status.st_mode)) {
       return Fail(ErrorCode::kRejected, fmt::format("the result's file {} is no regular file", file.path()));
     }
     if (last && static_cast<uint64_t>(status.st_size) != file.size_bytes()) {
-      return Fail(ErrorCode::kRejected,
-                  fmt::format("the result's file {} has {} bytes instead of {}", file.path(), status.st_size, file.size_bytes()));
+      return Fail(ErrorCode::kRejected, fmt::format("the result's file {} has {} bytes instead of {}", file.path(),
+                                                    status.st_size, file.size_bytes()));
     }
   }
   return {};
@@ -123,7 +126,8 @@ Result<> ArtifactCache::EnsureHeld(Dialer& dialer, const proto::File& file, cons
   return {};
 }
 
-Result<> ArtifactCache::Fetch(Dialer& dialer, const proto::Bundle& bundle, const fs::path& target, const TransferOptions& options) {
+Result<> ArtifactCache::Fetch(Dialer& dialer, const proto::Bundle& bundle, const fs::path& target,
+                              const TransferOptions& options) {
   for (const proto::File& file : bundle.files()) {
     TRY(EnsureHeld(dialer, file, options));
     const fs::path path = PathIn(target, file);

@@ -43,8 +43,8 @@ proto::LocalData Local(const proto::Data& data, const fs::path& folder) {
   return local;
 }
 
-// Runners write to the cache, so each sees no more of it than what is about the same original and the same data: a hostile candidate
-// can spoil nobody's reference but its own.
+// Runners write to the cache, so each sees no more of it than what is about the same original and the same data: a
+// hostile candidate can spoil nobody's reference but its own.
 std::string CacheName(const proto::MeasureWork& work) {
   const proto::Bundle& original = work.has_baseline_model() ? work.baseline_model() : work.model();
   return DigestOf(BundleId(original) + "\n" + BundleId(work.evaluation().bundle())).substr(7, 32);
@@ -172,7 +172,8 @@ Result<> Bench::Piece::Prepare(const BenchOptions& options) {
   if (task.has_measure()) TRY(MakeFolder(task.measure().cache_folder()));
   for (const Input& input : inputs) {
     TRY(MakeFolder(input.folder));
-    if (const auto good = CheckBundle(input.bundle); !good) return FailWith(input.folder.filename().string(), good.error());
+    if (const auto good = CheckBundle(input.bundle); !good)
+      return FailWith(input.folder.filename().string(), good.error());
   }
   return {};
 }
@@ -199,14 +200,17 @@ Result<proto::Catalogue> Bench::Catalogue() {
   const StopSignal never;
   TRY_ASSIGN(const RunOutcome outcome, runners_->Run(task, folder.path(), limits, never));
   if (outcome.end != RunOutcome::End::kResult) {
-    return Fail(ErrorCode::kFailed, fmt::format("find out what this machine can do: {}\n{}", outcome.explanation, outcome.output_tail));
+    return Fail(ErrorCode::kFailed,
+                fmt::format("find out what this machine can do: {}\n{}", outcome.explanation, outcome.output_tail));
   }
   if (outcome.result.has_error()) return Fail(FromProto(outcome.result.error()));
-  if (!outcome.result.has_catalogue()) return Fail(ErrorCode::kBug, "the runner answered the question for its catalogue with something else");
+  if (!outcome.result.has_catalogue())
+    return Fail(ErrorCode::kBug, "the runner answered the question for its catalogue with something else");
   return outcome.result.catalogue();
 }
 
-proto::Report Bench::Work(const proto::Lease& lease, const StopSignal& stop, const std::function<void(const char*)>& phase) {
+proto::Report Bench::Work(const proto::Lease& lease, const StopSignal& stop,
+                          const std::function<void(const char*)>& phase) {
   Piece piece{lease, stop, {}, {}, {}, {}};
   piece.report.set_lease(lease.id());
   piece.report.set_token(lease.token());
@@ -235,7 +239,8 @@ proto::Report Bench::Work(const proto::Lease& lease, const StopSignal& stop, con
 }
 
 // Runs a transfer until the coordinator has answered it, one way or the other.
-Result<> Bench::Transfer(const Piece& piece, Way way, const std::function<Result<>(Dialer&, const TransferOptions&)>& transfer) {
+Result<> Bench::Transfer(const Piece& piece, Way way,
+                         const std::function<Result<>(Dialer&, const TransferOptions&)>& transfer) {
   TransferOptions transfer_options;
   transfer_options.timeout = options_.transfer_timeout;
   transfer_options.progress = [&piece](uint64_t, uint64_t) { return !piece.stop.stopped(); };
@@ -256,7 +261,8 @@ Result<> Bench::Transfer(const Piece& piece, Way way, const std::function<Result
     // A coordinator whose disk is full takes files again once it has room; what was built is not thrown away for that.
     const bool full_there = error.code == ErrorCode::kExhausted && way == Way::kUp;
     // A key that is not let in may be again; the work is not to blame.
-    const bool away = error.code == ErrorCode::kUnreachable || error.code == ErrorCode::kTimeout || error.code == ErrorCode::kDenied;
+    const bool away =
+        error.code == ErrorCode::kUnreachable || error.code == ErrorCode::kTimeout || error.code == ErrorCode::kDenied;
     if (!full_there && !away) return Fail(error);
     if (!std::exchange(told, true)) spdlog::warn("lease={}: {}; trying again", piece.lease.id(), error.message);
     dialer_.reset();  // Whatever it still holds is of no use.
@@ -266,7 +272,9 @@ Result<> Bench::Transfer(const Piece& piece, Way way, const std::function<Result
 
 Result<> Bench::FetchInputs(Piece& piece) {
   for (const Piece::Input& input : piece.inputs) {
-    TRY(Transfer(piece, Way::kDown, [&](Dialer& dialer, const TransferOptions& options) { return cache_.Fetch(dialer, input.bundle, input.folder, options); }));
+    TRY(Transfer(piece, Way::kDown, [&](Dialer& dialer, const TransferOptions& options) {
+      return cache_.Fetch(dialer, input.bundle, input.folder, options);
+    }));
   }
   return {};
 }
@@ -322,7 +330,8 @@ Result<> Bench::Execute(Piece& piece) {
     return Fail(ErrorCode::kBug, "the runner answered another question than it was asked");
   }
   if (const size_t bytes = outcome.result.ByteSizeLong(); bytes > kMaxResultBytes) {
-    return Fail(ErrorCode::kExhausted, fmt::format("the result has {} bytes, more than the {} of a report", bytes, kMaxResultBytes));
+    return Fail(ErrorCode::kExhausted,
+                fmt::format("the result has {} bytes, more than the {} of a report", bytes, kMaxResultBytes));
   }
   report.set_outcome(proto::Report::DONE);
   *report.mutable_result() = std::move(outcome.result);

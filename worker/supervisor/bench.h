@@ -37,8 +37,8 @@ class Bench {
   // Removes what an earlier process left in the work folder, and starts the zygote.
   static Result<std::unique_ptr<Bench>> Open(const BenchOptions& options);
 
-  // Works a lease to its end, whatever that is. `phase` is told fetching, running, uploading. A coordinator that does not answer is
-  // asked again until it does or `stop` is given.
+  // Works a lease to its end, whatever that is. `phase` is told fetching, running, uploading. A coordinator that does
+  // not answer is asked again until it does or `stop` is given.
   proto::Report Work(const proto::Lease& lease, const StopSignal& stop, const std::function<void(const char*)>& phase);
 
   // What this machine can do, asked from a runner.
@@ -55,7 +55,8 @@ class Bench {
   Result<> Execute(Piece& piece);
   Result<> UploadOutput(Piece& piece);
   enum class Way { kDown, kUp };
-  Result<> Transfer(const Piece& piece, Way way, const std::function<Result<>(Dialer&, const TransferOptions&)>& transfer);
+  Result<> Transfer(const Piece& piece, Way way,
+                    const std::function<Result<>(Dialer&, const TransferOptions&)>& transfer);
   void Tidy();
 
   const BenchOptions options_;

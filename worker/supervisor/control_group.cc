@@ -119,7 +119,8 @@ void ControlGroups::RemoveStale() const {
 Result<std::unique_ptr<ControlGroup>> ControlGroups::Make(const Limits& limits) {
   const fs::path folder = own_ / fmt::format("{}{}-{}", kPrefix, getpid(), next_++);
   const auto failed = [&](int error_number) {
-    return Fail(ErrorCode::kEnvironment, fmt::format("make control group {}: {}", folder.string(), std::strerror(error_number)));
+    return Fail(ErrorCode::kEnvironment,
+                fmt::format("make control group {}: {}", folder.string(), std::strerror(error_number)));
   };
   if (mkdir(folder.c_str(), 0755) != 0) return failed(errno);
   Descriptor entrance(open((folder / "cgroup.procs").c_str(), O_WRONLY | O_CLOEXEC));

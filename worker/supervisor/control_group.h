@@ -1,6 +1,7 @@
-// Control groups (version 2) for runners, where the system lets this process make them: a service with Delegate=yes, a container with
-// a group of its own, root. Everything in a group dies by one write, however it forked; where the memory and pids controllers are
-// delegated too, the kernel bounds both and tells whom its out-of-memory killer took (Documentation/admin-guide/cgroup-v2.rst).
+// Control groups (version 2) for runners, where the system lets this process make them: a service with Delegate=yes, a
+// container with a group of its own, root. Everything in a group dies by one write, however it forked; where the memory
+// and pids controllers are delegated too, the kernel bounds both and tells whom its out-of-memory killer took
+// (Documentation/admin-guide/cgroup-v2.rst).
 #pragma once
 
 #include <cstdint>
@@ -19,7 +20,8 @@ class ControlGroup {
   ControlGroup(const ControlGroup&) = delete;
   ControlGroup& operator=(const ControlGroup&) = delete;
 
-  // Open for writing: a process that writes "0" to it, in whatever namespace and user, is in the group with all that it starts.
+  // Open for writing: a process that writes "0" to it, in whatever namespace and user, is in the group with all that it
+  // starts.
   int entrance() const { return entrance_.get(); }
   void Kill();
   // Processes that the kernel killed because the group's memory was used up; 0 where memory is not bounded.
@@ -28,7 +30,8 @@ class ControlGroup {
 
  private:
   friend class ControlGroups;
-  ControlGroup(std::filesystem::path folder, Descriptor entrance) : folder_(std::move(folder)), entrance_(std::move(entrance)) {}
+  ControlGroup(std::filesystem::path folder, Descriptor entrance)
+      : folder_(std::move(folder)), entrance_(std::move(entrance)) {}
   bool Occupied() const;
 
   const std::filesystem::path folder_;
@@ -42,9 +45,9 @@ class ControlGroups {
     uint64_t tasks = 0;          // Processes and threads; 0: none.
   };
 
-  // Tries one out beneath this process's own group, and removes what workers that were killed left there. kEnvironment with the reason where
-  // none can be made. Where the controllers can be had only by moving this process into a leaf of its own, and nobody else is in
-  // the group, it moves.
+  // Tries one out beneath this process's own group, and removes what workers that were killed left there. kEnvironment
+  // with the reason where none can be made. Where the controllers can be had only by moving this process into a leaf of
+  // its own, and nobody else is in the group, it moves.
   static Result<std::unique_ptr<ControlGroups>> Find(const std::filesystem::path& root = "/");
 
   Result<std::unique_ptr<ControlGroup>> Make(const Limits& limits);

@@ -32,8 +32,8 @@ std::string HostName() {
 
 bool IsWord(std::string_view text, size_t max_letters, std::string_view signs, bool upper) {
   const auto fits = [&](char letter) {
-    return (letter >= 'a' && letter <= 'z') || (upper && letter >= 'A' && letter <= 'Z') || (letter >= '0' && letter <= '9') ||
-           signs.find(letter) != std::string_view::npos;
+    return (letter >= 'a' && letter <= 'z') || (upper && letter >= 'A' && letter <= 'Z') ||
+           (letter >= '0' && letter <= '9') || signs.find(letter) != std::string_view::npos;
   };
   return !text.empty() && text.size() <= max_letters && std::all_of(text.begin(), text.end(), fits);
 }
@@ -49,13 +49,15 @@ std::string FreshName(const fs::path& folder) {
 
 Result<> CheckWorkerName(const std::string& name) {
   if (IsWord(name, kNameLetters, "._-", true)) return {};
-  return Fail(ErrorCode::kUsage, fmt::format("the name '{}' is none: up to {} letters, digits, '.', '_' and '-'", Printable(name), kNameLetters));
+  return Fail(ErrorCode::kUsage, fmt::format("the name '{}' is none: up to {} letters, digits, '.', '_' and '-'",
+                                             Printable(name), kNameLetters));
 }
 
 Result<> CheckTag(const std::string& tag) {
   if (IsWord(tag, kTagLetters, "._-:", false)) return {};
   return Fail(ErrorCode::kUsage,
-              fmt::format("the tag '{}' is none: up to {} lower-case letters, digits, '.', '_', '-' and ':'", Printable(tag), kTagLetters));
+              fmt::format("the tag '{}' is none: up to {} lower-case letters, digits, '.', '_', '-' and ':'",
+                          Printable(tag), kTagLetters));
 }
 
 Result<DataFolder> DataFolder::Open(const fs::path& folder) {
@@ -70,7 +72,8 @@ Result<DataFolder> DataFolder::Open(const fs::path& folder) {
   if (flock(lock, LOCK_EX | LOCK_NB) != 0) {
     if (errno != EWOULDBLOCK) return Fail(ErrnoError("lock", lock_path, errno));
     const std::string owner(Trim(ReadFile(lock_path, 64).value_or("")));
-    return Fail(ErrorCode::kConflict, fmt::format("{} is in use by process {}", path.string(), owner.empty() ? "unknown" : owner),
+    return Fail(ErrorCode::kConflict,
+                fmt::format("{} is in use by process {}", path.string(), owner.empty() ? "unknown" : owner),
                 "Stop that worker, or choose another folder with --data");
   }
   const std::string self = fmt::format("{}\n", getpid());
@@ -84,7 +87,8 @@ DataFolder::~DataFolder() {
   if (lock_ >= 0) close(lock_);
 }
 
-DataFolder::DataFolder(DataFolder&& other) noexcept : path_(std::move(other.path_)), lock_(std::exchange(other.lock_, -1)) {}
+DataFolder::DataFolder(DataFolder&& other) noexcept
+    : path_(std::move(other.path_)), lock_(std::exchange(other.lock_, -1)) {}
 
 Result<std::string> DataFolder::Name() const {
   const fs::path file = path_ / "name";

@@ -1,5 +1,5 @@
-// Numbers and structures are the kernel's (include/uapi/linux/landlock.h), written down here because headers are often older than the
-// kernel that runs; what a kernel does not know is left out by its ABI's version.
+// Numbers and structures are the kernel's (include/uapi/linux/landlock.h), written down here because headers are often
+// older than the kernel that runs; what a kernel does not know is left out by its ABI's version.
 #include "worker/supervisor/landlock.h"
 
 #include <fcntl.h>
@@ -53,7 +53,8 @@ enum Right : uint64_t {
   kControl = 1 << 15,     // ABI 5
 };
 
-constexpr uint64_t kFileRights = kExecute | kWriteFile | kReadFile | kTruncate | kControl;  // The others are of folders alone.
+constexpr uint64_t kFileRights =
+    kExecute | kWriteFile | kReadFile | kTruncate | kControl;  // The others are of folders alone.
 constexpr uint64_t kNetwork = 3;  // Bind and connect.
 constexpr uint64_t kScopes = 3;   // Abstract sockets and signals.
 
@@ -70,7 +71,8 @@ uint64_t RightsOf(FileView::Access access) {
     case FileView::Access::read:
       return kReadFile | kReadFolder;
     case FileView::Access::write:
-      return kReadFile | kReadFolder | kWriteFile | kTruncate | kMakeFile | kMakeFolder | kMakeLink | kRemoveFile | kRemoveFolder | kRefer;
+      return kReadFile | kReadFolder | kWriteFile | kTruncate | kMakeFile | kMakeFolder | kMakeLink | kRemoveFile |
+             kRemoveFolder | kRefer;
     case FileView::Access::program:
       return kReadFile | kReadFolder | kExecute;
     case FileView::Access::device:
@@ -101,7 +103,9 @@ void FileView::Add(Descriptor place, Access access) {
   grants_.push_back({std::move(place), access, S_ISDIR(status.st_mode)});
 }
 
-void FileView::Read(const std::filesystem::path& place) { Add(Descriptor(open(place.c_str(), O_PATH | O_CLOEXEC)), Access::read); }
+void FileView::Read(const std::filesystem::path& place) {
+  Add(Descriptor(open(place.c_str(), O_PATH | O_CLOEXEC)), Access::read);
+}
 
 void FileView::ReadBeneath(const std::filesystem::path& folder, const std::string& relative) {
   const Descriptor root(open(folder.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
@@ -112,9 +116,13 @@ void FileView::Write(const std::filesystem::path& folder) {
   Add(Descriptor(open(folder.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC)), Access::write);
 }
 
-void FileView::Device(const std::filesystem::path& node) { Add(Descriptor(open(node.c_str(), O_PATH | O_CLOEXEC)), Access::device); }
+void FileView::Device(const std::filesystem::path& node) {
+  Add(Descriptor(open(node.c_str(), O_PATH | O_CLOEXEC)), Access::device);
+}
 
-void FileView::Execute(const std::filesystem::path& place) { Add(Descriptor(open(place.c_str(), O_PATH | O_CLOEXEC)), Access::program); }
+void FileView::Execute(const std::filesystem::path& place) {
+  Add(Descriptor(open(place.c_str(), O_PATH | O_CLOEXEC)), Access::program);
+}
 
 bool FileView::HasPrograms() const {
   for (const Grant& grant : grants_) {
@@ -136,7 +144,8 @@ Result<> RestrictFiles(const FileView& view, Signals signals) {
     PathBeneath rule;
     rule.allowed = RightsOf(grant.access) & attributes.handled_files & (grant.folder ? ~uint64_t{0} : kFileRights);
     rule.parent = grant.place.get();
-    if (syscall(kAddRule, ruleset.get(), kRulePathBeneath, &rule, uint32_t{0}) != 0) return Refused("add a Landlock rule");
+    if (syscall(kAddRule, ruleset.get(), kRulePathBeneath, &rule, uint32_t{0}) != 0)
+      return Refused("add a Landlock rule");
   }
   if (syscall(kRestrictSelf, ruleset.get(), uint32_t{0}) != 0) return Refused("enforce a Landlock ruleset");
   return {};

@@ -10,11 +10,12 @@
 
 namespace hone {
 
-// What the kernel offers: 0 none, 1 files, 2 links between folders, 3 truncation, 4 TCP, 5 device controls, 6 signals and abstract sockets.
+// What the kernel offers: 0 none, 1 files, 2 links between folders, 3 truncation, 4 TCP, 5 device controls, 6 signals
+// and abstract sockets.
 int LandlockAbi();
 
-// The files that a process may touch. Places are opened when they are added, so what stands under their names later changes nothing; a
-// place that is not there is left out.
+// The files that a process may touch. Places are opened when they are added, so what stands under their names later
+// changes nothing; a place that is not there is left out.
 class FileView {
  public:
   enum class Access { read, write, device, program };
@@ -46,8 +47,8 @@ class FileView {
 
 enum class Signals { anywhere, own };   // own: none to processes outside (from ABI 6 on), nor to abstract sockets.
 
-// Confines the calling thread and what it starts to the view; executes nothing but programs of the view, binds and connects no TCP socket (from ABI 4 on). Needs
-// PR_SET_NO_NEW_PRIVS. kEnvironment where the kernel refuses.
+// Confines the calling thread and what it starts to the view; executes nothing but programs of the view, binds and
+// connects no TCP socket (from ABI 4 on). Needs PR_SET_NO_NEW_PRIVS. kEnvironment where the kernel refuses.
 Result<> RestrictFiles(const FileView& view, Signals signals);
 
 }  // namespace hone

@@ -49,7 +49,8 @@ ssize_t ReceiveWithDescriptor(int socket, void* message, size_t size, Descriptor
   const ssize_t got = recvmsg(socket, &header, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
   if (got < 0) return got;
   const cmsghdr* const beside = CMSG_FIRSTHDR(&header);
-  if (beside != nullptr && beside->cmsg_level == SOL_SOCKET && beside->cmsg_type == SCM_RIGHTS && beside->cmsg_len == CMSG_LEN(sizeof(int))) {
+  if (beside != nullptr && beside->cmsg_level == SOL_SOCKET && beside->cmsg_type == SCM_RIGHTS &&
+      beside->cmsg_len == CMSG_LEN(sizeof(int))) {
     int fd = -1;
     std::memcpy(&fd, CMSG_DATA(beside), sizeof fd);
     descriptor = Descriptor(fd);

@@ -172,7 +172,8 @@ NamelessBytes NamelessBytesOf(const std::vector<pid_t>& processes) {
       if (stat(path.c_str(), &status) != 0 || !S_ISREG(status.st_mode) || status.st_nlink != 0) continue;
       if (!seen.emplace(status.st_dev, status.st_ino).second) continue;
       char target[32] = {};
-      const bool memory = readlink(path.c_str(), target, sizeof target - 1) > 0 && std::string_view(target).starts_with("/memfd:");
+      const bool memory =
+          readlink(path.c_str(), target, sizeof target - 1) > 0 && std::string_view(target).starts_with("/memfd:");
       (memory ? bytes.memory : bytes.disk) += static_cast<uint64_t>(status.st_blocks) * 512;
     }
   }

@@ -14,7 +14,8 @@
 namespace hone {
 namespace {
 
-// Timers of an idle runtime's threads tick now and then: this share of the time is no use of a processor, nor is one tick of the clock.
+// Timers of an idle runtime's threads tick now and then: this share of the time is no use of a processor, nor is one
+// tick of the clock.
 constexpr double kIdleShare = 0.001;
 constexpr uint64_t kIdleMs = 20;
 constexpr size_t kMostLines = 100'000;
@@ -64,7 +65,8 @@ std::set<uint64_t> InodesOf(const std::vector<std::filesystem::path>& files) {
 
 }  // namespace
 
-std::optional<pid_t> HolderWaitedFor(const std::vector<std::filesystem::path>& lock_files, const std::vector<pid_t>& family) {
+std::optional<pid_t> HolderWaitedFor(const std::vector<std::filesystem::path>& lock_files,
+                                     const std::vector<pid_t>& family) {
   const std::set<uint64_t> inodes = InodesOf(lock_files);
   if (inodes.empty()) return std::nullopt;
   const auto is_member = [&](pid_t pid) { return std::find(family.begin(), family.end(), pid) != family.end(); };
@@ -86,7 +88,8 @@ std::optional<pid_t> HolderWaitedFor(const std::vector<std::filesystem::path>& l
 void Progress::Look(const std::vector<pid_t>& family, uint64_t written, int64_t now_ms) {
   const uint64_t processor_ms = ProcessorMs(family);
   const bool first = !since_ms_;
-  const bool moved = first || UsedProcessor(processor_ms_, processor_ms, now_ms - *since_ms_) || written != written_ || family.size() != members_;
+  const bool moved = first || UsedProcessor(processor_ms_, processor_ms, now_ms - *since_ms_) || written != written_ ||
+                     family.size() != members_;
   const bool busy = first || Apart(looked_processor_ms_, processor_ms) > kIdleMs;
   holder_ = busy ? std::nullopt : HolderWaitedFor(lock_files_, family);
   if (holder_) waited_ms_ += now_ms - looked_ms_;

@@ -1,8 +1,10 @@
-// Whether a family of processes gets on, judged from outside: it uses a processor, writes, or waits for the machine to be free.
+// Whether a family of processes gets on, judged from outside: it uses a processor, writes, or waits for the machine to
+// be free.
 //
-// Waiting for the machine lock is nobody's fault: that time counts neither as a standstill nor against the time that the work has. It is
-// read from the kernel's own list (/proc/locks), not from what the work says: a member of the family waits for one of the lock's files,
-// somebody outside the family holds it, and the family uses no processor meanwhile.
+// Waiting for the machine lock is nobody's fault: that time counts neither as a standstill nor against the time that
+// the work has. It is read from the kernel's own list (/proc/locks), not from what the work says: a member of the
+// family waits for one of the lock's files, somebody outside the family holds it, and the family uses no processor
+// meanwhile.
 #pragma once
 
 #include <sys/types.h>
@@ -15,7 +17,8 @@
 namespace hone {
 
 // Who outside the family holds a lock file that a member waits for; empty where nobody waits.
-std::optional<pid_t> HolderWaitedFor(const std::vector<std::filesystem::path>& lock_files, const std::vector<pid_t>& family);
+std::optional<pid_t> HolderWaitedFor(const std::vector<std::filesystem::path>& lock_files,
+                                     const std::vector<pid_t>& family);
 
 // Looks must come in order of time. One thread.
 class Progress {

@@ -35,7 +35,7 @@ namespace hone {
 namespace {
 
 constexpr int kWatchMs = 50;               // Between looks at a running family.
-constexpr int64_t kFamilyWalkMs = 200;     // Between walks that find new members; a look at known ones costs microseconds.
+constexpr int64_t kFamilyWalkMs = 200;  // Between walks that find new members; a look at known ones costs microseconds.
 constexpr int64_t kKillDeadlineMs = 5000;  // A family that survives SIGKILL so long is stuck in the kernel.
 // A SIGKILL that we did not send, at this share of the limit, was the kernel's out-of-memory killer.
 constexpr double kHighMemory = 0.6;
@@ -45,15 +45,17 @@ constexpr int64_t kScratchLookMs = 250;    // Between looks at what was written.
 constexpr int64_t kTellWaitingMs = 10 * 60 * 1000;
 constexpr int64_t kReadyDeadlineMs = 60'000;  // A loaded machine links the runtimes slowly.
 
-// An unexplained death by one of these while the worker is told to stop is the same stop, delivered to the whole service.
+// An unexplained death by one of these while the worker is told to stop is the same stop, delivered to the whole
+// service.
 constexpr auto kStopNotice = std::chrono::milliseconds(500);
 
-// --- namespaces ------------------------------------------------------------------------------------------------------------------
+// --- namespaces
+// ------------------------------------------------------------------------------------------------------------------
 
 constexpr int kIsolating = CLONE_NEWPID | CLONE_NEWNET | CLONE_NEWIPC;
 
-// fork, with flags. The child shares nothing and must execute a program without allocating memory, as after any fork of a process with
-// threads.
+// fork, with flags. The child shares nothing and must execute a program without allocating memory, as after any fork of
+// a process with threads.
 pid_t ForkInto(int namespaces) {
   if (namespaces == 0) return fork();
   return static_cast<pid_t>(syscall(SYS_clone, namespaces | SIGCHLD, nullptr, nullptr, nullptr, nullptr));
@@ -66,7 +68,8 @@ class IdentityMap {
   bool Apply(int namespaces) const {
     if ((namespaces & CLONE_NEWUSER) == 0) return true;
     constexpr char deny[] = "deny";
-    return Write("/proc/self/setgroups", deny, sizeof deny - 1) && Write("/proc/self/uid_map", user_.data(), user_.size()) &&
+    return Write("/proc/self/setgroups", deny, sizeof deny - 1) &&
+           Write("/proc/self/uid_map", user_.data(), user_.size()) &&
            Write("/proc/self/gid_map", group_.data(), group_.size());
   }
 
@@ -101,7 +104,8 @@ int AllowedNamespaces() {
   return (PartsTurnedOff() & kNamespaces) != 0 ? 0 : allowed;
 }
 
-// --- what a task writes and waits for -----------------------------------------------------------------------------------------------
+// --- what a task writes and waits for
+// -----------------------------------------------------------------------------------------------
 
 std::vector<std::filesystem::path> WrittenFolders(const proto::Task& task, const std::filesystem::path& folder) {
   std::vector<std::filesystem::path> folders = {folder / kScratchFolder};
@@ -124,7 +128,8 @@ std::vector<std::filesystem::path> LockFiles(const proto::Task& task) {
 // The runner may have put anything in the result's place.
 Result<std::string> ReadResult(const std::filesystem::path& path) {
   TRY_ASSIGN(const RegularFile file, OpenRegular(path, Links::refuse));
-  if (file.size_bytes > kMaxTaskBytes) return Fail(ErrorCode::kRejected, fmt::format("it has {}", HumanBytes(file.size_bytes)));
+  if (file.size_bytes > kMaxTaskBytes)
+    return Fail(ErrorCode::kRejected, fmt::format("it has {}", HumanBytes(file.size_bytes)));
   std::string bytes(file.size_bytes, '\0');
   size_t done = 0;
   while (done < bytes.size()) {
@@ -148,7 +153,8 @@ class RunnerHost::Zygote {
     const int namespaces = AllowedNamespaces();
     auto started = StartIn(namespaces, program);
     if (started || namespaces == 0) return started;
-    spdlog::warn("the zygote does not start in namespaces of its own ({}); it is started without", started.error().message);
+    spdlog::warn("the zygote does not start in namespaces of its own ({}); it is started without",
+                 started.error().message);
     return StartIn(0, program);
   }
 
@@ -200,7 +206,8 @@ class RunnerHost::Zygote {
   }
 
  public:
-  // Closing the socket tells it to kill its runners and go; one that does not go is stopped, or its program is no zygote.
+  // Closing the socket tells it to kill its runners and go; one that does not go is stopped, or its program is no
+  // zygote.
   ~Zygote() {
     close(socket_);
     for (int waited = 0; waited < 300; ++waited) {
@@ -287,8 +294,8 @@ class RunnerHost::Watch {
     return Outcome();
   }
 
-  // The zygote was gone before the runner began: nobody has worked on the task. A runner opens its output first of all; the zygote may die
-  // between the fork and the word about it.
+  // The zygote was gone before the runner began: nobody has worked on the task. A runner opens its output first of all;
+  // the zygote may die between the fork and the word about it.
   bool never_began() const {
     std::error_code ignored;
     return !zygote_.alive() && pid_ == 0 && !std::filesystem::exists(folder_ / kOutputFile, ignored);
@@ -302,7 +309,8 @@ class RunnerHost::Watch {
     request.kind = ZygoteRequest::kRun;
     request.id = id_;
     const std::string text = folder_.string();
-    if (text.size() >= sizeof(request.folder)) return Fail(ErrorCode::kConfiguration, "the work folder's path is too long: " + text);
+    if (text.size() >= sizeof(request.folder))
+      return Fail(ErrorCode::kConfiguration, "the work folder's path is too long: " + text);
     std::memcpy(request.folder, text.data(), text.size());
     started_ms_ = Now();
     if (!zygote_.Send(request, group_ != nullptr ? group_->entrance() : -1)) {
@@ -334,7 +342,8 @@ class RunnerHost::Watch {
       family_ = DescendantsOf(zygote_.pid(), limits_.processes + 1);  // Everything below the zygote is this run's.
     }
     resident_bytes_ = ResidentBytes(family_) + nameless_.memory;
-    if (limits_.memory_bytes != 0 && resident_bytes_ > limits_.memory_bytes) resident_bytes_ = ProportionalBytes(family_) + nameless_.memory;
+    if (limits_.memory_bytes != 0 && resident_bytes_ > limits_.memory_bytes)
+      resident_bytes_ = ProportionalBytes(family_) + nameless_.memory;
     peak_bytes_ = std::max(peak_bytes_, resident_bytes_);
   }
 
@@ -347,8 +356,8 @@ class RunnerHost::Watch {
     progress_.Look(family_, scratch_.bytes + scratch_.entries + log_.written_bytes(), now);
     if (progress_.holder() && now - told_waiting_ms_ >= kTellWaitingMs) {
       if (told_waiting_ms_ != 0) {
-        spdlog::warn("runner {} has waited {} for the machine, which process {} holds", pid_, HumanDuration(progress_.WaitedMs()),
-                     *progress_.holder());
+        spdlog::warn("runner {} has waited {} for the machine, which process {} holds", pid_,
+                     HumanDuration(progress_.WaitedMs()), *progress_.holder());
       }
       told_waiting_ms_ = now;
     }
@@ -368,11 +377,13 @@ class RunnerHost::Watch {
   void CheckScratch() {
     if (limits_.scratch_bytes == 0) return;
     if (scratch_.bytes > limits_.scratch_bytes) {
-      return Kill(RunOutcome::End::kScratchFull, fmt::format("scratch quota: wrote {}, more than the {} allowed", HumanBytes(scratch_.bytes),
-                                                             HumanBytes(limits_.scratch_bytes)));
+      return Kill(RunOutcome::End::kScratchFull,
+                  fmt::format("scratch quota: wrote {}, more than the {} allowed", HumanBytes(scratch_.bytes),
+                              HumanBytes(limits_.scratch_bytes)));
     }
     if (!scratch_.complete) {
-      Kill(RunOutcome::End::kScratchFull, fmt::format("scratch quota: made more than the {} files allowed", limits_.scratch_files));
+      Kill(RunOutcome::End::kScratchFull,
+           fmt::format("scratch quota: made more than the {} files allowed", limits_.scratch_files));
     }
   }
 
@@ -385,17 +396,19 @@ class RunnerHost::Watch {
     if (stop_.stopped()) return Kill(RunOutcome::End::kStopped, "stopped on request");
     const int64_t waited = progress_.WaitedMs();
     if (limits_.timeout.count() > 0 && now - started_ms_ - waited >= limits_.timeout.count() && !progress_.holder()) {
-      return Kill(RunOutcome::End::kTimedOut,
-                  fmt::format("not done after {}{}", HumanDuration(limits_.timeout.count()),
-                              waited > 0 ? fmt::format(" (and {} of waiting for the machine)", HumanDuration(waited)) : ""));
+      return Kill(
+          RunOutcome::End::kTimedOut,
+          fmt::format("not done after {}{}", HumanDuration(limits_.timeout.count()),
+                      waited > 0 ? fmt::format(" (and {} of waiting for the machine)", HumanDuration(waited)) : ""));
     }
     if (limits_.stall.count() > 0 && progress_.StandstillMs(now) >= limits_.stall.count()) {
-      return Kill(RunOutcome::End::kTimedOut,
-                  fmt::format("no progress: it used no processor and wrote nothing for {}", HumanDuration(limits_.stall.count())));
+      return Kill(RunOutcome::End::kTimedOut, fmt::format("no progress: it used no processor and wrote nothing for {}",
+                                                          HumanDuration(limits_.stall.count())));
     }
     if (limits_.memory_bytes != 0 && resident_bytes_ > limits_.memory_bytes) {
       return Kill(RunOutcome::End::kOutOfMemory,
-                  fmt::format("used {}, more than the {} allowed", HumanBytes(resident_bytes_), HumanBytes(limits_.memory_bytes)));
+                  fmt::format("used {}, more than the {} allowed", HumanBytes(resident_bytes_),
+                              HumanBytes(limits_.memory_bytes)));
     }
     if (family_.size() > limits_.processes) {
       return Kill(RunOutcome::End::kCrashed, fmt::format("started more than {} processes", limits_.processes));
@@ -421,7 +434,8 @@ class RunnerHost::Watch {
     LoseZygote();
   }
 
-  // Without the zygote the group, and whom the last walk saw, are all we can name. The runner itself dies with its parent.
+  // Without the zygote the group, and whom the last walk saw, are all we can name. The runner itself dies with its
+  // parent.
   void LoseZygote() {
     zygote_.GiveUp();
     kill(zygote_.pid(), SIGKILL);
@@ -463,9 +477,11 @@ class RunnerHost::Watch {
     }
     const auto bytes = ReadResult(folder_ / kScratchFolder / kResultFile);
     if (!bytes) {
-      outcome.explanation = bytes.error().code == ErrorCode::kNotFound ? "the runner exited with status 0 but left no result"
-                                                                       : "the runner's result: " + bytes.error().message;
-    } else if (!outcome.result.ParseFromString(*bytes) || outcome.result.kind_case() == proto::TaskResult::KIND_NOT_SET) {
+      outcome.explanation = bytes.error().code == ErrorCode::kNotFound
+                                ? "the runner exited with status 0 but left no result"
+                                : "the runner's result: " + bytes.error().message;
+    } else if (!outcome.result.ParseFromString(*bytes) ||
+               outcome.result.kind_case() == proto::TaskResult::KIND_NOT_SET) {
       outcome.explanation = "the runner left a result that is none";
     } else {
       outcome.end = RunOutcome::End::kResult;
@@ -474,13 +490,15 @@ class RunnerHost::Watch {
 
   void JudgeSignal(RunOutcome& outcome) const {
     outcome.end = RunOutcome::End::kCrashed;
-    outcome.explanation = fmt::format("the runner was ended by signal {} ({})", outcome.signal, strsignal(outcome.signal));
+    outcome.explanation =
+        fmt::format("the runner was ended by signal {} ({})", outcome.signal, strsignal(outcome.signal));
     const double high = kHighMemory * static_cast<double>(limits_.memory_bytes);
     const bool told = group_ != nullptr && group_->OutOfMemoryKills() > 0;
     const bool likely = limits_.memory_bytes != 0 && static_cast<double>(outcome.peak_memory_bytes) >= high;
     if (outcome.signal == SIGKILL && (told || likely)) {
       outcome.end = RunOutcome::End::kOutOfMemory;
-      outcome.explanation = fmt::format("killed by the system at {}; it was out of memory", HumanBytes(outcome.peak_memory_bytes));
+      outcome.explanation =
+          fmt::format("killed by the system at {}; it was out of memory", HumanBytes(outcome.peak_memory_bytes));
     } else if (IsStopRequest(outcome.signal) && stop_.WaitFor(kStopNotice)) {
       outcome.end = RunOutcome::End::kStopped;
     }
@@ -555,11 +573,12 @@ Result<> RunnerHost::EnsureZygote() {
   // What was told to others about this worker must still hold.
   if (zygote_->sandbox().Has(sandbox_.parts & ~kGroups)) return {};
   zygote_.reset();
-  return Fail(ErrorCode::kEnvironment, "this machine no longer allows what this worker's runners were confined by", "Start the worker again");
+  return Fail(ErrorCode::kEnvironment, "this machine no longer allows what this worker's runners were confined by",
+              "Start the worker again");
 }
 
-Result<RunOutcome> RunnerHost::Run(const proto::Task& task, const std::filesystem::path& folder, const RunLimits& limits,
-                                   const StopSignal& stop) {
+Result<RunOutcome> RunnerHost::Run(const proto::Task& task, const std::filesystem::path& folder,
+                                   const RunLimits& limits, const StopSignal& stop) {
   TRY(EnsureZygote());
   std::error_code ignored;
   std::filesystem::remove_all(folder / kScratchFolder, ignored);  // Of an earlier run in the same folder.
@@ -573,8 +592,8 @@ Result<RunOutcome> RunnerHost::Run(const proto::Task& task, const std::filesyste
   return RunOnce(task, folder, limits, stop, never_began);
 }
 
-Result<RunOutcome> RunnerHost::RunOnce(const proto::Task& task, const std::filesystem::path& folder, const RunLimits& limits,
-                                       const StopSignal& stop, bool& never_began) {
+Result<RunOutcome> RunnerHost::RunOnce(const proto::Task& task, const std::filesystem::path& folder,
+                                       const RunLimits& limits, const StopSignal& stop, bool& never_began) {
   std::unique_ptr<ControlGroup> group;
   if (groups_) {
     auto made = groups_->Make({limits.memory_bytes, kTasksPerProcess * limits.processes});

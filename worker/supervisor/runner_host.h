@@ -1,4 +1,5 @@
-// Keeps runners: starts them through the zygote, holds them to their limits and tells how they ended. Never parses what they work on.
+// Keeps runners: starts them through the zygote, holds them to their limits and tells how they ended. Never parses what
+// they work on.
 #pragma once
 
 #include <chrono>
@@ -50,10 +51,11 @@ class RunnerHost {
   static Result<std::unique_ptr<RunnerHost>> Start(const RunnerHostOptions& options = {});
   ~RunnerHost();
 
-  // Executes a task in `folder`, which exists and is the runner's own. Returns once the runner and everything it started are gone:
-  // at the latest a second after a limit was passed or `stop` was given. A zygote that died is replaced. Fails only where the work
-  // could not be started (kEnvironment, kExhausted).
-  Result<RunOutcome> Run(const proto::Task& task, const std::filesystem::path& folder, const RunLimits& limits, const StopSignal& stop);
+  // Executes a task in `folder`, which exists and is the runner's own. Returns once the runner and everything it
+  // started are gone: at the latest a second after a limit was passed or `stop` was given. A zygote that died is
+  // replaced. Fails only where the work could not be started (kEnvironment, kExhausted).
+  Result<RunOutcome> Run(const proto::Task& task, const std::filesystem::path& folder, const RunLimits& limits,
+                         const StopSignal& stop);
 
   // What every runner is confined by, found out by trying.
   const Sandbox& sandbox() const;
@@ -65,8 +67,8 @@ class RunnerHost {
   class Zygote;
   class Watch;
   void FindGroups();
-  Result<RunOutcome> RunOnce(const proto::Task& task, const std::filesystem::path& folder, const RunLimits& limits, const StopSignal& stop,
-                             bool& never_began);
+  Result<RunOutcome> RunOnce(const proto::Task& task, const std::filesystem::path& folder, const RunLimits& limits,
+                             const StopSignal& stop, bool& never_began);
   explicit RunnerHost(const RunnerHostOptions& options);
   Result<> EnsureZygote();
 

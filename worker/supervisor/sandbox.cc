@@ -32,7 +32,8 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr rlim_t kOpenFiles = 65536;
-constexpr rlim_t kFileBytes = rlim_t{256} << 30;  // Models of tens of gigabytes pass; a runaway writer does not fill every disk.
+constexpr rlim_t kFileBytes = rlim_t{256}
+                              << 30;  // Models of tens of gigabytes pass; a runaway writer does not fill every disk.
 constexpr rlim_t kStackBytes = 64 << 20;
 constexpr rlim_t kTasks = 16384;                  // Processes and threads of a user namespace of its own.
 constexpr char kTurnOff[] = "HONE_SANDBOX_OFF";
@@ -47,19 +48,22 @@ struct PartRow {
   const char* lacks;
 };
 constexpr PartRow kParts[] = {
-    {kPrivileges, "privileges", "no new privileges, no capabilities, bounded resources", "the kernel refused to take privileges away"},
+    {kPrivileges, "privileges", "no new privileges, no capabilities, bounded resources",
+     "the kernel refused to take privileges away"},
     {kSystemCalls, "system_calls", "system calls filtered: no network, no programs, no devices",
      "this kernel filters no system calls (CONFIG_SECCOMP_FILTER)"},
     {kFiles, "files", "a view of the file system that holds libraries and the work's own files (Landlock)",
      "this kernel does not guard files (Landlock: Linux 5.13 with landlock among its security modules)"},
     {kSignals, "signals", "no signals to processes outside",
      "this kernel does not bound signals (Linux 6.12, or process namespaces allowed to this user)"},
-    {kNamespaces, "namespaces", "processes, network and IPC of its own", "namespaces are not allowed to this user here"},
+    {kNamespaces, "namespaces", "processes, network and IPC of its own",
+     "namespaces are not allowed to this user here"},
     {kGroups, "groups", "a control group of its own, which ends by one write",
      "control groups are not delegated to this worker (version 2, Linux 5.14; a service with Delegate=yes)"},
 };
 
-// --- resources and privileges ----------------------------------------------------------------------------------------------------
+// --- resources and privileges
+// ----------------------------------------------------------------------------------------------------
 
 Result<> Limit(int resource, rlim_t wish, std::string_view name) {
   rlimit limit{};
@@ -79,8 +83,8 @@ void VolunteerForOomKiller() {
   close(fd);
 }
 
-// Root without capabilities is an ordinary user. A worker's folder may have another owner than root, so reading stays possible; what is
-// read is bounded by the view. A person who is root may work on other people's files.
+// Root without capabilities is an ordinary user. A worker's folder may have another owner than root, so reading stays
+// possible; what is read is bounded by the view. A person who is root may work on other people's files.
 Result<> DropCapabilities(Owner owner) {
   __user_cap_header_struct header{_LINUX_CAPABILITY_VERSION_3, 0};
   __user_cap_data_struct sets[_LINUX_CAPABILITY_U32S_3] = {};
@@ -109,14 +113,16 @@ Result<> RenouncePrivileges(Owner owner, uint32_t standing) {
   return {};
 }
 
-// --- the view --------------------------------------------------------------------------------------------------------------------
+// --- the view
+// --------------------------------------------------------------------------------------------------------------------
 
-// What runtimes and drivers read. Of /etc only what the loader and drivers are set up by; /proc shows no other process's memory,
-// environment or files, because Landlock also denies tracing.
+// What runtimes and drivers read. Of /etc only what the loader and drivers are set up by; /proc shows no other
+// process's memory, environment or files, because Landlock also denies tracing.
 constexpr const char* kSystemPlaces[] = {
-    "/usr", "/lib", "/lib32", "/lib64", "/etc/ld.so.cache", "/etc/localtime", "/etc/OpenCL", "/etc/nvidia", "/etc/vulkan",
-    "/proc", "/sys/devices", "/sys/class", "/sys/bus", "/sys/fs/cgroup", "/sys/kernel/mm", "/sys/module",
-    "/dev/random", "/dev/urandom", "/proc/self/exe",
+    "/usr",           "/lib",        "/lib32",       "/lib64",         "/etc/ld.so.cache",
+    "/etc/localtime", "/etc/OpenCL", "/etc/nvidia",  "/etc/vulkan",    "/proc",
+    "/sys/devices",   "/sys/class",  "/sys/bus",     "/sys/fs/cgroup", "/sys/kernel/mm",
+    "/sys/module",    "/dev/random", "/dev/urandom", "/proc/self/exe",
 };
 constexpr const char* kPlainDevices[] = {"/dev/null", "/dev/zero", "/dev/full"};
 // Accelerators: folders of nodes, and prefixes of nodes in /dev.
@@ -129,7 +135,8 @@ int CollectFolder(dl_phdr_info* info, size_t, void* folders) {
   return 0;
 }
 
-// Folders that libraries of this process came from, where their plug-ins are too, and those that the environment names for more.
+// Folders that libraries of this process came from, where their plug-ins are too, and those that the environment names
+// for more.
 std::set<fs::path> LibraryFolders() {
   std::set<fs::path> folders;
   dl_iterate_phdr(CollectFolder, &folders);
@@ -147,13 +154,15 @@ void AddAccelerators(FileView& view) {
   for (fs::directory_iterator node("/dev", ignored), end; !ignored && node != end; node.increment(ignored)) {
     const std::string name = node->path().filename().string();
     const auto begins = [&](std::string_view prefix) { return name.starts_with(prefix); };
-    if (std::any_of(std::begin(kAcceleratorPrefixes), std::end(kAcceleratorPrefixes), begins)) view.Device(node->path());
+    if (std::any_of(std::begin(kAcceleratorPrefixes), std::end(kAcceleratorPrefixes), begins))
+      view.Device(node->path());
   }
 }
 
 void AddLock(FileView& view, const fs::path& lock) {
   if (lock.empty()) return;
-  const auto made = MachineLock::Open(lock);  // Inside the sandbox it could not be made. What cannot be made is the task's to tell.
+  const auto made =
+      MachineLock::Open(lock);  // Inside the sandbox it could not be made. What cannot be made is the task's to tell.
   if (!made) return;
   view.Read(lock);                            // An flock needs no more.
   view.Read(lock.string() + ".gate");
@@ -163,11 +172,13 @@ void AddBundle(FileView& view, const proto::LocalBundle& local) {
   const proto::Bundle& bundle = local.bundle();
   const bool of_folder = bundle.main().empty() || bundle.format() == "tensorflow";  // Its reader lists the folder.
   const bool complete = bundle.files_size() > 0 && bundle.files_size() <= kFilesOneByOne && !of_folder &&
-                        std::all_of(bundle.files().begin(), bundle.files().end(), [](const auto& file) { return IsDigest(file.digest()); });
+                        std::all_of(bundle.files().begin(), bundle.files().end(),
+                                    [](const auto& file) { return IsDigest(file.digest()); });
   if (local.folder().empty()) return;
   if (!complete) {
     view.Read(local.folder());
-    if (IsSafeRelativePath(bundle.main())) view.Read(fs::path(local.folder()) / bundle.main());  // It may be a link that a person named.
+    if (IsSafeRelativePath(bundle.main()))
+      view.Read(fs::path(local.folder()) / bundle.main());  // It may be a link that a person named.
     return;
   }
   // An empty file of weights is no part of a bundle, and readers open it all the same.
@@ -230,16 +241,19 @@ void AddTask(FileView& view, const proto::BenchmarkTask& task) {
   AddLock(view, task.exclusive_lock());
 }
 
-// --- the environment -------------------------------------------------------------------------------------------------------------
+// --- the environment
+// -------------------------------------------------------------------------------------------------------------
 
 constexpr std::string_view kKeptVariables[] = {"LANG", "TZ", "LD_LIBRARY_PATH"};
-constexpr std::string_view kKeptPrefixes[] = {"LC_",  "HONE_", "OMP_",  "KMP_",  "GOMP_", "MKL_", "DNNL_",   "ONEDNN_", "TBB_",
-                                              "OPENVINO_", "OV_", "ORT_", "CUDA_", "NVIDIA_", "ROCR_", "HIP_", "ZE_", "NEO_", "OCL_"};
+constexpr std::string_view kKeptPrefixes[] = {"LC_",     "HONE_", "OMP_",      "KMP_", "GOMP_", "MKL_",  "DNNL_",
+                                              "ONEDNN_", "TBB_",  "OPENVINO_", "OV_",  "ORT_",  "CUDA_", "NVIDIA_",
+                                              "ROCR_",   "HIP_",  "ZE_",       "NEO_", "OCL_"};
 
 bool IsKept(std::string_view variable) {
   const std::string_view name = variable.substr(0, variable.find('='));
   return std::find(std::begin(kKeptVariables), std::end(kKeptVariables), name) != std::end(kKeptVariables) ||
-         std::any_of(std::begin(kKeptPrefixes), std::end(kKeptPrefixes), [&](std::string_view prefix) { return name.starts_with(prefix); });
+         std::any_of(std::begin(kKeptPrefixes), std::end(kKeptPrefixes),
+                     [&](std::string_view prefix) { return name.starts_with(prefix); });
 }
 
 }  // namespace
@@ -274,7 +288,8 @@ std::vector<std::string> Sandbox::Missing() const {
   const uint32_t off = PartsTurnedOff();
   for (const PartRow& row : kParts) {
     if (Has(row.part)) continue;
-    texts.push_back((off & row.part) != 0 ? fmt::format("{}: turned off by {}", row.name, kTurnOff) : fmt::format("{}: {}", row.name, row.lacks));
+    texts.push_back((off & row.part) != 0 ? fmt::format("{}: turned off by {}", row.name, kTurnOff)
+                                          : fmt::format("{}: {}", row.name, row.lacks));
   }
   return texts;
 }
@@ -329,11 +344,13 @@ Result<Sandbox> ConfineThisProcess(const FileView& view, Owner owner, uint32_t r
       failures.push_back(done.error().message);
     }
   };
-  if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0) failures.push_back(fmt::format("renounce new privileges: {}", std::strerror(errno)));
+  if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0)
+    failures.push_back(fmt::format("renounce new privileges: {}", std::strerror(errno)));
   const int abi = LandlockAbi();
   if ((off & kFiles) == 0) {
     const bool bounds_signals = abi >= kAbiOfSignals && (off & kSignals) == 0;
-    stand(kFiles | (bounds_signals ? kSignals : 0), RestrictFiles(view, bounds_signals ? Signals::own : Signals::anywhere));
+    stand(kFiles | (bounds_signals ? kSignals : 0),
+          RestrictFiles(view, bounds_signals ? Signals::own : Signals::anywhere));
   }
   if ((sandbox.parts & kNamespaces) != 0 && (off & kSignals) == 0) sandbox.parts |= kSignals;
   if ((off & kPrivileges) == 0) stand(kPrivileges, RenouncePrivileges(owner, standing));
@@ -342,8 +359,9 @@ Result<Sandbox> ConfineThisProcess(const FileView& view, Owner owner, uint32_t r
                                           view.HasPrograms() ? Programs::declared : Programs::none));
   }
   if (sandbox.Has(required)) return sandbox;
-  return Fail(ErrorCode::kEnvironment, fmt::format("the work is not confined as this worker says: {}",
-                                                   failures.empty() ? Join(sandbox.Missing(), "; ") : Join(failures, "; ")),
+  return Fail(ErrorCode::kEnvironment,
+              fmt::format("the work is not confined as this worker says: {}",
+                          failures.empty() ? Join(sandbox.Missing(), "; ") : Join(failures, "; ")),
               "Start the worker again, so that it finds out what this machine allows now");
 }
 

@@ -1,5 +1,5 @@
-// Reports that the coordinator has not acknowledged yet, kept on disk so that neither a lost connection nor a restart of the worker
-// loses a finished piece of work.
+// Reports that the coordinator has not acknowledged yet, kept on disk so that neither a lost connection nor a restart
+// of the worker loses a finished piece of work.
 #pragma once
 
 #include <cstdint>

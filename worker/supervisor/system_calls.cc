@@ -1,7 +1,7 @@
-// A short classic BPF program built from tables of system-call numbers; numbers come from the compiling architecture's headers, so one
-// source serves x86-64 and arm64 (a call that an architecture lacks is left out of the table). A filter sees registers, never what they
-// point to: calls that hide their arguments in memory (clone3, openat2) are answered ENOSYS where an argument matters, upon which
-// libraries use the older call.
+// A short classic BPF program built from tables of system-call numbers; numbers come from the compiling architecture's
+// headers, so one source serves x86-64 and arm64 (a call that an architecture lacks is left out of the table). A filter
+// sees registers, never what they point to: calls that hide their arguments in memory (clone3, openat2) are answered
+// ENOSYS where an argument matters, upon which libraries use the older call.
 #include "worker/supervisor/system_calls.h"
 
 #include <fcntl.h>
@@ -36,19 +36,54 @@ namespace {
 
 constexpr uint32_t kForbidden[] = {
     // The machine.
-    SYS_mount, SYS_umount2, SYS_pivot_root, SYS_chroot, SYS_setns, SYS_unshare, SYS_bpf, SYS_perf_event_open, SYS_add_key, SYS_keyctl,
-    SYS_request_key, SYS_userfaultfd, SYS_init_module, SYS_finit_module, SYS_delete_module, SYS_kexec_load, SYS_reboot, SYS_swapon,
-    SYS_swapoff, SYS_settimeofday, SYS_clock_settime, SYS_clock_adjtime, SYS_adjtimex, SYS_acct, SYS_quotactl, SYS_sethostname,
-    SYS_setdomainname, SYS_syslog, SYS_vhangup, SYS_fanotify_init, SYS_name_to_handle_at, SYS_open_by_handle_at, SYS_lookup_dcookie,
+    SYS_mount,
+    SYS_umount2,
+    SYS_pivot_root,
+    SYS_chroot,
+    SYS_setns,
+    SYS_unshare,
+    SYS_bpf,
+    SYS_perf_event_open,
+    SYS_add_key,
+    SYS_keyctl,
+    SYS_request_key,
+    SYS_userfaultfd,
+    SYS_init_module,
+    SYS_finit_module,
+    SYS_delete_module,
+    SYS_kexec_load,
+    SYS_reboot,
+    SYS_swapon,
+    SYS_swapoff,
+    SYS_settimeofday,
+    SYS_clock_settime,
+    SYS_clock_adjtime,
+    SYS_adjtimex,
+    SYS_acct,
+    SYS_quotactl,
+    SYS_sethostname,
+    SYS_setdomainname,
+    SYS_syslog,
+    SYS_vhangup,
+    SYS_fanotify_init,
+    SYS_name_to_handle_at,
+    SYS_open_by_handle_at,
+    SYS_lookup_dcookie,
     SYS_nfsservctl,
 #ifdef SYS_kexec_file_load
     SYS_kexec_file_load,
 #endif
 #ifdef SYS_iopl
-    SYS_iopl, SYS_ioperm,
+    SYS_iopl,
+    SYS_ioperm,
 #endif
 #ifdef SYS_open_tree
-    SYS_open_tree, SYS_move_mount, SYS_fsopen, SYS_fsconfig, SYS_fsmount, SYS_fspick,
+    SYS_open_tree,
+    SYS_move_mount,
+    SYS_fsopen,
+    SYS_fsconfig,
+    SYS_fsmount,
+    SYS_fspick,
 #endif
 #ifdef SYS_mount_setattr
     SYS_mount_setattr,
@@ -57,10 +92,14 @@ constexpr uint32_t kForbidden[] = {
     SYS_quotactl_fd,
 #endif
 #ifdef SYS_io_uring_setup
-    SYS_io_uring_setup, SYS_io_uring_enter, SYS_io_uring_register,  // Its queues would carry calls past this filter.
+    SYS_io_uring_setup,
+    SYS_io_uring_enter,
+    SYS_io_uring_register,  // Its queues would carry calls past this filter.
 #endif
     // Other processes. LeakSanitizer stops the threads of its own process through ptrace.
-    SYS_process_vm_readv, SYS_process_vm_writev, SYS_kcmp,
+    SYS_process_vm_readv,
+    SYS_process_vm_writev,
+    SYS_kcmp,
 #ifndef HONE_SANITIZED
     SYS_ptrace,
 #endif
@@ -71,14 +110,31 @@ constexpr uint32_t kForbidden[] = {
     SYS_process_madvise,
 #endif
     // Modes, owners and attributes of files, which Landlock does not guard.
-    SYS_fchmod, SYS_fchmodat, SYS_fchown, SYS_fchownat, SYS_setxattr, SYS_lsetxattr, SYS_fsetxattr, SYS_removexattr, SYS_lremovexattr,
-    SYS_fremovexattr, SYS_utimensat, SYS_mknodat,
+    SYS_fchmod,
+    SYS_fchmodat,
+    SYS_fchown,
+    SYS_fchownat,
+    SYS_setxattr,
+    SYS_lsetxattr,
+    SYS_fsetxattr,
+    SYS_removexattr,
+    SYS_lremovexattr,
+    SYS_fremovexattr,
+    SYS_utimensat,
+    SYS_mknodat,
 #ifdef SYS_chmod
-    SYS_chmod, SYS_chown, SYS_lchown, SYS_utime, SYS_utimes, SYS_futimesat, SYS_mknod,
+    SYS_chmod,
+    SYS_chown,
+    SYS_lchown,
+    SYS_utime,
+    SYS_utimes,
+    SYS_futimesat,
+    SYS_mknod,
 #endif
 };
 constexpr uint32_t kProgramCalls[] = {SYS_execve, SYS_execveat};
-// Newer than the headers that we may be compiled with: fchmodat2, setxattrat, removexattrat, open_tree_attr, file_setattr.
+// Newer than the headers that we may be compiled with: fchmodat2, setxattrat, removexattrat, open_tree_attr,
+// file_setattr.
 constexpr uint32_t kForbiddenNew[] = {452, 463, 466, 467, 469};
 
 constexpr uint32_t kSocketCalls[] = {SYS_socket, SYS_connect, SYS_bind, SYS_listen, SYS_accept, SYS_accept4};
@@ -95,7 +151,9 @@ class Program {
   static sock_filter Permit() { return BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW); }
 
   void Add(const sock_filter& statement) { statements_.push_back(statement); }
-  void Add(const std::vector<sock_filter>& statements) { statements_.insert(statements_.end(), statements.begin(), statements.end()); }
+  void Add(const std::vector<sock_filter>& statements) {
+    statements_.insert(statements_.end(), statements.begin(), statements.end());
+  }
 
   // The accumulator holds the call's number before and after.
   void DenyCall(uint32_t call, int error_number) {
@@ -117,7 +175,8 @@ class Program {
 // The lower half: every argument looked at is an int.
 sock_filter LoadArgument(size_t index) {
   constexpr size_t low_half = std::endian::native == std::endian::little ? 0 : 4;
-  return BPF_STMT(BPF_LD | BPF_W | BPF_ABS, static_cast<uint32_t>(offsetof(seccomp_data, args) + index * sizeof(uint64_t) + low_half));
+  return BPF_STMT(BPF_LD | BPF_W | BPF_ABS,
+                  static_cast<uint32_t>(offsetof(seccomp_data, args) + index * sizeof(uint64_t) + low_half));
 }
 
 // Pairs of connected streams are how instances are spoken to. A datagram of a pair could still be sent to any address.
@@ -133,12 +192,13 @@ std::vector<sock_filter> JudgeSocketpair() {
 }
 
 std::vector<sock_filter> DenyWhereBitsAreSet(size_t argument, uint32_t bits) {
-  return {LoadArgument(argument), BPF_JUMP(BPF_JMP | BPF_JSET | BPF_K, bits, 0, 1), Program::Deny(EPERM), Program::Permit()};
+  return {LoadArgument(argument), BPF_JUMP(BPF_JMP | BPF_JSET | BPF_K, bits, 0, 1), Program::Deny(EPERM),
+          Program::Permit()};
 }
 
 std::vector<sock_filter> DenyWhereEqual(size_t argument, uint32_t first, uint32_t second) {
-  return {LoadArgument(argument), BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, first, 1, 0), BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, second, 0, 1),
-          Program::Deny(EPERM), Program::Permit()};
+  return {LoadArgument(argument), BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, first, 1, 0),
+          BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, second, 0, 1), Program::Deny(EPERM), Program::Permit()};
 }
 
 // O_RDONLY with O_TRUNC empties a file without the right to write.

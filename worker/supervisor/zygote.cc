@@ -44,7 +44,8 @@ constexpr size_t kFamilyLimit = 1 << 20;
   _exit(kRunnerBroken);
 }
 
-// --- in the runner -------------------------------------------------------------------------------------------------------------
+// --- in the runner
+// -------------------------------------------------------------------------------------------------------------
 
 void RedirectStreams(const std::string& folder) {
   const int null = open("/dev/null", O_RDONLY);
@@ -76,14 +77,16 @@ proto::TaskResult Refusal(const Error& error) {
   return result;
 }
 
-// The life of a runner. It ends by _exit: destructors of runtimes that were interrupted in the middle have nothing to add.
-[[noreturn]] void RunnerMain(const std::string& folder, int group, pid_t zygote, TaskFunction task, const Sandbox& promised,
-                             uint32_t standing) {
+// The life of a runner. It ends by _exit: destructors of runtimes that were interrupted in the middle have nothing to
+// add.
+[[noreturn]] void RunnerMain(const std::string& folder, int group, pid_t zygote, TaskFunction task,
+                             const Sandbox& promised, uint32_t standing) {
   setsid();
   prctl(PR_SET_PDEATHSIG, SIGKILL);
   if (getppid() != zygote) _exit(kRunnerBroken);  // It died before the line above.
   RedirectStreams(folder);
-  if (group >= 0 && write(group, "0", 1) != 1) RunnerFailed(fmt::format("join the control group: {}", std::strerror(errno)));
+  if (group >= 0 && write(group, "0", 1) != 1)
+    RunnerFailed(fmt::format("join the control group: {}", std::strerror(errno)));
   close_range(3, ~0U, 0);
   RestoreSignals();
   const std::string scratch = folder + "/" + kScratchFolder;
@@ -100,14 +103,16 @@ proto::TaskResult Refusal(const Error& error) {
   } catch (const std::exception& exception) {
     RunnerFailed(fmt::format("the task threw: {}", exception.what()));
   }
-  if (const auto written = WriteFile(std::filesystem::path(scratch) / kResultFile, result.SerializeAsString()); !written) {
+  if (const auto written = WriteFile(std::filesystem::path(scratch) / kResultFile, result.SerializeAsString());
+      !written) {
     RunnerFailed(written.error().message);
   }
   std::fflush(nullptr);
   _exit(0);
 }
 
-// --- in the zygote -------------------------------------------------------------------------------------------------------------
+// --- in the zygote
+// -------------------------------------------------------------------------------------------------------------
 
 class Zygote {
  public:
@@ -195,8 +200,8 @@ class Zygote {
     return sent == static_cast<ssize_t>(sizeof(event));
   }
 
-  // Looks before it reaps: while the dead leader is a zombie nobody else can get its number, so the kill of its group hits the
-  // right one.
+  // Looks before it reaps: while the dead leader is a zombie nobody else can get its number, so the kill of its group
+  // hits the right one.
   void Reap() {
     for (;;) {
       siginfo_t ended{};
@@ -223,8 +228,8 @@ class Zygote {
     Tell(event);
   }
 
-  // Kills what dead runners left behind, again and again until none is left: killing one hands its children to us. Returns how many
-  // would not die.
+  // Kills what dead runners left behind, again and again until none is left: killing one hands its children to us.
+  // Returns how many would not die.
   int KillOrphans() {
     const int64_t deadline = SystemClock().SteadyMs() + kFamilyDeadlineMs;
     for (;;) {
@@ -247,7 +252,8 @@ class Zygote {
     return alive;
   }
 
-  // One call kills all of the namespace but its first process. While another runner lives, what this one left waits for that one's end.
+  // One call kills all of the namespace but its first process. While another runner lives, what this one left waits for
+  // that one's end.
   int KillNamespace() {
     if (!runners_.empty()) return 0;
     kill(-1, SIGKILL);

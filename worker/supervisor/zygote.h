@@ -1,16 +1,19 @@
-// The zygote: a process without threads that forks a runner for each task, so that loading the runtimes' libraries is paid once.
+// The zygote: a process without threads that forks a runner for each task, so that loading the runtimes' libraries is
+// paid once.
 //
-//   supervisor --(SOCK_SEQPACKET: run [+ the entrance of a control group], kill)--> zygote --fork--> runner (own session and process group) --> what it forks
+//   supervisor --(SOCK_SEQPACKET: run [+ the entrance of a control group], kill)--> zygote --fork--> runner (own
+//   session and process group) --> what it forks
 //              <--(started, ended, refused)----
 //
-// The zygote is the subreaper of everything that runners fork, so a process that leaves its group or outlives its parent comes back to
-// it and is killed with the rest. Ended is told only after the runner's whole family is gone. When the supervisor's end of the socket
-// closes, the zygote kills all runners and ends. Where the machine allows it, the zygote is the first process of a process namespace (and
-// has a network and an IPC namespace of its own): then its death is the kernel's kill of everything beneath it, and process numbers that
-// it tells are its own, not the supervisor's.
+// The zygote is the subreaper of everything that runners fork, so a process that leaves its group or outlives its
+// parent comes back to it and is killed with the rest. Ended is told only after the runner's whole family is gone. When
+// the supervisor's end of the socket closes, the zygote kills all runners and ends. Where the machine allows it, the
+// zygote is the first process of a process namespace (and has a network and an IPC namespace of its own): then its
+// death is the kernel's kill of everything beneath it, and process numbers that it tells are its own, not the
+// supervisor's.
 //
-// The zygote's first word is ready, with the walls that every runner will stand behind (sandbox.h). A runner behind which one of them does
-// not come to stand works on nothing: its result is that error.
+// The zygote's first word is ready, with the walls that every runner will stand behind (sandbox.h). A runner behind
+// which one of them does not come to stand works on nothing: its result is that error.
 #pragma once
 
 #include <climits>
@@ -27,12 +30,12 @@ using TaskFunction = proto::TaskResult (*)(const proto::Task& task);
 // The command-line word after which the zygote finds its descriptor: `program --zygote-fd 5`.
 inline constexpr char kZygoteFlag[] = "--zygote-fd";
 
-// Files of a work folder. The runner sees the folder and may write to scratch alone (and where its task says); it starts there, and its
-// temporary files go there.
+// Files of a work folder. The runner sees the folder and may write to scratch alone (and where its task says); it
+// starts there, and its temporary files go there.
 inline constexpr char kRequestFile[] = "request.pb";   // proto::Task, written by the supervisor.
 inline constexpr char kOutputFile[] = "output.log";    // The runner's stdout and stderr.
 inline constexpr char kScratchFolder[] = "scratch";
-inline constexpr char kResultFile[] = "result.pb";     // In scratch: proto::TaskResult, renamed into place by the runner.
+inline constexpr char kResultFile[] = "result.pb";  // In scratch: proto::TaskResult, renamed into place by the runner.
 
 inline constexpr uint64_t kMaxTaskBytes = 256 << 20;   // Of request and result files.
 

@@ -24,8 +24,8 @@ int Search(const char* coordinator, const char* model, const char* recipe, const
   if (!done) return Tell(done.error());
   const auto path = session.value().Get(job.value(), out);
   if (!path) return Tell(path.error());
-  std::printf("state=%s events=%d trials=%zu path=%s\n", done.value().state.c_str(), events, session.value().Trials(job.value()).value().size(),
-              path.value().c_str());
+  std::printf("state=%s events=%d trials=%zu path=%s\n", done.value().state.c_str(), events,
+              session.value().Trials(job.value()).value().size(), path.value().c_str());
   // What is not there is an answer with its code, not an exception.
   return session.value().Status(job.value() + 1000).error().code == 8 ? 0 : 1;
 }
