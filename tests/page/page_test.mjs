@@ -20,7 +20,11 @@ let browser;
 before(async () => {
   assert.ok(existsSync(findBrowser()), `${findBrowser()} is not here: apt-get install chromium (ops/setup does)`);
   folder = mkdtempSync(join(tmpdir(), 'hone-page-'));
-  [service, browser] = await Promise.all([Service.start(folder), Browser.start()]);
+  // What did start must be known to `after` even when the other did not, or its process keeps this one alive.
+  const started = await Promise.allSettled([Service.start(folder), Browser.start()]);
+  [service, browser] = started.map((one) => one.value);
+  const failed = started.find((one) => one.status === 'rejected');
+  if (failed) throw failed.reason;
 });
 
 after(async () => {
