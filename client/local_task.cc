@@ -49,15 +49,6 @@ std::string HowItEnded(const ExitStatus& status) {
   return fmt::format("crashed with signal {} ({})", status.signal, strsignal(status.signal));
 }
 
-std::optional<fs::path> OnPath(const std::string& name) {
-  const char* path = std::getenv("PATH");
-  for (const std::string& folder : Split(path == nullptr ? "" : path, ':')) {
-    const fs::path program = fs::path(folder) / name;
-    if (program.is_absolute() && access(program.c_str(), X_OK) == 0) return program;
-  }
-  return std::nullopt;
-}
-
 }  // namespace
 
 Result<fs::path> FindProgram(const std::string& name, const char* variable) {
@@ -69,7 +60,7 @@ Result<fs::path> FindProgram(const std::string& name, const char* variable) {
     return Fail(ErrorCode::kNotFound, fmt::format("{} names {}, which cannot be executed", variable, named));
   }
   // A program that links libhone lives anywhere.
-  if (const auto found = OnPath(name)) return *found;
+  if (const auto found = FindOnPath(name)) return *found;
   return Fail(ErrorCode::kNotFound,
               fmt::format("{} was found neither in {} nor on PATH", name, ExecutableFolder().string()),
               fmt::format("install {} beside hone, or set {} to its path", name, variable));

@@ -68,15 +68,9 @@ int PollTimeout(SteadyTime deadline) {
 }
 
 // "name" is looked up in PATH, "./name" and "/name" are taken as they are, from the parent's folder.
-fs::path FindProgram(const std::string& name) {
+fs::path ProgramOf(const std::string& name) {
   if (name.find('/') != std::string::npos) return fs::absolute(name);
-  const char* path = std::getenv("PATH");
-  for (const std::string& folder : Split(path != nullptr ? path : "/usr/local/bin:/usr/bin:/bin", ':')) {
-    const fs::path candidate = fs::path(folder.empty() ? "." : folder) / name;
-    std::error_code error;
-    if (access(candidate.c_str(), X_OK) == 0 && fs::is_regular_file(candidate, error)) return fs::absolute(candidate);
-  }
-  return name;
+  return FindOnPath(name).value_or(name);
 }
 
 std::vector<std::string> MergedEnvironment(const std::map<std::string, std::string>& changes) {
@@ -211,7 +205,7 @@ Result<pid_t> Spawn(const ProcessOptions& options, std::array<int, 3> streams) {
   }
   TRY_ASSIGN(Pipe failures, MakePipe());
   Launch launch;
-  launch.program = FindProgram(options.arguments.front()).string();
+  launch.program = ProgramOf(options.arguments.front()).string();
   launch.environment = MergedEnvironment(options.environment);
   launch.argument_pointers = Pointers(options.arguments);
   launch.environment_pointers = Pointers(launch.environment);
@@ -398,6 +392,18 @@ Result<CommandOutput> RunCommand(const ProcessOptions& options, milliseconds tim
   TRY_ASSIGN(const auto status, process.Wait(milliseconds{0}));
   output.status = status.value_or(ExitStatus{});
   return output;
+}
+
+std::optional<fs::path> FindOnPath(const std::string& name) {
+  const char* path = std::getenv("PATH");
+  for (const std::string& folder : Split(path != nullptr ? path : "/usr/local/bin:/usr/bin:/bin", ':')) {
+    const fs::path program = fs::path(folder) / name;
+    std::error_code error;
+    if (program.is_absolute() && access(program.c_str(), X_OK) == 0 && fs::is_regular_file(program, error)) {
+      return program;
+    }
+  }
+  return std::nullopt;
 }
 
 fs::path ExecutableFolder() {

@@ -68,6 +68,10 @@ struct CommandOutput {
 Result<CommandOutput> RunCommand(const ProcessOptions& options, std::chrono::milliseconds timeout,
                                  size_t max_bytes = 16 << 20);
 
+// The program of that name in a folder of PATH (/usr/local/bin:/usr/bin:/bin without one); relative folders are passed over:
+// what they mean changes with the working folder.
+std::optional<std::filesystem::path> FindOnPath(const std::string& name);
+
 // The folder of the running executable.
 std::filesystem::path ExecutableFolder();
 
