@@ -9,6 +9,7 @@
 #include "client/nightly/markup.h"
 #include "client/table.h"
 #include "common/base/strings.h"
+#include "common/statistics/change_points.h"
 
 namespace hone {
 namespace {
@@ -154,17 +155,9 @@ std::string Cell(std::string_view text) {
 }  // namespace
 
 std::vector<size_t> LevelChanges(const std::vector<HistoryPoint>& points) {
-  ChangePointFinder finder({});
-  std::vector<size_t> changes;
-  for (size_t first = 0; first < points.size();) {
-    size_t last = first;
-    std::vector<double> ratios;
-    while (last < points.size() && points[last].accepted == points[first].accepted)
-      ratios.push_back(1 + points[last++].effect);
-    for (const ChangePoint& change : finder.Find(ratios)) changes.push_back(first + change.index);
-    first = last;
-  }
-  return changes;
+  std::vector<EffectAgainst> effects;
+  for (const HistoryPoint& point : points) effects.push_back({point.accepted, point.effect});
+  return LevelChanges(effects);
 }
 
 std::string EffectText(double effect, bool absolute) {

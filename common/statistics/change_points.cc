@@ -289,4 +289,18 @@ std::vector<ChangePoint> ChangePointFinder::Find(std::span<const double> series)
   return Merge(series, std::move(points));
 }
 
+std::vector<size_t> LevelChanges(std::span<const EffectAgainst> nights) {
+  ChangePointFinder finder({});
+  std::vector<size_t> changes;
+  for (size_t first = 0; first < nights.size();) {
+    size_t last = first;
+    std::vector<double> ratios;
+    while (last < nights.size() && nights[last].accepted == nights[first].accepted)
+      ratios.push_back(1 + nights[last++].effect);
+    for (const ChangePoint& change : finder.Find(ratios)) changes.push_back(first + change.index);
+    first = last;
+  }
+  return changes;
+}
+
 }  // namespace hone

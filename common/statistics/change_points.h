@@ -5,6 +5,7 @@
 
 #include <cstddef>
 #include <span>
+#include <string_view>
 #include <vector>
 
 namespace hone {
@@ -66,5 +67,14 @@ class ChangePointFinder {
   std::vector<double> column_sum_;  // Of distances to the values left of it.
   std::vector<double> quality_;
 };
+
+// A night's figure: the relative difference to what was accepted then.
+struct EffectAgainst {
+  std::string_view accepted;
+  double effect = 0;
+};
+// Indices where another level begins, looked for apart in each run of nights with the same accepted artifact: accepting
+// another begins anew.
+std::vector<size_t> LevelChanges(std::span<const EffectAgainst> nights);
 
 }  // namespace hone

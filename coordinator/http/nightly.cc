@@ -27,18 +27,12 @@ struct Series {
   bool absolute = false;
 };
 
-// Nights that begin another level, among those that were measured against the same accepted artifact.
+// Nights that begin another level.
 Json ChangesJson(const std::vector<Point>& points) {
-  ChangePointFinder finder({});
+  std::vector<EffectAgainst> effects;
+  for (const Point& point : points) effects.push_back({point.accepted, point.effect});
   Json changes = Json::array();
-  for (size_t first = 0; first < points.size();) {
-    std::vector<double> ratios;
-    size_t last = first;
-    for (; last < points.size() && points[last].accepted == points[first].accepted; ++last)
-      ratios.push_back(1 + points[last].effect);
-    for (const ChangePoint& change : finder.Find(ratios)) changes.push_back(points[first + change.index].night);
-    first = last;
-  }
+  for (const size_t change : LevelChanges(effects)) changes.push_back(points[change].night);
   return changes;
 }
 
