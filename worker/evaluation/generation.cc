@@ -22,14 +22,6 @@ Ort::Env& GenerationEnvironment() {
   return *environment;
 }
 
-// An input of keys or values: its type, its shape without tokens, and the output that it comes from.
-struct CachePort {
-  std::string input;
-  std::string output;
-  ONNXTensorElementDataType type = ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT;
-  std::vector<int64_t> empty_shape;
-};
-
 int64_t MostLikely(const float* row, int64_t count) { return std::max_element(row, row + count) - row; }
 
 // Surprise at a token, in nats.
@@ -52,6 +44,14 @@ double MiddleOf(std::vector<double> values) {
 }  // namespace
 
 struct Generator::State {
+  // An input of keys or values: its type, its shape without tokens, and the output that it comes from.
+  struct CachePort {
+    std::string input;
+    std::string output;
+    ONNXTensorElementDataType type = ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT;
+    std::vector<int64_t> empty_shape;
+  };
+
   Ort::Session session{nullptr};
   Ort::AllocatorWithDefaultOptions allocator;
   std::vector<CachePort> ports;
