@@ -13,7 +13,7 @@ set(CPACK_GENERATOR DEB)
 set(CPACK_DEB_COMPONENT_INSTALL ON)
 set(CPACK_DEBIAN_FILE_NAME DEB-DEFAULT)
 set(CPACK_DEBIAN_PACKAGE_SECTION science)
-# A fifth of the time that gzip takes for the runtimes, and smaller; dpkg of Debian 12 reads it.
+# The runtimes are large; dpkg of Debian 12 reads it, and it is packed and unpacked sooner than gzip.
 set(CPACK_DEBIAN_COMPRESSION_TYPE zstd)
 set(CPACK_DEBIAN_PACKAGE_SHLIBDEPS ON)
 # The runtimes are beside the programs, not in packages of their own.
