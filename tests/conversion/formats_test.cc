@@ -77,7 +77,7 @@ INSTANTIATE_TEST_SUITE_P(Formats, FormatTest,
                          ::testing::Values(Source{"frozen", "frozen.pb", true}, Source{"saved", "saved", false},
                                            Source{"tflite", "model.tflite", false},
                                            Source{"paddle", "model.pdmodel", false}),
-                         [](const auto& info) { return std::string(info.param.name); });
+                         [](const auto& made) { return std::string(made.param.name); });
 
 TEST(FormatsTest, FileThatIsNoModelOfItsFormatIsRejectedWithItsName) {
   TempFolder folder;
