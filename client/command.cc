@@ -186,9 +186,9 @@ const std::vector<Command>& Commands() {
        DefineCheck, "hone check recipe.yaml --model model.onnx --data samples.npz"},
       {"plan", kService, "[MODEL] [--recipe R]", "What a search will cost, and the smallest difference it can see",
        "Spends no machine time: the cost of a trial and the noise are those of earlier trials of the coordinator, of "
-       "the same model\n"
+       "the same model "
        "first. With --probe the model is timed against itself on this machine for a few seconds. Exit codes: 0, 3 "
-       "where nothing is\n"
+       "where nothing is "
        "known of cost and noise, 9 for a recipe that no worker can serve.",
        DefinePlan,
        "hone plan model.onnx --recipe recipe.yaml --resolve 1%\tspace, workers, cost, and what it takes to see 1 %\n"
@@ -197,7 +197,7 @@ const std::vector<Command>& Commands() {
       {"status", kService, "JOB", "Where a job stands", "", DefineStatus, "hone status 42"},
       {"watch", kService, "JOB", "Follow a job until it is over; exits as `wait`",
        "On a terminal a block is redrawn in place; elsewhere a line is written for each change, a sign of life every "
-       "30 s, and one\n"
+       "30 s, and one "
        "last line with the verdict and the next command. Ctrl-C leaves the job running.",
        DefineWatch,
        "hone watch 42\n"
@@ -226,8 +226,8 @@ const std::vector<Command>& Commands() {
       {"retry", kLook, "JOB[/TRIAL]", "Take failed trials up again", "", DefineRetry, "hone retry 42/17"},
       {"sensitivity", kLook, "MODEL --data D [--pass NAME[:key=value,...] ...]",
        "What each group of layers loses under a pass, and gains",
-       "Each group alone is put into the pass's form; worst first. `--pass static_int8:exclude=@FILE:K` leaves out the "
-       "K\n"
+       "Each group alone is put into the pass's form; worst first. `--pass static_int8:exclude=@FILE:K` leaves out "
+       "the K "
        "worst groups of the document that --json (or -o FILE) gives.",
        DefineSensitivity, "hone sensitivity model.onnx --data samples.npz"},
       {"passes", kLook, "[NAME]", "The passes, or one with its parameters and defaults", "", DefinePasses,
@@ -239,8 +239,7 @@ const std::vector<Command>& Commands() {
        DefineReport, "hone report 42 --html job-42.html"},
       {"nightly", kTools, "ACTION SUITE", "Regression runs of a suite: run, report, accept, pin, history ...",
        "run       measures every model beside what is accepted for it; the worst verdict is the exit code: 0 well, 1 a "
-       "regression,\n"
-       "          3 undecided, 4 something could not be measured, 5 the machine is unfit\n"
+       "regression, 3 undecided, 4 something could not be measured, 5 the machine is unfit\n"
        "report    tells a night again; history: every series with its changes\n"
        "accept    makes what was measured last the accepted; pin: a file\n"
        "annotate  leaves a note; mute: silences series until a day\n"
@@ -280,7 +279,7 @@ const std::vector<Command>& Commands() {
        "hone drain lab-1\nhone drain lab-1 --undo\tit takes work again"},
       {"fsck", kUpkeep, "DIR", "Whether a coordinator's folder holds what was promised",
        "Reads alone, so the coordinator may run meanwhile. Exit codes: 0 sound, 1 an invariant is broken, 8 no such "
-       "folder,\n"
+       "folder, "
        "9 not a folder of hone-coordinator.",
        DefineFsck, "hone fsck /var/lib/hone-coordinator"},
       {"backup", kUpkeep, "DIR -o FILE", "Copy a coordinator's database, running or not, with the list of its files",

@@ -111,6 +111,17 @@ std::string Wrapped(const std::string& text, size_t width, size_t indent) {
   return out;
 }
 
+namespace {
+
+// Where the second column of a table's row begins; a paragraph has none.
+size_t HangingIndent(std::string_view line) {
+  const size_t gap = line.find("  ");
+  const size_t column = line.find_first_not_of(' ', gap);
+  return gap == std::string_view::npos || column == std::string_view::npos ? 0 : column;
+}
+
+}  // namespace
+
 std::string CommandHelp(const Command& command, const Flags& flags, size_t width) {
   const size_t columns = std::min(width == 0 ? kWidest : width, kWidest);
   std::string text = Wrapped(fmt::format("hone {} {}", command.name, command.usage), columns, 2) + "\n";
@@ -124,7 +135,8 @@ std::string CommandHelp(const Command& command, const Flags& flags, size_t width
   text += "\n" + flags.HelpText(columns);
   if (*command.details == '\0') return text;
   text += "\n";
-  for (const std::string& line : Split(command.details, '\n')) text += Wrapped(line, columns, 2) + "\n";
+  for (const std::string& line : Split(command.details, '\n'))
+    text += Wrapped(line, columns, HangingIndent(line)) + "\n";
   return text;
 }
 

@@ -7,6 +7,7 @@
 #include <fmt/format.h>
 #include <poll.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -37,7 +38,7 @@ constexpr unsigned int kCloseRangeCloexec = 4;  // CLOSE_RANGE_CLOEXEC; old head
 constexpr milliseconds kForever{1000LL * 3600 * 24 * 365 * 10};
 constexpr milliseconds kPollStep{20};           // Where the kernel has no pidfd_open.
 
-enum class Stage : int { kGroup, kDeathSignal, kFolder, kStreams, kExecute };
+enum class Stage : int { kGroup, kDeathSignal, kFolder, kStreams, kMemory, kExecute };
 
 struct Failure {
   Stage stage = Stage::kExecute;
@@ -53,6 +54,7 @@ struct Launch {
   const char* folder = nullptr;
   std::array<int, 3> streams = {-1, -1, -1};   // -1: inherited.
   bool new_group = true;
+  uint64_t max_data_bytes = 0;
   bool die_with_parent = true;
   pid_t parent = 0;
   int failure_fd = -1;
@@ -139,6 +141,9 @@ void PlaceStreams(const Launch& launch) {
   if (launch.folder != nullptr && chdir(launch.folder) != 0) ChildFails(launch, Stage::kFolder);
   CloseOthersAtExec();
   ResetSignals();
+  // Last: a sanitizer's own mappings count too.
+  const rlimit memory{launch.max_data_bytes, launch.max_data_bytes};
+  if (launch.max_data_bytes > 0 && setrlimit(RLIMIT_DATA, &memory) != 0) ChildFails(launch, Stage::kMemory);
   execve(launch.program.c_str(), launch.argument_pointers.data(), launch.environment_pointers.data());
   ChildFails(launch, Stage::kExecute);
 }
@@ -150,6 +155,7 @@ Error FailureError(const Failure& failure, const ProcessOptions& options) {
     case Stage::kGroup: return ErrnoError("make a process group for", options.arguments.front(), failure.error_number);
     case Stage::kDeathSignal:
       return ErrnoError("set the death signal of", options.arguments.front(), failure.error_number);
+    case Stage::kMemory: return ErrnoError("limit the memory of", options.arguments.front(), failure.error_number);
     case Stage::kStreams: return ErrnoError("set the streams of", options.arguments.front(), failure.error_number);
   }
   return ErrnoError("start", options.arguments.front(), failure.error_number);
@@ -212,6 +218,7 @@ Result<pid_t> Spawn(const ProcessOptions& options, std::array<int, 3> streams) {
   launch.folder = options.folder.empty() ? nullptr : options.folder.c_str();
   launch.streams = streams;
   launch.new_group = options.new_group;
+  launch.max_data_bytes = options.max_data_bytes;
   launch.die_with_parent = options.die_with_parent;
   launch.parent = getpid();
   launch.failure_fd = failures.write.get();

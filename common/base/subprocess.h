@@ -22,6 +22,7 @@ struct ProcessOptions {
   std::filesystem::path stdout_file;               // Empty: inherited. Appended to.
   std::filesystem::path stderr_file;               // Empty: inherited.
   bool new_group = true;                           // Own process group, so that a terminal's Ctrl-C does not reach it.
+  uint64_t max_data_bytes = 0;  // RLIMIT_DATA: of its heap and its other private memory; 0: the parent's.
   bool die_with_parent = true;  // PR_SET_PDEATHSIG SIGTERM: it goes when the thread that started it ends.
 };
 

@@ -4,6 +4,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 
@@ -81,6 +82,17 @@ TEST_F(SubprocessTest, FolderEnvironmentAndArgumentsArrive) {
   ASSERT_TRUE(output);
   EXPECT_EQ(output->out, options.folder.string() + "\nkept new added an argument\n");
   EXPECT_EQ(output->status.code, 0);
+}
+
+TEST_F(SubprocessTest, MemoryIsLimitedOfTheChildAlone) {
+  ProcessOptions options = Shell("ulimit -d");
+  options.max_data_bytes = 64 << 20;
+  const auto output = RunCommand(options, 30s);
+  ASSERT_TRUE(output) << output.error().message;
+  EXPECT_EQ(output->out, "65536\n");
+  rlimit own{};
+  ASSERT_EQ(getrlimit(RLIMIT_DATA, &own), 0);
+  EXPECT_NE(own.rlim_cur, options.max_data_bytes);
 }
 
 TEST_F(SubprocessTest, NameAloneIsFoundInThePath) {

@@ -16,6 +16,7 @@ namespace hone {
 namespace {
 
 constexpr int64_t kTrialMs = 9'000;
+constexpr uint64_t kSamplesEach = 4'000;  // As a model of a millisecond has them.
 constexpr size_t kWithSamples = 40;  // Trials of a job whose raw samples are kept.
 constexpr std::array kObservers = {"minmax", "percentile", "mse", "entropy"};
 constexpr std::array kWorkers = {"lab-xeon-1", "lab-xeon-2", "lab-xeon-3"};
@@ -69,7 +70,7 @@ proto::Metric MetricOf(const char* name, double value, double spread = 0) {
   proto::Metric metric;
   metric.set_name(name);
   metric.set_value(value);
-  metric.set_samples(400);
+  metric.set_samples(kSamplesEach);
   if (spread > 0) {
     metric.set_low(value * (1 - spread));
     metric.set_high(value * (1 + spread));
@@ -80,7 +81,7 @@ proto::Metric MetricOf(const char* name, double value, double spread = 0) {
 proto::Samples Around(const char* series, double center, uint64_t seed) {
   proto::Samples samples;
   samples.set_series(series);
-  for (uint64_t i = 0; i < 400; ++i) {
+  for (uint64_t i = 0; i < kSamplesEach; ++i) {
     const double wave = std::sin(static_cast<double>(i * 37 + seed * 11)) + std::sin(static_cast<double>(i * i % 911));
     samples.add_values(center * (1 + 0.012 * wave + (i % 53 == 0 ? 0.2 : 0)));
   }

@@ -1,7 +1,6 @@
 #include "worker/external/program_pass.h"
 
 #include <fmt/format.h>
-#include <sys/resource.h>
 
 #include <algorithm>
 #include <nlohmann/json.hpp>
@@ -96,20 +95,12 @@ std::string Tail(const std::string& text) {
   return Printable(trimmed.substr(trimmed.size() - std::min(trimmed.size(), kTailBytes)), kTailBytes);
 }
 
-// This process works on the one task, so what it limits is the program's.
-void LimitMemory(uint64_t bytes) {
-  if (bytes == 0) return;
-  const rlimit limit{bytes, bytes};
-  setrlimit(RLIMIT_DATA, &limit);
-}
-
 ErrorCode CodeOf(int status) {
   if (status == static_cast<int>(ErrorCode::kRejected)) return ErrorCode::kRejected;
   return status == static_cast<int>(ErrorCode::kExhausted) ? ErrorCode::kExhausted : ErrorCode::kFailed;
 }
 
 Result<> RunProgram(const ExternalPass& pass, const ProcessOptions& options) {
-  LimitMemory(pass.memory_bytes);
   const auto longest =
       pass.time.count() > 0 ? pass.time : std::chrono::duration_cast<std::chrono::milliseconds>(kLongest);
   Result<CommandOutput> ran = RunCommand(options, longest, 1 << 20);
@@ -174,6 +165,7 @@ Result<proto::Bundle> RunProgramPass(const ExternalPass& pass, const proto::Buil
   for (const std::string& word : pass.command) options.arguments.push_back(Filled(word, request, request_file));
   options.environment = pass.environment;
   options.folder = work.path();
+  options.max_data_bytes = pass.memory_bytes;
   TRY(RunProgram(pass, options));
   return BundleOf(pass, output);
 }
