@@ -626,13 +626,16 @@ TEST_F(WeightPassTest, AModelOfThreeGigabytesIsQuantizedInAFractionOfItsMemory) 
   ASSERT_TRUE(result) << result.error().message;
   std::printf("  %.1f s, peak %.0f MB\n", static_cast<double>(result->wall_ms()) / 1000,
               static_cast<double>(result->peak_memory_bytes()) / 1e6);
-  // A sanitizer keeps what was freed for a while (256 MiB), and shadows the rest.
+#ifdef __SANITIZE_THREAD__
+  std::printf("  no bound on the peak: ThreadSanitizer keeps four bytes of its own for each that is read\n");
+#else
 #ifdef HONE_SANITIZED
-  constexpr uint64_t kBound = 2'000'000'000;
+  constexpr uint64_t kBound = 2'000'000'000;  // What was freed is kept for a while (256 MiB), and the rest shadowed.
 #else
   constexpr uint64_t kBound = 1'400'000'000;
 #endif
   EXPECT_LT(result->peak_memory_bytes(), kBound);
+#endif
   const auto built = LoadOnnx(Path("out") / result->model().main());
   ASSERT_TRUE(built) << built.error().message;
   ASSERT_EQ(built->graph().node_size(), kLayers);
