@@ -8,6 +8,7 @@
 #include "client/explanation.h"
 #include "client/job_progress.h"
 #include "client/remote.h"
+#include "client/rows.h"
 #include "client/text_output.h"
 #include "common/base/clock.h"
 #include "common/base/strings.h"
@@ -25,6 +26,7 @@ struct JobCommandOptions {
   std::optional<uint64_t> since;
   std::string replay;
   std::string events;
+  std::string format;  // Of a list: "", csv, md or jsonl.
   bool why = false;
   bool plain = false;
   bool compact = false;
@@ -146,7 +148,9 @@ Result<int> Follow(const JobCommandOptions& options, Voice voice, Console& conso
 Result<int> ListJobs(const JobCommandOptions& options, Console& console) {
   TRY_ASSIGN(Client client, ConnectTo(options.coordinator));
   TRY_ASSIGN(const std::vector<proto::JobSummary> jobs, client.Jobs(static_cast<uint32_t>(options.limit.value_or(20))));
-  TRY(console.json ? console.PrintJson(JobsJson(jobs)) : console.Print(JobsText(jobs, console.table_width())));
+  TRY(PrintList(
+      console, options.format, [&] { return JobsJson(jobs); }, "jobs",
+      [&] { return JobsText(jobs, console.table_width()); }));
   return 0;
 }
 
@@ -156,8 +160,9 @@ Result<int> ListTrials(const JobCommandOptions& options, Console& console) {
   std::optional<uint32_t> study;
   if (options.target) study = static_cast<uint32_t>(*options.target - 1);
   TRY_ASSIGN(const std::vector<proto::TrialSummary> trials, client.Trials(number, study));
-  TRY(console.json ? console.PrintJson(TrialsJson(number, trials))
-                   : console.Print(TrialsText(trials, console.table_width())));
+  TRY(PrintList(
+      console, options.format, [&] { return TrialsJson(number, trials); }, "trials",
+      [&] { return TrialsText(trials, console.table_width()); }));
   return 0;
 }
 
@@ -179,6 +184,7 @@ Result<int> Cancel(const JobCommandOptions& options, Console& console) {
 Run DefineJobs(Flags& flags) {
   auto options = std::make_shared<JobCommandOptions>();
   flags.Count("--limit", "N", "at most this many (default 20)", options->limit, 1, 10'000);
+  AddFormatFlag(flags, options->format);
   AddCoordinatorFlag(flags, options->coordinator);
   return [options](Console& console) { return ListJobs(*options, console); };
 }
@@ -225,6 +231,7 @@ Run DefineWait(Flags& flags) {
 Run DefineTrials(Flags& flags) {
   const auto options = WithJob(flags);
   flags.Count("--target", "N", "of target number N alone", options->target, 1, 1000);
+  AddFormatFlag(flags, options->format);
   return [options](Console& console) { return ListTrials(*options, console); };
 }
 

@@ -5,6 +5,7 @@
 
 #include "client/command.h"
 #include "client/remote.h"
+#include "client/rows.h"
 #include "client/text_output.h"
 #include "common/base/clock.h"
 
@@ -15,14 +16,16 @@ struct WorkerOptions {
   CoordinatorFlags coordinator;
   std::string name;
   bool undo = false;
+  std::string format;  // Of the list: "", csv, md or jsonl.
 };
 
 Result<int> ListWorkers(const WorkerOptions& options, Console& console) {
   TRY_ASSIGN(Client client, ConnectTo(options.coordinator));
   TRY_ASSIGN(const std::vector<proto::WorkerSummary> workers, client.Workers());
   const auto now = static_cast<uint64_t>(SystemClock().UnixMs());
-  TRY(console.json ? console.PrintJson(WorkersJson(workers))
-                   : console.Print(WorkersText(workers, console.table_width(), now)));
+  TRY(PrintList(
+      console, options.format, [&] { return WorkersJson(workers); }, "workers",
+      [&] { return WorkersText(workers, console.table_width(), now); }));
   return 0;
 }
 
@@ -42,6 +45,7 @@ Result<int> Drain(const WorkerOptions& options, Console& console) {
 
 Run DefineWorkers(Flags& flags) {
   auto options = std::make_shared<WorkerOptions>();
+  AddFormatFlag(flags, options->format);
   AddCoordinatorFlag(flags, options->coordinator);
   return [options](Console& console) { return ListWorkers(*options, console); };
 }

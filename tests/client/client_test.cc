@@ -109,6 +109,7 @@ TEST(ClientTest, SubmitUploadsWhatIsMissingAndSendsTheJob) {
     ASSERT_TRUE(reply) << reply.error().message;
     EXPECT_EQ(reply->job(), 12U);
   }
+  service.Stop();
   EXPECT_EQ(uploaded, "bytes of a model");
   EXPECT_EQ(submitted.model().files(0).digest(), digest);
   EXPECT_FALSE(submitted.request().empty());
@@ -184,6 +185,7 @@ TEST(FollowTest, EventsThatAreNoLongerKeptAreToldOnce) {
             std::string::npos)
       << lines[0];
   EXPECT_NE(lines[1].find("event=trial.complete"), std::string::npos);
+  service.Stop();
   EXPECT_GE(refreshed, 2);
 }
 

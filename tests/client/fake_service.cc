@@ -26,9 +26,11 @@ FakeService::FakeService(Handler handler) : handler_(std::move(handler)) {
   });
 }
 
-FakeService::~FakeService() {
+FakeService::~FakeService() { Stop(); }
+
+void FakeService::Stop() {
   stop_ = true;
-  thread_.join();
+  if (thread_.joinable()) thread_.join();
 }
 
 }  // namespace hone::test

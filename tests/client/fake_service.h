@@ -19,6 +19,8 @@ class FakeService {
   using Handler = std::function<void(const proto::Frame& request, proto::Frame& reply)>;
   explicit FakeService(Handler handler);
   ~FakeService();
+  // Ends the service's thread: from then on what the handler wrote is the caller's to read. May be said twice.
+  void Stop();
   const std::string& endpoint() const { return endpoint_; }
 
  private:

@@ -5,6 +5,7 @@
 #include <limits>
 
 #include "client/json_output.h"
+#include "client/rows.h"
 #include "client/table.h"
 #include "client/text_output.h"
 #include "tests/client/fixtures.h"
@@ -145,6 +146,19 @@ TEST(ColorTest, FlagBeatsVariablesAndVariablesBeatTheTerminal) {
   EXPECT_TRUE(UseColor(ColorChoice::automatic, false));
   EXPECT_FALSE(UseColor(ColorChoice::never, true));
   unsetenv("FORCE_COLOR");
+}
+
+TEST(RowsTest, EveryLeafIsAColumnAndWhatIsMissingIsEmpty) {
+  const Json rows = Json::parse(R"([
+    {"trial": 1, "why": null, "tags": ["a", "b"], "metrics": {"size_bytes": 12, "name": "plain"}},
+    {"trial": 2, "metrics": {"accuracy": 0.5, "name": "a,\"b\"|*\nc"}, "steps": [{"pass": "x"}]}])");
+  EXPECT_EQ(RowsText(rows, "csv"),
+            "trial,why,tags,metrics.size_bytes,metrics.name,metrics.accuracy,steps\r\n"
+            "1,,a b,12,plain,,\r\n"
+            "2,,,,\"a,\"\"b\"\"|*\nc\",0.5,\"[{\"\"pass\"\":\"\"x\"\"}]\"\r\n");
+  EXPECT_EQ(RowsText(Json::parse(R"([{"a": "x|y*\nz"}])"), "md"), "| a |\n| --- |\n| x\\|y\\* z |\n");
+  EXPECT_EQ(RowsText(Json::parse(R"([{"a": 1}, {"b": [2]}])"), "jsonl"), "{\"a\":1}\n{\"b\":[2]}\n");
+  EXPECT_EQ(RowsText(Json::array(), "csv"), "");
 }
 
 }  // namespace
