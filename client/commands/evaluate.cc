@@ -2,6 +2,7 @@
 #include <fmt/format.h>
 
 #include <memory>
+#include <utility>
 
 #include "client/command.h"
 #include "client/measured_side.h"
@@ -10,6 +11,7 @@
 #include "common/artifact/bundle.h"
 #include "common/base/machine_lock.h"
 #include "common/base/strings.h"
+#include "common/recipe/metrics.h"
 
 namespace hone {
 namespace {
@@ -74,6 +76,18 @@ void SetAccuracy(const EvaluateOptions& options, const std::optional<double>& li
   constraint.set_maximum(*limit);
 }
 
+// Without another model the engine compares the model with itself, which says nothing.
+void KeepWhatLabelsTell(proto::MeasureResult& result) {
+  proto::MeasureResult kept = result;
+  kept.clear_metrics();
+  for (const proto::Metric& metric : result.metrics()) {
+    const MetricInfo* info = FindMetric(metric.name());
+    const bool compares = info != nullptr && info->is_accuracy && !info->needs_labels;
+    if (!compares && metric.name() != "accuracy_drop") *kept.add_metrics() = metric;
+  }
+  result = std::move(kept);
+}
+
 Json EvaluationJson(const Evaluation& e, const MeasuredTask& measured, bool limited) {
   const proto::MeasureResult& result = measured.result.measure();
   Json document = {{"schema", "hone.evaluate/1"}};
@@ -110,6 +124,10 @@ Result<int> Evaluate(const EvaluateOptions& options, Console& console) {
   if (options.against == kLabels && !options.against_backend.empty()) {
     return Fail(ErrorCode::kUsage, "--against-backend needs a model in --against");
   }
+  if (options.against == kLabels && !options.max_drop.empty()) {
+    return Fail(ErrorCode::kUsage, "--max-accuracy-drop needs a model in --against: labels alone show no drop",
+                "give the original as --against");
+  }
   std::optional<double> limit;
   if (!options.max_drop.empty()) {
     const Result<double> share = ParseShare(options.max_drop);
@@ -121,7 +139,8 @@ Result<int> Evaluate(const EvaluateOptions& options, Console& console) {
   console.Note("evaluating ...");
   proto::Task task;
   *task.mutable_measure() = e.task;
-  TRY_ASSIGN(const MeasuredTask measured, RunMeasuredTask(task));
+  TRY_ASSIGN(MeasuredTask measured, RunMeasuredTask(task));
+  if (!e.reference) KeepWhatLabelsTell(*measured.result.mutable_measure());
   const proto::MeasureResult& result = measured.result.measure();
   TRY(console.json ? console.PrintJson(EvaluationJson(e, measured, limit.has_value()))
                    : console.Print(EvaluationText(e, result)));

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cmath>
 #include <map>
+#include <optional>
 #include <set>
 
 #include "common/recipe/value.h"
@@ -237,13 +238,29 @@ Json ExplanationsJson(uint64_t job, const std::vector<Explanation>& explanations
   return {{"schema", "hone.explain/1"}, {"job", std::to_string(job)}, {"studies", studies}};
 }
 
+namespace {
+
+// A baseline, trial 0 of its study, is what the others' speed-ups are over: its own is 1, exactly.
+std::optional<proto::Metric> OverBaseline(const proto::TrialSummary& trial) {
+  if (trial.has_speedup()) return trial.speedup();
+  if (trial.trial() != 0 || trial.state() != proto::TRIAL_COMPLETE) return std::nullopt;
+  proto::Metric one;
+  one.set_value(1);
+  one.set_low(1);
+  one.set_high(1);
+  return one;
+}
+
+}  // namespace
+
 Comparison Compare(const proto::TrialSummary& a, const proto::TrialSummary& b) {
   Comparison comparison;
-  if (!a.has_speedup() || !b.has_speedup() || !(a.speedup().value() > 0)) return comparison;
-  comparison.speedup = b.speedup().value() / a.speedup().value();
-  if (!a.speedup().has_low() || !b.speedup().has_low() || !(a.speedup().low() > 0)) return comparison;
-  comparison.low = b.speedup().low() / a.speedup().high();
-  comparison.high = b.speedup().high() / a.speedup().low();
+  const std::optional<proto::Metric> before = OverBaseline(a), after = OverBaseline(b);
+  if (!before || !after || !(before->value() > 0)) return comparison;
+  comparison.speedup = after->value() / before->value();
+  if (!before->has_low() || !after->has_low() || !(before->low() > 0)) return comparison;
+  comparison.low = after->low() / before->high();
+  comparison.high = after->high() / before->low();
   if (*comparison.low > 1) comparison.verdict = "faster";
   if (*comparison.high < 1) comparison.verdict = "slower";
   return comparison;

@@ -122,6 +122,11 @@ TEST(ComparisonTest, VerdictNeedsIntervalsApart) {
   EXPECT_STREQ(Compare(fast, like).verdict, "undecided");
   EXPECT_NEAR(*Compare(slow, fast).speedup, 2, 1e-9);
   EXPECT_STREQ(Compare(slow, Trial(4, proto::TRIAL_FAILED)).verdict, "undecided");
+  // A baseline's speed-up over itself is 1, exactly.
+  const Comparison over = Compare(Trial(0, proto::TRIAL_COMPLETE), fast);
+  EXPECT_STREQ(over.verdict, "faster");
+  EXPECT_DOUBLE_EQ(*over.low, fast.speedup().low());
+  EXPECT_STREQ(Compare(Trial(0, proto::TRIAL_FAILED), fast).verdict, "undecided");
   EXPECT_EQ(ComparisonJson(slow, fast)["b_over_a"]["verdict"], "faster");
   EXPECT_THAT(ComparisonText("1/1", slow, "1/2", fast), HasSubstr("faster: 2.00x"));
 }

@@ -35,6 +35,7 @@ NOT_RUN = (
     ("operations.md", r"hone-coordinator", "a port that another process may have; hone fsck ran before"),
     ("python.md", r"pip", "installs into this machine; tests/python_client takes the checkout's package"),
     ("security.md", r"hone-worker|hone jobs", "needs a host named COORDINATOR; tests/security has some with keys"),
+    ("tutorial.md", r"hone", "searches the text-angle classifier with its pictures; tests/e2e/recipes_test.cc"),
 )
 # A verdict about timing is never a test's: it ran, and that is all.
 ANY_VERDICT = {"hone benchmark": {0, 1, 3}, "hone doctor": {0, 1, 5}, "hone-worker sandbox": {0, 1, 5}}
