@@ -4,6 +4,8 @@
 
 #include <algorithm>
 #include <chrono>
+#include <cstdlib>
+#include <string_view>
 
 #include "client/interrupt.h"
 #include "client/job_progress.h"
@@ -18,10 +20,15 @@ namespace {
 
 namespace fs = std::filesystem;
 
-// The worker's own words for what makes a timing worthless (docs/measuring.md, "What is noted").
-constexpr const char* kDisturbance = "the hypervisor took";
+// The worker's own words for what makes a timing worthless (docs/measuring.md, "What is noted"); percent follow.
+constexpr std::string_view kDisturbance = "the hypervisor took ";
 // The samples in which a worker tells its canary's times.
 constexpr const char* kCanarySeries = "canary_ms";
+
+bool TellsOfMoreThan(double stolen, const std::string& note) {
+  const size_t at = note.find(kDisturbance);
+  return at != std::string::npos && std::strtod(note.c_str() + at + kDisturbance.size(), nullptr) > 100 * stolen;
+}
 
 // A recipe whose space is one point: the model as it is, one backend, fixed settings.
 bool IsPinned(const proto::Recipe& recipe) {
@@ -247,7 +254,7 @@ Result<NightLaunch> FleetBench::ReadLaunch(const proto::JobSummary& job, const p
     launch.canary_ms = *std::min_element(series.values().begin(), series.values().end());
   }
   for (const std::string& note : candidate.notes()) {
-    if (note.find(kDisturbance) != std::string::npos) launch.disturbances.push_back(note);
+    if (TellsOfMoreThan(suite_.stolen, note)) launch.disturbances.push_back(note);
   }
   return launch;
 }

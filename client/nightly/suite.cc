@@ -171,6 +171,11 @@ const Section<Suite>& MeasureRows() {
          TRY_ASSIGN(s->q, ReadThreshold(c, e.value, "'q'"));
          return {};
        }},
+      {"stolen",
+       [](const Context& c, const YamlEntry& e, Suite* s) -> Result<> {
+         TRY_ASSIGN(s->stolen, ReadThreshold(c, e.value, "'stolen'"));
+         return {};
+       }},
       {"timeout",
        [](const Context& c, const YamlEntry& e, Suite* s) -> Result<> {
          TRY_ASSIGN(s->timeout_ms, ReadMilliseconds(c, e.value, "'timeout'"));

@@ -52,6 +52,7 @@ struct Suite {
   uint32_t most_pairs = 60;           // and while nothing is decided.
   uint32_t blocks = 4;                // Blocks of runs a launch.
   double q = 0.05;                    // Share of false findings over all series (Benjamini-Hochberg).
+  double stolen = 0.02;               // Of a launch's time that the hypervisor may give to others.
   uint64_t timeout_ms = 30 * 60'000;  // For one job.
   uint64_t keep_samples_ms = uint64_t{90} * 86'400'000;
   std::vector<std::string> command;  // Run for each alert; empty: none.

@@ -15,7 +15,7 @@ name: nights
 models: [{name: a, model: a.onnx}, {name: b, model: b.onnx, targets: [here]}]
 targets: [{name: here, tags: [here]}, {name: there, tags: [there]}]
 metrics: {latency_ms_p50: 2%, size_bytes: 1%, accuracy_drop: 0.01}
-measure: {pairs: 1, most_pairs: 1, blocks: 1}
+measure: {pairs: 1, most_pairs: 1, blocks: 1, stolen: 100%}
 notify: {command: [/bin/sh, -c, 'cat "$HONE_ALERT" >> alerts.json', tell]}
 )";
 

@@ -24,7 +24,7 @@ models:
   - {name: bert, model: bert.onnx, recipe: bert.yaml, targets: [server]}
 targets: [{name: board, tags: [cpu, armv8]}, {name: server, tags: [cpu]}]
 metrics: {latency_ms_p50: 3%, size_bytes: 0.01, accuracy_drop: }
-measure: {pairs: 30, most_pairs: 90, blocks: 6, q: 0.1, timeout: 10m}
+measure: {pairs: 30, most_pairs: 90, blocks: 6, q: 0.1, stolen: 5%, timeout: 10m}
 keep_samples: 240h
 notify: {command: [./tell, now], webhook: "https://example.org/hook"}
 )",
@@ -42,6 +42,7 @@ notify: {command: [./tell, now], webhook: "https://example.org/hook"}
   EXPECT_EQ(suite->pairs, 30u);
   EXPECT_EQ(suite->most_pairs, 90u);
   EXPECT_EQ(suite->blocks, 6u);
+  EXPECT_DOUBLE_EQ(suite->stolen, 0.05);
   EXPECT_EQ(suite->timeout_ms, 600'000u);
   EXPECT_EQ(suite->keep_samples_ms, 240u * 3'600'000);
   EXPECT_EQ(suite->Beside("text.onnx"), "nights/text.onnx");
