@@ -4,6 +4,8 @@ import {mkdtempSync, rmSync} from 'node:fs';
 import {tmpdir} from 'node:os';
 import {join} from 'node:path';
 
+// A bound on failure, never a verdict about speed; sanitized builds give more.
+const kPatienceS = Number(process.env.HONE_PATIENCE ?? 20);
 const kQuiet = [
   '--headless=new',
   '--no-sandbox',
@@ -175,7 +177,7 @@ export class Tab {
   }
 
   // Until the expression holds. What it reads may not be there yet; what it waits for is in the error.
-  async until(expression, seconds = 20) {
+  async until(expression, seconds = kPatienceS) {
     const end = Date.now() + seconds * 1000;
     for (let failure = ''; ;) {
       const waiting = `new Promise((resolve) => setTimeout(resolve, 25)).then(() => ${expression})`;
