@@ -228,8 +228,7 @@ const std::vector<Command>& Commands() {
       {"sensitivity", kLook, "MODEL --data D [--pass NAME[:key=value,...] ...]",
        "What each group of layers loses under a pass, and gains",
        "Each group alone is put into the pass's form; worst first. `--pass static_int8:exclude=@FILE:K` leaves out "
-       "the K "
-       "worst groups of the document that --json (or -o FILE) gives.",
+       "the K worst groups of the document that --json (or -o FILE) gives.",
        DefineSensitivity, "hone sensitivity model.onnx --data samples.npz"},
       {"passes", kLook, "[NAME]", "The passes, or one with its parameters and defaults", "", DefinePasses,
        "hone passes\nhone passes static_int8"},
@@ -280,8 +279,7 @@ const std::vector<Command>& Commands() {
        "hone drain lab-1\nhone drain lab-1 --undo\tit takes work again"},
       {"fsck", kUpkeep, "DIR", "Whether a coordinator's folder holds what was promised",
        "Reads alone, so the coordinator may run meanwhile. Exit codes: 0 sound, 1 an invariant is broken, 8 no such "
-       "folder, "
-       "9 not a folder of hone-coordinator.",
+       "folder, 9 not a folder of hone-coordinator.",
        DefineFsck, "hone fsck /var/lib/hone-coordinator"},
       {"backup", kUpkeep, "DIR -o FILE", "Copy a coordinator's database, running or not, with the list of its files",
        "docs/operations.md tells how to restore it.", DefineBackup,

@@ -7,6 +7,8 @@
 #include <utility>
 #include <vector>
 
+#include "client/table.h"
+
 namespace hone {
 namespace {
 
@@ -39,15 +41,6 @@ std::string CsvCell(const std::string& text) {
   std::string quoted = "\"";
   for (const char c : text) quoted += c == '"' ? "\"\"" : std::string(1, c);
   return quoted + "\"";
-}
-
-std::string MarkdownCell(const std::string& text) {
-  std::string safe;
-  for (const char c : text) {
-    if (c == '|' || c == '\\' || c == '<' || c == '`' || c == '*' || c == '_' || c == '[') safe += '\\';
-    safe += c == '\n' || c == '\r' ? ' ' : c;
-  }
-  return safe;
 }
 
 std::string Line(const std::vector<std::string>& cells, bool csv) {

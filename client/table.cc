@@ -44,6 +44,15 @@ std::string CutEnd(std::string_view text, size_t width) {
   return std::string(text.substr(0, OffsetOf(text, width - 1))) + "…";
 }
 
+std::string MarkdownCell(std::string_view text) {
+  std::string safe;
+  for (const char c : text) {
+    if (c == '|' || c == '\\' || c == '<' || c == '`' || c == '*' || c == '_' || c == '[') safe += '\\';
+    safe += c == '\n' || c == '\r' ? ' ' : c;
+  }
+  return safe;
+}
+
 std::string Table::Text(size_t width) const {
   std::vector<size_t> widths(columns_.size(), 0);
   bool titled = false;

@@ -18,6 +18,9 @@ std::string CutMiddle(std::string_view text, size_t width);
 // Shortened at the end to at most `width` columns.
 std::string CutEnd(std::string_view text, size_t width);
 
+// Text of a cell of a Markdown table: what would be markup there stands as it is, line ends become spaces.
+std::string MarkdownCell(std::string_view text);
+
 class Table {
  public:
   struct Column {

@@ -1,8 +1,8 @@
 // hone evaluate: accuracy of one model on this machine, by the engine that measures a search's candidates.
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <memory>
-#include <utility>
 
 #include "client/command.h"
 #include "client/measured_side.h"
@@ -78,14 +78,12 @@ void SetAccuracy(const EvaluateOptions& options, const std::optional<double>& li
 
 // Without another model the engine compares the model with itself, which says nothing.
 void KeepWhatLabelsTell(proto::MeasureResult& result) {
-  proto::MeasureResult kept = result;
-  kept.clear_metrics();
-  for (const proto::Metric& metric : result.metrics()) {
+  const auto compares = [](const proto::Metric& metric) {
     const MetricInfo* info = FindMetric(metric.name());
-    const bool compares = info != nullptr && info->is_accuracy && !info->needs_labels;
-    if (!compares && metric.name() != "accuracy_drop") *kept.add_metrics() = metric;
-  }
-  result = std::move(kept);
+    return metric.name() == "accuracy_drop" || (info != nullptr && info->is_accuracy && !info->needs_labels);
+  };
+  auto& metrics = *result.mutable_metrics();
+  metrics.erase(std::remove_if(metrics.begin(), metrics.end(), compares), metrics.end());
 }
 
 Json EvaluationJson(const Evaluation& e, const MeasuredTask& measured, bool limited) {

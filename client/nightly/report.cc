@@ -143,14 +143,7 @@ std::string JUnitSuite(const std::vector<const SeriesResult*>& results, const Ni
 }
 
 // Text of a Markdown table's cell.
-std::string Cell(std::string_view text) {
-  std::string safe;
-  for (const char c : Printable(text, 500)) {
-    if (c == '|' || c == '<' || c == '`' || c == '*' || c == '_' || c == '[') safe += '\\';
-    safe += c;
-  }
-  return safe;
-}
+std::string Cell(std::string_view text) { return MarkdownCell(Printable(text, 500)); }
 
 }  // namespace
 
