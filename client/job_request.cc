@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "client/recipe_check.h"
 #include "client/recipe_flags.h"
 #include "common/artifact/bundle.h"
 #include "common/base/digest.h"
@@ -105,7 +106,7 @@ Result<> Preparation::Read() {
   if (options_.ready) {
     recipe_ = *options_.ready;
   } else {
-    TRY_ASSIGN(recipe_, ReadRecipe(options_.recipe));
+    TRY_ASSIGN(recipe_, ReadRecipe(options_.recipe, FormatOfName(options_.model)));
   }
   // A recipe that parts one data set for both uses parts the one that a flag names in its place.
   const bool one_set = HasData(recipe_, true) && recipe_.calibration().path() == recipe_.evaluation().path();
@@ -224,16 +225,20 @@ void Preparation::Finish() {
 uint64_t CalibrationShare(uint64_t samples) { return std::min(kCalibrationSamples, samples / 2); }
 
 void AddJobFlags(Flags& flags, JobOptions& options) {
-  flags.OptionalArgument("MODEL", "the model: .onnx, .xml (OpenVINO), .tflite, .pdmodel; may stand in the recipe",
-                         options.model);
-  flags.Text("-r,--recipe", "FILE", "recipe (YAML); without one the built-in recipe `auto`", options.recipe);
-  flags.Text("--data", "D", "evaluation data: .npz, a folder of test_data_set_N, or a folder of images", options.data);
+  flags.OptionalArgument("MODEL",
+                         "the model: .onnx, .xml (OpenVINO), .tflite, .pdmodel, .gguf, or a checkpoint's folder; may "
+                         "stand in the recipe", options.model);
+  flags.Text("-r,--recipe", "FILE", "recipe (YAML); without one the built-in recipe `auto`, of checkpoints `llm_auto`",
+             options.recipe);
+  flags.Text("--data", "D",
+             "evaluation data: .npz, a folder of test_data_set_N, a folder of images, a text (.txt), or token ids "
+             "(.npy, .json)", options.data);
   flags.Text("--calibration", "D",
              "calibration data; with one of the two alone, its first part (up to 128, at most half) calibrates",
              options.calibration);
   flags.List("--input", "NAME=1,64", "pin the free dimensions of an input", options.inputs, LooksLikeAssignment);
   flags.CommaList("--backend", "B,...", "only these backends", options.backends);
-  flags.CommaList("--precision", "P,...", "only these precisions: auto, fp32, fp16, bf16, int8, int4",
+  flags.CommaList("--precision", "P,...", "only these precisions: auto, fp32 (f32), fp16, bf16, int8, int4",
                   options.precisions);
   flags.Text("--max-accuracy-drop", "X", "largest loss of accuracy allowed: 0.01 or 1%", options.max_accuracy_drop);
   flags.CommaList("--minimize", "METRIC,...", "objectives: latency_ms_p50, size_bytes, memory_bytes ...",
@@ -245,7 +250,9 @@ void AddJobFlags(Flags& flags, JobOptions& options) {
   flags.Text("--name", "TEXT", "name of the job", options.name);
 }
 
-Result<proto::Recipe> ReadRecipe(const std::string& path) {
+Result<proto::Recipe> ReadRecipe(const std::string& path, const std::string& model_format) {
+  const bool checkpoint = model_format == "checkpoint" || model_format == "gguf";
+  if (path.empty() && checkpoint) return ParseRecipe(LlmAutoRecipeText(), "llm_auto");
   if (path.empty()) return ParseRecipe(AutoRecipeText(), "auto");
   Result<std::string> text = ReadFile(path, kMaxRecipeBytes);
   if (!text) {

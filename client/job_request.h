@@ -14,7 +14,7 @@ namespace hone {
 
 struct JobOptions {
   std::string model;              // "" = the recipe's.
-  std::string recipe;             // "" = the built-in recipe `auto`.
+  std::string recipe;             // "" = the built-in recipe `auto`, of checkpoints `llm_auto`.
   std::optional<proto::Recipe>
       ready;                      // A recipe that is there already, in the file's place; its paths are beside `recipe`.
   std::string data;               // Overrides data.evaluation of the recipe.
@@ -48,8 +48,9 @@ struct JobRequest {
 // half) calibrate and the rest evaluates. Without any data every input shape must be known.
 Result<JobRequest> PrepareJob(const JobOptions& options, const std::function<Result<proto::Catalogue>()>& catalogue);
 
-// Reads a recipe file; kRejected when it is not there or not valid. "" reads the built-in recipe.
-Result<proto::Recipe> ReadRecipe(const std::string& path);
+// Reads a recipe file; kRejected when it is not there or not valid. "" reads the built-in recipe for models of this
+// format (FormatOfName): `auto`, or `llm_auto` for checkpoints.
+Result<proto::Recipe> ReadRecipe(const std::string& path, const std::string& model_format = "onnx");
 
 // How many samples of one data set calibrate when `samples` are there.
 uint64_t CalibrationShare(uint64_t samples);

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <optional>
 
 #include "client/local_task.h"
@@ -50,6 +51,18 @@ const proto::TensorInfo* FindInput(const proto::InspectResult& info, const std::
   return nullptr;
 }
 
+// A row of logits for each token, from a cache of keys and values or from a checkpoint that gets one.
+bool IsLanguageModel(const proto::InspectResult& info) {
+  const bool rows = std::any_of(info.outputs().begin(), info.outputs().end(), [](const proto::TensorInfo& output) {
+    return output.name() == "logits" && output.dims_size() == 3;
+  });
+  const bool cached = std::any_of(info.inputs().begin(), info.inputs().end(), [](const proto::TensorInfo& input) {
+    return input.name().starts_with("past_key_values.");
+  });
+  const bool checkpoint = info.format() == "checkpoint" || info.format() == "gguf";
+  return rows && FindInput(info, "input_ids") != nullptr && (cached || checkpoint);
+}
+
 std::string ShapeText(const proto::TensorInfo& input) {
   return "[" + Join(std::vector<std::string>(input.dims().begin(), input.dims().end()), ",") + "]";
 }
@@ -95,7 +108,7 @@ Result<> CheckPin(const proto::InspectResult& info, const proto::InputShape& pin
 Result<ModelFile> OpenModel(const fs::path& path) {
   TRY(RequireThere(path, "model"));
   ModelFile model;
-  model.path = path;
+  model.path = path.has_filename() ? path : path.parent_path();   // "checkpoint/" is called "checkpoint".
   Result<proto::Bundle> bundle = BundleOfModel(path, ExternalFilesOf);
   if (!bundle) return FailWith("model " + Printable(path.string()), AsRejected(std::move(bundle.error())));
   *model.local.mutable_bundle() = std::move(*bundle);
@@ -155,6 +168,7 @@ Result<> CheckPins(const proto::InspectResult& info, const Pins& pins) {
 }
 
 Result<> RequireKnownShapes(const proto::InspectResult& info, const Pins& pins) {
+  if (IsLanguageModel(info)) return {};
   for (const proto::TensorInfo& input : info.inputs()) {
     for (int d = 0; d < input.dims_size(); ++d) {
       if (FixedDim(input.dims(d))) continue;

@@ -26,7 +26,8 @@ Result<std::vector<proto::InputShape>> ParsePins(const std::vector<std::string>&
 
 // Whether pins name inputs of the model, have their rank and contradict no fixed dimension. kRejected.
 Result<> CheckPins(const proto::InspectResult& info, const google::protobuf::RepeatedPtrField<proto::InputShape>& pins);
-// kRejected, naming input, dimension and flag, where a dimension is neither fixed nor pinned.
+// kRejected, naming input, dimension and flag, where a dimension is neither fixed nor pinned. Language models need no
+// shapes: they write texts of their own where there are no data.
 Result<> RequireKnownShapes(const proto::InspectResult& info,
                             const google::protobuf::RepeatedPtrField<proto::InputShape>& pins);
 

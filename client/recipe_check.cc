@@ -21,10 +21,14 @@ Result<proto::CheckRecipeReply> CheckHere(const proto::CheckRecipe& request) {
 
 std::string FormatOfName(const std::string& model) {
   static constexpr std::pair<const char*, const char*> kFormats[] = {
-      {".xml", "openvino_ir"}, {".tflite", "tflite"}, {".pdmodel", "paddle"}, {".pb", "tensorflow"}};
+      {".xml", "openvino_ir"}, {".tflite", "tflite"}, {".pdmodel", "paddle"}, {".pb", "tensorflow"}, {".gguf", "gguf"}};
   const std::string extension = fs::path(model).extension().string();
   for (const auto& [ending, format] : kFormats) {
     if (extension == ending) return format;
+  }
+  std::error_code failure;
+  if (!model.empty() && fs::is_directory(model, failure)) {
+    return fs::exists(fs::path(model) / "config.json", failure) ? "checkpoint" : "tensorflow";
   }
   return "onnx";
 }

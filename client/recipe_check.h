@@ -9,7 +9,7 @@
 
 namespace hone {
 
-// The format by a file's name; what the file holds does not matter to a recipe.
+// The format by a file's name, or by what a folder holds; what the file holds does not matter to a recipe.
 std::string FormatOfName(const std::string& model);
 
 // Asks the coordinator that somebody named, else one that is started here for the question.

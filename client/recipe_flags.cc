@@ -15,6 +15,12 @@ using Stages = google::protobuf::RepeatedPtrField<proto::Stage>;
 
 const std::vector<std::string> kPrecisions = {"auto", "fp32", "fp16", "bf16", "int8", "int4"};
 constexpr const char* kInferencePrecision = "inference_precision";
+constexpr const char* kPrecision = "precision";
+
+// "fp32" for "f32", as some write it.
+std::string FullName(const std::string& precision) {
+  return precision == "f32" || precision == "f16" ? "fp" + precision.substr(1) : precision;
+}
 
 bool Holds(const std::vector<std::string>& words, std::string_view word) {
   return std::find(words.begin(), words.end(), word) != words.end();
@@ -79,12 +85,75 @@ bool GivesOneOf(const proto::PassInfo& pass, const std::vector<std::string>& pre
                      [&](const std::string& p) { return Holds(precisions, p); });
 }
 
+// Where a pass gives one precision or another by its parameter `precision`: that parameter; nullptr for others.
+const proto::ParameterInfo* PrecisionParameter(const proto::PassInfo& pass) {
+  if (pass.precisions_size() > 0) return nullptr;
+  for (const proto::ParameterInfo& parameter : pass.parameters()) {
+    if (parameter.name() == kPrecision && parameter.choices_size() > 0) return &parameter;
+  }
+  return nullptr;
+}
+
+// Values of such a parameter that are wished: of those that the recipe lists, else of those that there are.
+std::vector<proto::Value> WishedValues(const proto::PassChoice& option, const proto::ParameterInfo& parameter,
+                                       const std::vector<std::string>& precisions) {
+  const auto wished = [&](const google::protobuf::RepeatedPtrField<proto::Value>& all) {
+    std::vector<proto::Value> values;
+    std::copy_if(all.begin(), all.end(), std::back_inserter(values),
+                 [&](const proto::Value& value) { return Holds(precisions, FullName(ToText(value))); });
+    return values;
+  };
+  const auto written = std::find_if(option.parameters().begin(), option.parameters().end(),
+                                    [](const proto::Domain& domain) { return domain.name() == kPrecision; });
+  std::vector<proto::Value> values;
+  if (written != option.parameters().end()) values = wished(written->choices());
+  return values.empty() ? wished(parameter.choices()) : values;
+}
+
+// The option with those values alone; what depends on another value goes.
+proto::PassChoice Narrowed(proto::PassChoice option, const std::vector<proto::Value>& values) {
+  proto::Domain narrow;
+  narrow.set_name(kPrecision);
+  for (const proto::Value& value : values) *narrow.add_choices() = value;
+  google::protobuf::RepeatedPtrField<proto::Domain> kept;
+  *kept.Add() = narrow;
+  for (proto::Domain& domain : *option.mutable_parameters()) {
+    if (domain.name() == kPrecision) {
+      *kept[0].mutable_position() = domain.position();
+      continue;
+    }
+    bool possible = true;
+    for (proto::When& when : *domain.mutable_when()) {
+      if (when.parameter() != kPrecision) continue;
+      auto& wanted = *when.mutable_values();
+      wanted.erase(std::remove_if(wanted.begin(), wanted.end(), [&](const proto::Value& one) {
+        return std::none_of(values.begin(), values.end(), [&](const proto::Value& value) { return Equal(one, value); });
+      }), wanted.end());
+      possible = possible && !wanted.empty();
+    }
+    if (possible) *kept.Add() = domain;
+  }
+  *option.mutable_parameters() = kept;
+  return option;
+}
+
 enum class Fit { structural, wished, unwished };
 Fit FitOf(const proto::PassChoice& option, const proto::Catalogue& catalogue,
           const std::vector<std::string>& precisions) {
   const proto::PassInfo* pass = FindPassInfo(catalogue, option.pass());
-  if (pass == nullptr || pass->precisions_size() == 0) return Fit::structural;
+  if (pass == nullptr) return Fit::structural;
+  if (const proto::ParameterInfo* parameter = PrecisionParameter(*pass))
+    return WishedValues(option, *parameter, precisions).empty() ? Fit::unwished : Fit::wished;
+  if (pass->precisions_size() == 0) return Fit::structural;
   return GivesOneOf(*pass, precisions) ? Fit::wished : Fit::unwished;
+}
+
+// The option as far as it gives what is wished.
+proto::PassChoice FittingPart(const proto::PassChoice& option, const proto::Catalogue& catalogue,
+                              const std::vector<std::string>& precisions) {
+  const proto::PassInfo* pass = FindPassInfo(catalogue, option.pass());
+  const proto::ParameterInfo* parameter = pass == nullptr ? nullptr : PrecisionParameter(*pass);
+  return parameter == nullptr ? option : Narrowed(option, WishedValues(option, *parameter, precisions));
 }
 
 // What `inference_precision` may be for the precisions wished. f16 is tried only where the recipe lists it: on most
@@ -126,8 +195,9 @@ void NarrowInferencePrecision(const std::vector<std::string>& precisions, const 
                  settings.end());
 }
 
-Result<> KeepPrecisions(const std::vector<std::string>& precisions, const proto::Catalogue& catalogue,
+Result<> KeepPrecisions(std::vector<std::string> precisions, const proto::Catalogue& catalogue,
                         proto::Recipe& recipe, std::vector<std::string>& notes) {
+  std::transform(precisions.begin(), precisions.end(), precisions.begin(), FullName);
   for (const std::string& precision : precisions) {
     if (!Holds(kPrecisions, precision)) {
       return Fail(ErrorCode::kUsage,
@@ -180,7 +250,7 @@ Result<> KeepPrecisions(const std::vector<std::string>& precisions, const proto:
     for (const proto::PassChoice& option : stage.options()) {
       const Fit fit = FitOf(option, catalogue, precisions);
       const bool drop_none = option.pass().empty() && any_wished && !keep_none;
-      if (fit != Fit::unwished && !drop_none) *kept.add_options() = option;
+      if (fit != Fit::unwished && !drop_none) *kept.add_options() = FittingPart(option, catalogue, precisions);
     }
     // A stage of nothing but other precisions does nothing now.
     if (kept.options_size() == 0 && any_unwished) continue;

@@ -29,8 +29,8 @@ struct RecipeFlags {
 // that does not exist, kRejected for a backend that the catalogue lacks (nearest name offered) and for a choice that
 // leaves nothing.
 //
-// Precisions: an option of a stage stays where the catalogue says that its pass gives one of them, or gives none
-// (structural). `none` stays for fp32, and for bf16, which backends with an `inference_precision` setting reach without
+// Precisions ("f32" is fp32): an option of a stage stays where the catalogue says that its pass gives one of them, or
+// gives none (structural); where a parameter `precision` decides, as of build_decoder, that is narrowed. `none` stays for fp32, and for bf16, which backends with an `inference_precision` setting reach without
 // a pass; that setting is narrowed to what was asked. Where passes of the wished precisions stand in several stages,
 // `none` stays in each of them, since a candidate takes one or the other.
 Result<> ApplyFlags(const RecipeFlags& flags, const proto::Catalogue& catalogue, proto::Recipe& recipe,

@@ -78,6 +78,8 @@ std::string StudyResult(const proto::StudySummary& study) {
                {"", Align::left, false}});
   static constexpr struct { const char* label; const char* metric; } kRows[] = {
       {"latency p50", "latency_ms_p50"}, {"latency p90", "latency_ms_p90"}, {"throughput", "throughput_per_s"},
+      {"tokens read", "prompt_tokens_per_s"},       {"tokens written", "decode_tokens_per_s"},
+      {"first token", "time_to_first_token_ms"},    {"perplexity", "perplexity"},
       {"size", "size_bytes"},            {"memory", "memory_bytes"},        {"load", "load_ms"},
       {"accuracy", "accuracy"}};
   if (best.has_speedup()) {

@@ -127,6 +127,11 @@ Result<> Scheduler::AdvanceStudy(ActiveJob& job, ActiveStudy& study) {
     proto::Candidate candidate;
     candidate.set_backend(baseline.backend());
     *candidate.mutable_settings() = baseline.settings();
+    if (!job.record.baseline) {
+      TRY_ASSIGN(const auto steps,
+                 BaselinePipeline(job.record.recipe, study.record.catalogue, baseline.model().format()));
+      candidate.mutable_pipeline()->Add(steps.begin(), steps.end());
+    }
     TRY(CreateTrial(job, study, std::move(candidate)));
   }
   if (study.record.phase == StudyPhase::kSearching) TRY(ResolveTable(job, study));
@@ -263,6 +268,8 @@ Result<> Scheduler::TakeBuilt(ActiveStudy& study, ActiveTrial& trial, const Buil
   }
   trial.record.model = build.output;
   ++trial.record.step;
+  const bool is_built = static_cast<int>(trial.record.step) == trial.record.candidate.pipeline_size();
+  if (trial.record.key.trial == 0 && is_built) study.baseline_model = build.output;
   for (const auto& note : build.notes) trial.record.notes.push_back(build.pass + ": " + note);
   return store_.UpdateTrial(trial.record);
 }

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <limits>
 
+#include "common/recipe/value.h"
 #include "coordinator/measurement.h"
 
 namespace hone {
@@ -15,8 +16,37 @@ bool HoldsAll(const StudyRecord& study) { return study.candidates != 0 && study.
 
 bool IsOver(proto::TrialState state) { return state != proto::TRIAL_WAITING && state != proto::TRIAL_RUNNING; }
 
+bool Holds(const google::protobuf::RepeatedPtrField<std::string>& words, const std::string& word) {
+  return std::find(words.begin(), words.end(), word) != words.end();
+}
+
+// A backend that tells no formats takes all.
+bool Loads(const proto::BackendInfo& backend, const std::string& format) {
+  return backend.formats().empty() || Holds(backend.formats(), format);
+}
+
+// The pass as it loses nothing.
+proto::PassStep ExactStep(const proto::PassInfo& pass) {
+  proto::PassStep step;
+  step.set_pass(pass.name());
+  const proto::Value exact = TextValue("f32");
+  for (const auto& parameter : pass.parameters()) {
+    const auto& choices = parameter.choices();
+    const bool can = std::any_of(choices.begin(), choices.end(), [&](const auto& one) { return Equal(one, exact); });
+    if (parameter.name() != "precision" || !can) continue;
+    proto::Parameter& given = *step.add_parameters();
+    given.set_name(parameter.name());
+    *given.mutable_value() = exact;
+  }
+  return step;
+}
+
 // Rows of one query; a study may have many trials.
 constexpr uint32_t kRowsPerQuery = 10'000;
+
+bool IsBuilt(const TrialRecord& trial) {
+  return static_cast<int>(trial.step) == trial.candidate.pipeline_size() && trial.step > 0;
+}
 
 // A trial that has work left.
 Result<> LoadActive(Store& store, const TrialKey& key, ActiveStudy& study) {
@@ -26,6 +56,7 @@ Result<> LoadActive(Store& store, const TrialKey& key, ActiveStudy& study) {
   active.kind = record->final_state == FinalState::kWanted ? AttemptKind::kFinal : AttemptKind::kMeasure;
   TRY_ASSIGN(const auto ended, store.EndedMeasures(key, active.kind));
   for (const auto& one : ended) active.history.Add(one.worker, one.outcome);
+  if (key.trial == 0 && IsBuilt(*record)) study.baseline_model = record->model;
   active.record = std::move(*record);
   study.active.emplace(key.trial, std::move(active));
   return {};
@@ -64,6 +95,7 @@ Result<> LoadTrials(Store& store, const ActiveJob& job, ActiveStudy& study) {
   if (!study.baseline) return {};
   TRY_ASSIGN(const auto baseline, store.FindTrial({study.record.job, study.record.study, 0}));
   if (baseline) study.baseline_reason = baseline->reason;
+  if (baseline && IsBuilt(*baseline)) study.baseline_model = baseline->model;
   return {};
 }
 
@@ -203,10 +235,8 @@ const proto::BackendInfo* ReferenceBackend(const proto::Catalogue& catalogue, co
   const proto::BackendInfo* reference = nullptr;
   const proto::BackendInfo* loads = nullptr;
   for (const auto& backend : catalogue.backends()) {
-    const bool fits = backend.formats().empty() ||
-                      std::find(backend.formats().begin(), backend.formats().end(), format) != backend.formats().end();
     if (backend.reference()) reference = &backend;
-    if (fits && (loads == nullptr || backend.reference())) loads = &backend;
+    if (Loads(backend, format) && (loads == nullptr || backend.reference())) loads = &backend;
   }
   return reference != nullptr && loads != nullptr ? loads : reference;
 }
@@ -216,10 +246,29 @@ const std::string& BaselineBackend(const ActiveJob& job, const ActiveStudy& stud
                              : ReferenceBackend(study.record.catalogue, job.record.model.format())->name();
 }
 
+Result<std::vector<proto::PassStep>> BaselinePipeline(const proto::Recipe& recipe, const proto::Catalogue& catalogue,
+                                                      const std::string& format) {
+  const auto& backends = catalogue.backends();
+  const auto loads = [&](const std::string& name) {
+    return std::any_of(backends.begin(), backends.end(), [&](const auto& one) { return Loads(one, name); });
+  };
+  if (format.empty() || loads(format)) return std::vector<proto::PassStep>();
+  for (const auto& stage : recipe.passes()) {
+    for (const auto& option : stage.options()) {
+      const proto::PassInfo* pass = FindPass(catalogue, option.pass());
+      const bool serves = pass != nullptr && Holds(pass->accepts(), format) && loads(pass->produces());
+      if (serves) return std::vector<proto::PassStep>{ExactStep(*pass)};
+    }
+  }
+  return Fail(ErrorCode::kRejected,
+              fmt::format("no backend loads {} models, and no pass of the recipe makes one that can be loaded", format),
+              "Name such a pass in the recipe (build_decoder for language models), or convert the model first.");
+}
+
 proto::PinnedBaseline BaselineOf(const ActiveJob& job, const ActiveStudy& study) {
   if (job.record.baseline) return *job.record.baseline;
   proto::PinnedBaseline baseline;
-  *baseline.mutable_model() = job.record.model;
+  *baseline.mutable_model() = study.baseline_model ? *study.baseline_model : job.record.model;
   baseline.set_backend(BaselineBackend(job, study));
   return baseline;
 }

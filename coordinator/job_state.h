@@ -73,6 +73,7 @@ struct ActiveStudy {
   uint64_t trials = 0;                        // How many exist, the baseline included.
   std::optional<proto::TrialState> baseline;
   std::string baseline_reason;
+  std::optional<proto::Bundle> baseline_model;  // The baseline's own, once its passes are done.
   uint64_t machine_ms = 0;  // What workers spent on trials from 1 on, and on the job's own sensitivity table.
   uint64_t reserve = 0;     // Trials of the budget that are left to racing the best few (RaceReserve).
   bool nothing_left = false;                  // The sampler has nothing to propose.
@@ -123,7 +124,14 @@ const proto::PassInfo* StatisticsPass(const JobRecord& job, const proto::Catalog
 // does. nullptr if the catalogue has no reference.
 const proto::BackendInfo* ReferenceBackend(const proto::Catalogue& catalogue, const std::string& format);
 
-// What a job's trials are measured against: what was given with it, else its own model on the reference backend.
+// The passes that make a baseline of a model that no backend of the catalogue loads, such as a checkpoint's: the first
+// of the recipe's that takes its format and gives one that the reference backend loads, where it has a parameter
+// `precision` with "f32". None for a model that is loaded as it is; kRejected where the recipe has no such pass.
+Result<std::vector<proto::PassStep>> BaselinePipeline(const proto::Recipe& recipe, const proto::Catalogue& catalogue,
+                                                      const std::string& format);
+
+// What a job's trials are measured against: what was given with it, else its own model on the reference backend, which
+// is the one that BaselinePipeline makes once that is built.
 proto::PinnedBaseline BaselineOf(const ActiveJob& job, const ActiveStudy& study);
 const std::string& BaselineBackend(const ActiveJob& job, const ActiveStudy& study);
 

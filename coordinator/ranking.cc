@@ -12,6 +12,7 @@ namespace hone {
 namespace {
 
 constexpr const char* kLatency = "latency_ms_p50";
+constexpr const char* kDecoding = "decode_tokens_per_s";
 
 Measured Collect(const std::vector<proto::Metric>& metrics, const std::optional<proto::Metric>& speedup) {
   Measured measured;
@@ -80,11 +81,12 @@ std::vector<proto::Objective> ObjectivesOf(const proto::Recipe& recipe) {
 std::optional<double> ObjectiveValue(const proto::Objective& objective, const Measured& trial,
                                      const Measured* baseline) {
   std::optional<double> value = MetricOf(trial, objective.metric());
-  if (objective.metric() == kLatency) {
+  const bool is_latency = objective.metric() == kLatency;
+  if (is_latency || objective.metric() == kDecoding) {
     if (trial.speedup && *trial.speedup > 0) {
-      value = 1 / *trial.speedup;
+      value = is_latency ? 1 / *trial.speedup : *trial.speedup;
     } else if (value && baseline != nullptr) {
-      const double reference = MetricOf(*baseline, kLatency).value_or(0);
+      const double reference = MetricOf(*baseline, objective.metric()).value_or(0);
       if (reference > 0) value = *value / reference;
     }
   }

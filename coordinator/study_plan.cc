@@ -87,6 +87,7 @@ Result<StudyPlan> PlanStudy(const proto::Recipe& recipe, const proto::Target& ta
   space_inputs.has_evaluation = inputs.has_evaluation;
   space_inputs.tags = tags;
   TRY_ASSIGN(const Space space, Space::Build(recipe, plan.record.catalogue, space_inputs));
+  if (wanted.empty()) TRY(BaselinePipeline(recipe, plan.record.catalogue, inputs.model_format));
   const auto size = space.Size(kCountLimit);
   plan.infinite = !size.has_value();
   plan.record.candidates = size.value_or(0);

@@ -23,6 +23,10 @@ namespace fs = std::filesystem;
 // The result's model must not land on the model given.
 Result<> RefuseOverwriting(const ModelFile& model, const fs::path& output) {
   std::error_code failure;
+  if (fs::is_directory(model.path, failure) && fs::equivalent(model.path, output, failure)) {
+    return Fail(ErrorCode::kRejected, fmt::format("the best model would be mixed with {}", model.path.string()),
+                "name another folder with -o");
+  }
   if (!fs::exists(output, failure) || model.path.stem() != "model") return {};
   if (!fs::equivalent(fs::absolute(model.path).parent_path(), output, failure)) return {};
   return Fail(ErrorCode::kRejected, fmt::format("the best model would overwrite {}", model.path.string()),

@@ -223,6 +223,16 @@ Result<proto::Bundle> BundleOfFolder(const fs::path& folder) {
   constexpr const char* kConfig = "config.json";
   TRY_ASSIGN(const Kind config, KindOf(folder / kConfig));
   TRY_ASSIGN(const Kind saved, KindOf(folder / "saved_model.pb"));
+  if (config == Kind::kAbsent && saved == Kind::kAbsent) {
+    std::error_code failure;
+    for (const auto& entry : fs::directory_iterator(folder, failure)) {
+      if (LowerExtension(entry.path()) != ".safetensors") continue;
+      return Fail(ErrorCode::kRejected,
+                  fmt::format("{} holds {} but no config.json, which tells what model it is", folder.string(),
+                              Printable(entry.path().filename().string(), 200)),
+                  "Put the checkpoint's config.json beside its weights");
+    }
+  }
   if (config == Kind::kAbsent || saved != Kind::kAbsent) return BundleOfSavedModel(folder);
   TRY_ASSIGN(auto paths, FilesBeneath(folder, IsOfCheckpoint));
   std::erase_if(paths, [&](const std::string& path) {
@@ -393,12 +403,18 @@ Result<proto::Bundle> BundleOfData(const fs::path& given) {
   if (kind == Kind::kAbsent) return Fail(ErrorCode::kNotFound, fmt::format("data set {} is not there", path.string()));
   TRY(RefuseLinksAndSpecials(path, kind));
   if (kind == Kind::kFolder) return BundleOfDataFolder(path);
-  if (LowerExtension(path) != ".npz") {
+  const std::string extension = LowerExtension(path);
+  constexpr std::pair<const char*, const char*> kFormats[] = {
+      {".npz", "npz"}, {".npy", "tokens"}, {".json", "tokens"}, {".txt", "text"}};
+  const auto known = std::find_if(std::begin(kFormats), std::end(kFormats),
+                                  [&](const auto& row) { return extension == row.first; });
+  if (known == std::end(kFormats)) {
     return Fail(ErrorCode::kRejected, fmt::format("{} is no data set: its name does not end in .npz", path.string()),
-                "Give an .npz file, a folder that holds test_data_set_0, or a folder of images");
+                "Give an .npz file, a folder that holds test_data_set_0, a folder of images, or for language models a "
+                "text (.txt) or token ids (.npy, .json)");
   }
   const std::string main = path.filename().string();
-  return MakeBundle("npz", main, FolderOf(path), {main});
+  return MakeBundle(known->second, main, FolderOf(path), {main});
 }
 
 fs::path PathIn(const fs::path& folder, const proto::File& file) {

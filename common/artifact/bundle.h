@@ -38,8 +38,8 @@ Result<proto::Bundle> BundleOfModel(
     const std::filesystem::path& path,
     const std::function<Result<std::vector<std::string>>(const std::filesystem::path&)>& external_files);
 
-// Makes the bundle of a data set: x.npz; a folder of test_data_set_N folders; a folder of images (png, jpg, jpeg, bmp;
-// class folders are labels, else labels.csv with file,label lines).
+// Makes the bundle of a data set: x.npz; x.npy or x.json of token ids; x.txt; a folder of test_data_set_N folders; a
+// folder of images (png, jpg, jpeg, bmp; class folders are labels, else labels.csv with file,label lines).
 Result<proto::Bundle> BundleOfData(const std::filesystem::path& path);
 
 // The absolute path of a file of a bundle that lies in `folder`. The bundle must have passed CheckBundle.

@@ -18,6 +18,8 @@ Result<proto::Recipe> ParseRecipe(std::string_view yaml, const std::string& file
 
 // The built-in recipe `auto` (recipes/auto.yaml, compiled in).
 std::string_view AutoRecipeText();
+// The built-in recipe `llm_auto` (recipes/llm_auto.yaml), for checkpoints of language models.
+std::string_view LlmAutoRecipeText();
 
 // YAML of a recipe, for `hone get` and the importers. ParseRecipe gives an equal message back, positions and name
 // aside.

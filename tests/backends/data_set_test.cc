@@ -350,7 +350,7 @@ TEST(SyntheticTest, FreeDimensionsAreNamedWithTheFlagThatPinsThem) {
 TEST(DataSetTest, UnknownFormatIsRejected) {
   proto::LocalData data;
   *data.mutable_data() = BundleOf("parquet", "d.parquet", "/nowhere", {"d.parquet"});
-  EXPECT_REJECTED(OpenDataSet(data, kImage), "format 'parquet' is not known (there are npz, onnx_test_data, images)");
+  EXPECT_REJECTED(OpenDataSet(data, kImage), "format 'parquet' is not known (there are npz, onnx_test_data, images, tokens)");
 }
 
 TEST(DataSetTest, DigestTellsEverythingThatChangesSamples) {

@@ -7,6 +7,7 @@
 #include <fstream>
 #include <random>
 
+#include "tests/llm/golden.h"
 #include "tests/support/programs.h"
 #include "tests/support/tiny_models.h"
 
@@ -106,6 +107,10 @@ TEST_P(RecipeTest, FindsACandidateOnASmallModel) {
     CopyPictures(fs::path(models) / "text_images", folder / "images", 40);
     arguments.insert(arguments.end(),
                      {(fs::path(models) / "text_angle.onnx").string(), "--data", (folder / "images").string()});
+  } else if (GetParam().starts_with("llm_")) {
+    GoldenCheckpoint(folder / "checkpoint", "llama");
+    std::ofstream(folder / "texts.json") << Case("llama")["tokens"];
+    arguments.insert(arguments.end(), {(folder / "checkpoint").string(), "--data", (folder / "texts.json").string()});
   } else {
     ConvNet(16, 8).Save(folder / "model.onnx");
     WriteNpz(folder / "data.npz", {{"image", NormalArray({48, 3, 16, 16}, 5)}});

@@ -17,10 +17,15 @@
 #include "coordinator/schema.h"
 #include "coordinator/store.h"
 #include "tests/fuzz/play.h"
+#include "tests/llm/tiny_checkpoint.h"
 #include "tests/support/tiny_models.h"
 #include "worker/calibration/statistics.h"
+#include "worker/checkpoint/gguf.h"
+#include "worker/checkpoint/safetensors.h"
+#include "worker/checkpoint/tokenizer.h"
 #include "worker/data/npz.h"
 #include "worker/data/picture.h"
+#include "worker/data/tokens.h"
 #include "worker/model/model.h"
 #include "worker/supervisor/spool.h"
 
@@ -28,6 +33,8 @@ namespace hone::test {
 namespace {
 
 namespace fs = std::filesystem;
+
+constexpr uint64_t kLargestRow = 1 << 20;
 
 // What must hold whatever the bytes are.
 void Require(bool holds, const std::string& what) {
@@ -239,6 +246,78 @@ std::vector<std::string> SharedSeeds(const fs::path&) {
   return {SharedRecordOf("build:key", result, "one"), SharedRecordOf("measure:key", result, "one")};
 }
 
+// --- checkpoints ---
+
+// What was let in can be read.
+void ReadSome(const WeightMap& weights) {
+  for (const auto& [name, weight] : weights) {
+    const bool floats = weight.type == WeightType::f64 || weight.type == WeightType::f32 ||
+                        weight.type == WeightType::f16 || weight.type == WeightType::bf16;
+    if ((!floats && !weight.IsBlocks()) || weight.Rows() == 0 || weight.Columns() > kLargestRow) continue;
+    std::vector<float> row(weight.Columns());
+    ReadRows(weight, weight.Rows() - 1, 1, row.data());
+  }
+}
+
+void RunSafetensors(std::string_view bytes, const fs::path&) {
+  WeightMap weights;
+  if (ReadSafetensors(bytes, "the file", weights)) ReadSome(weights);
+}
+std::vector<std::string> SafetensorsSeeds(const fs::path&) {
+  return {SafetensorsOf({{"a.weight", {3, 4}, SeededValues("a", 12, 0, 1)},
+                         {"b.bias", {5}, SeededValues("b", 5, 0, 1)}}),
+          SafetensorsOf({{"scalar", {}, {1}}, {"empty", {0, 4}, {}}})};
+}
+
+void RunGguf(std::string_view bytes, const fs::path&) {
+  const auto gguf = ReadGguf(bytes, "the file");
+  if (!gguf) return;
+  ReadSome(gguf->weights);
+  (void)ConfigOfGguf(*gguf);
+  const TokenizerTexts texts = TokenizerOfGguf(*gguf);
+  if (!texts.tokenizer.empty()) (void)Tokenizer::Parse(texts.tokenizer);
+}
+std::vector<std::string> GgufSeeds(const fs::path&) {
+  GgufBuilder plain, coded;
+  plain.Text("general.architecture", "llama").Number("llama.block_count", 1).Real("llama.rope.freq_base", 1e4F);
+  plain.Tensor("token_embd.weight", {2, 3}, GgufNumber(WeightType::f32), std::string(24, '\x3f'));
+  coded.Text("general.architecture", "qwen2").Text("tokenizer.ggml.model", "gpt2");
+  coded.Text("tokenizer.ggml.pre", "qwen2").Texts("tokenizer.ggml.tokens", {"a", "b", "ab"});
+  coded.Texts("tokenizer.ggml.merges", {"a b"});
+  for (const WeightType type : {WeightType::q4_0, WeightType::q4_k, WeightType::q6_k})
+    coded.Tensor(fmt::format("blk.0.{}", InfoOf(type).name), {1, 256}, GgufNumber(type), SeededBlocks("x", type, 256));
+  return {plain.Build(), coded.Build(), plain.BuildWith(UINT64_MAX, 1)};
+}
+
+void RunTokenizer(std::string_view bytes, const fs::path&) {
+  const auto tokenizer = Tokenizer::Parse(bytes);
+  if (!tokenizer) return;
+  for (const char* text : {"It's 12  o'clock,\r\n ok", "a ab \xc3\xa9<s> 3", ""}) (void)tokenizer->Encode(text);
+}
+std::vector<std::string> TokenizerSeeds(const fs::path&) {
+  return {R"({"pre_tokenizer":{"type":"Sequence","pretokenizers":[{"type":"Digits","individual_digits":true},)"
+          R"({"type":"ByteLevel","add_prefix_space":true}]},"added_tokens":[{"id":4,"content":"<s>","rstrip":true}],)"
+          R"("post_processor":{"type":"TemplateProcessing","single":[{"SpecialToken":{"id":"<s>"}},{"Sequence":{}}],)"
+          R"("special_tokens":{"<s>":{"ids":[4]}}},)"
+          R"("model":{"type":"BPE","vocab":{"a":0,"b":1,"ab":2,"\u0120":3},"merges":["a b",["\u0120","ab"]]}})",
+          R"({"normalizer":{"type":"NFC"},"pre_tokenizer":{"type":"ByteLevel","use_regex":false},)"
+          R"("model":{"type":"BPE","vocab":{"a":0,"aa":1},"merges":[["a","a"]],"ignore_merges":true}})"};
+}
+
+void RunTokens(std::string_view bytes, const fs::path& folder) {
+  for (const char* name : {"tokens.json", "tokens.npy", "tokens.npz"}) {
+    Put(folder / name, bytes);
+    const auto texts = ReadTokens(folder / name);
+    if (!texts) continue;
+    for (const auto& text : *texts)
+      for (const int64_t id : text) Require(id >= 0 && id <= INT32_MAX, "a token id out of its bounds");
+  }
+}
+std::vector<std::string> TokensSeeds(const fs::path& folder) {
+  WriteNpz(folder / "seed.npz", {{"input_ids", Int64Array({2, 2}, {1, 2, 3, 4})}});
+  return {"[1, 2, 3]", R"({"tokens": [[1, 2], [3]]})", Get(folder / "seed.npz")};
+}
+
 // --- the database ---
 
 void RunDatabase(std::string_view bytes, const fs::path& folder) {
@@ -275,6 +354,10 @@ constexpr FuzzTarget kTargets[] = {
     {"model", RunModel, ModelSeeds},
     {"spool", RunSpool, SpoolSeeds},
     {"statistics", RunStatistics, StatisticsSeeds},
+    {"safetensors", RunSafetensors, SafetensorsSeeds},
+    {"gguf", RunGguf, GgufSeeds},
+    {"tokenizer", RunTokenizer, TokenizerSeeds},
+    {"tokens", RunTokens, TokensSeeds},
     {"database", RunDatabase, DatabaseSeeds},
     {"shared", RunShared, SharedSeeds},
 };

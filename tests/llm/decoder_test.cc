@@ -1,16 +1,20 @@
 // Decoders of every family: their logits against those of transformers, from the start and token by token, and what is
 // refused.
+#include <fmt/format.h>
 #include <gmock/gmock.h>
 
 #include <cmath>
 #include <fstream>
 
+#include "common/artifact/bundle.h"
 #include "common/base/file.h"
 #include "common/recipe/value.h"
+#include "tests/llm/build.h"
+#include "tests/llm/golden.h"
 #include "tests/llm/tiny_checkpoint.h"
+#include "worker/evaluation/decoding.h"
 #include "worker/evaluation/generation.h"
 #include "worker/model/model.h"
-#include "worker/passes/pass.h"
 
 namespace hone::test {
 namespace {
@@ -18,41 +22,6 @@ namespace {
 namespace fs = std::filesystem;
 using nlohmann::json;
 using testing::HasSubstr;
-
-// The file is large for a test's sources and small for what it tells: golden logits of 30 configurations.
-const json& Golden() {
-  static const json golden = json::parse(std::ifstream(fs::path(HONE_SOURCE_DIR) / "tests/llm/golden.json"));
-  return golden;
-}
-
-std::string WeightsOf(const json& test) {
-  const bool gemma = test["config"]["architectures"][0].get<std::string>().starts_with("Gemma");
-  std::vector<NamedValues> tensors;
-  for (const auto& [name, shape] : test["tensors"].items()) {
-    const auto dims = shape.get<std::vector<int64_t>>();
-    size_t count = 1;
-    for (const int64_t dim : dims) count *= static_cast<size_t>(dim);
-    tensors.push_back({name, dims, SeededWeight(name, count, gemma)});
-  }
-  return SafetensorsOf(tensors);
-}
-
-using Settings = std::vector<std::pair<const char*, proto::Value>>;
-
-Result<proto::BuildResult> Build(const proto::LocalBundle& model, const fs::path& folder, const Settings& settings) {
-  fs::create_directories(folder);
-  proto::BuildTask task;
-  *task.mutable_model() = model;
-  task.set_output_folder(folder.string());
-  task.set_threads(2);
-  task.mutable_step()->set_pass("build_decoder");
-  for (const auto& [name, value] : settings) {
-    auto& parameter = *task.mutable_step()->add_parameters();
-    parameter.set_name(name);
-    *parameter.mutable_value() = value;
-  }
-  return RunPass(task);
-}
 
 // Logits of all tokens: all at once, or the last few one by one.
 std::vector<float> Logits(const fs::path& folder, const std::vector<int64_t>& tokens, size_t alone) {
@@ -123,20 +92,12 @@ INSTANTIATE_TEST_SUITE_P(Llm, DecoderFamily, testing::Range(size_t{0}, Golden()[
   return Golden()["cases"][row.param]["name"].template get<std::string>();
 });
 
-const json& Case(const std::string& name) {
-  for (const json& test : Golden()["cases"]) {
-    if (test["name"] == name) return test;
-  }
-  ADD_FAILURE() << "no case " << name;
-  return Golden();
-}
-
 // --- precisions ---
 
 class PrecisionTest : public TestFolder {
  protected:
   proto::LocalBundle Model(const std::string& name) {
-    return WriteCheckpoint(path() / name, Case(name)["config"], WeightsOf(Case(name)));
+    return GoldenCheckpoint(path() / name, name);
   }
   // The distance of a form from f32, relative to the logits.
   double Loss(const proto::LocalBundle& model, const Settings& settings) {
@@ -372,6 +333,60 @@ TEST_F(TestFolder, GreedyTokensAndPerplexityComeFromTheCache) {
   ASSERT_TRUE(perplexity);
   EXPECT_GT(*perplexity, 1);
   EXPECT_LT(*perplexity, 96);
+}
+
+TEST_F(TestFolder, ATextInPartsSurprisesAsMuchAsTheWholeAndInBothRuntimes) {
+  const auto built = Build(GoldenCheckpoint(path() / "in", "llama"), path() / "out", {{"precision", TextValue("f32")}});
+  ASSERT_TRUE(built) << built.error().message;
+  const auto tokens = Case("llama")["tokens"].get<std::vector<int64_t>>();
+  auto generator = Generator::Open(path() / "out" / "model.onnx", 1);
+  ASSERT_TRUE(generator) << generator.error().message;
+  const auto expected = Perplexity(*generator, tokens, tokens.size());
+  ASSERT_TRUE(expected);
+  proto::LocalBundle model;
+  *model.mutable_bundle() = built->model();
+  model.set_folder((path() / "out").string());
+  for (const BackendRow& backend : Backends()) {
+    const auto session = backend.load(model, {});
+    ASSERT_TRUE(session) << backend.name << ": " << session.error().message;
+    EXPECT_TRUE(IsDecoder((*session)->inputs(), (*session)->outputs())) << backend.name;
+    for (const size_t part : {size_t{0}, size_t{7}}) {
+      const auto scores = ReadText(**session, tokens, part);
+      ASSERT_TRUE(scores) << backend.name << ": " << scores.error().message;
+      ASSERT_EQ(scores->size(), tokens.size() - 1);
+      double sum = 0;
+      for (const TokenScore& score : *scores) sum += score.surprise;
+      // OpenVINO computes in bfloat16 where the processor has it.
+      EXPECT_NEAR(std::exp(sum / static_cast<double>(scores->size())), *expected, *expected * 0.05) << backend.name;
+    }
+    const auto written = WriteText(**session, 20, 5), again = WriteText(**session, 20, 5);
+    ASSERT_TRUE(written && again) << backend.name;
+    EXPECT_EQ(*written, *again) << backend.name;
+    EXPECT_EQ(written->size(), 20U);
+  }
+  const auto session = Backends().front().load(model, {});
+  ASSERT_TRUE(session);
+  EXPECT_THAT(ReadText(**session, {1, 96}, 0).error().message, HasSubstr("beyond the model's 96 tokens"));
+}
+
+TEST_F(TestFolder, LaterPassesKeepTheVocabularyAndTheSettings) {
+  const fs::path in = path() / "in";
+  fs::create_directories(in);
+  WriteBytes(in / "tokenizer.json", R"({"model":{"vocab":{"a":0}}})");
+  const auto built = Build(GoldenCheckpoint(in, "llama"), path() / "built", {{"precision", TextValue("f32")}});
+  ASSERT_TRUE(built) << built.error().message;
+  proto::LocalBundle model;
+  *model.mutable_bundle() = built->model();
+  model.set_folder((path() / "built").string());
+  const auto after = Build(model, path() / "after", {}, "simplify");
+  ASSERT_TRUE(after) << after.error().message;
+  std::vector<std::string> paths;
+  for (const auto& file : after->model().files()) paths.push_back(file.path());
+  for (const char* kept : {"genai_config.json", "tokenizer.json", "tokenizer_config.json"}) {
+    EXPECT_THAT(paths, testing::Contains(kept));
+    EXPECT_EQ(*ReadFile(path() / "after" / kept, 1 << 20), *ReadFile(path() / "built" / kept, 1 << 20));
+  }
+  EXPECT_TRUE(CheckBundle(after->model()));
 }
 
 }  // namespace

@@ -291,7 +291,10 @@ TEST(ReadyRecipesTest, EveryOneParsesAndSurvivesWriting) {
   EXPECT_GE(count, 5u);
 }
 
-TEST(ReadyRecipesTest, TheBuiltInRecipeIsTheFile) { EXPECT_EQ(AutoRecipeText(), Text(kSource / "recipes/auto.yaml")); }
+TEST(ReadyRecipesTest, TheBuiltInRecipesAreTheFiles) {
+  EXPECT_EQ(AutoRecipeText(), Text(kSource / "recipes/auto.yaml"));
+  EXPECT_EQ(LlmAutoRecipeText(), Text(kSource / "recipes/llm_auto.yaml"));
+}
 
 TEST(ReadyRecipesTest, TheBuiltInRecipeFitsAnyFleet) {
   const proto::Recipe recipe = Parsed(std::string(AutoRecipeText()));

@@ -10,6 +10,7 @@
 #include "worker/data/images.h"
 #include "worker/data/npz.h"
 #include "worker/data/onnx_test_data.h"
+#include "worker/data/tokens.h"
 
 namespace hone {
 namespace {
@@ -18,7 +19,18 @@ struct FormatRow {
   const char* format;
   Result<std::unique_ptr<DataSet>> (*open)(const proto::LocalData& data, const std::vector<InputSignature>& inputs);
 };
-constexpr FormatRow kFormats[] = {{"npz", OpenNpz}, {"onnx_test_data", OpenOnnxTestData}, {"images", OpenImages}};
+
+constexpr const char* kText = "text";
+
+Result<std::unique_ptr<DataSet>> OpenNpzOrTokens(const proto::LocalData& data,
+                                                 const std::vector<InputSignature>& inputs) {
+  return HoldsTokensAlone(data, inputs) ? OpenTokens(data, inputs) : OpenNpz(data, inputs);
+}
+
+constexpr FormatRow kFormats[] = {{"npz", OpenNpzOrTokens},
+                                  {"onnx_test_data", OpenOnnxTestData},
+                                  {"images", OpenImages},
+                                  {"tokens", OpenTokens}};
 
 // What people know the data set by.
 std::string ShownName(const proto::LocalBundle& data) {
@@ -44,9 +56,16 @@ std::string Numbers(const google::protobuf::RepeatedField<double>& values) {
 }  // namespace
 
 Result<std::vector<Tensor>> DataSet::Expected(size_t) const { return std::vector<Tensor>{}; }
+std::vector<int64_t> DataSet::Tokens(size_t) const { return {}; }
 
-Result<std::unique_ptr<DataSet>> OpenDataSet(const proto::LocalData& data, const std::vector<InputSignature>& inputs) {
+Result<std::unique_ptr<DataSet>> OpenDataSet(const proto::LocalData& data, const std::vector<InputSignature>& inputs,
+                                             const proto::LocalBundle* model) {
   const std::string& format = data.data().bundle().format();
+  if (format == kText && model != nullptr) {
+    auto opened = OpenText(data, inputs, *model);
+    if (!opened) return FailWith(fmt::format("data {}", ShownName(data.data())), std::move(opened.error()));
+    return opened;
+  }
   for (const FormatRow& row : kFormats) {
     if (format != row.format) continue;
     auto opened = OpenWith(row, data, inputs);

@@ -30,6 +30,8 @@ class DataSet {
   virtual Result<std::vector<Tensor>> Get(size_t index) const = 0;
   // One label a sample, or empty.
   virtual const std::vector<int64_t>& labels() const = 0;
+  // The token ids of a sample where the data set is text (worker/data/tokens.h); else empty.
+  virtual std::vector<int64_t> Tokens(size_t index) const;
   // Expected outputs of a sample where the data set has them (ONNX test data); else empty.
   virtual Result<std::vector<Tensor>> Expected(size_t index) const;
   // Digest of the content selected (bundle id, range, preprocessing): the data's part in keys.
@@ -42,7 +44,11 @@ class DataSet {
 // npz: an array of the input's rank gives its first axis as samples (each fed with first dimension 1, or as many as the
 // input's first dimension fixes); an array of one rank more gives one entry a sample. Integer arrays convert to the
 // input's integer type when every value fits; float64 to float32.
-Result<std::unique_ptr<DataSet>> OpenDataSet(const proto::LocalData& data, const std::vector<InputSignature>& inputs);
+//
+// Token ids alone feed language models: see worker/data/tokens.h.
+// `model` is whose tokenizer reads texts; without one, texts are refused.
+Result<std::unique_ptr<DataSet>> OpenDataSet(const proto::LocalData& data, const std::vector<InputSignature>& inputs,
+                                             const proto::LocalBundle* model = nullptr);
 
 // Seeded stand-in inputs where nobody gave data: normal floats, integers 0/1 (names holding "mask") or small ids. Every
 // dimension must be known (kRejected naming the free one and the flag that pins it).

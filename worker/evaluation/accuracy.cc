@@ -45,6 +45,7 @@ const std::vector<AccuracyMetric>& AccuracyMetrics() {
       {"mse", false, false, "mean squared error against the original"},
       {"max_error", false, false, "largest absolute error against the original"},
       {"top1_agreement", false, true, "share of rows whose largest output is the original's"},
+      {kPerplexity, false, false, "exp of the mean surprise at each token of the text"},
       {"top1", true, true, "share of samples whose label is the largest output"},
       {"top5", true, true, "share of samples whose label is among the five largest outputs"},
       {"f1", true, true, "macro F1 over the classes"},
@@ -59,6 +60,10 @@ Result<const AccuracyMetric*> ChooseAccuracy(const proto::Accuracy& accuracy, bo
   }
   std::string name = accuracy.metric();
   if (name.empty()) name = has_labels ? "top1" : "cosine";
+  if (name == kPerplexity) {
+    return Fail(ErrorCode::kRejected, "perplexity is told of language models with a cache of keys and values, on texts",
+                "give a checkpoint, or a model with input_ids, attention_mask and past_key_values, and texts");
+  }
   std::vector<std::string> names;
   for (const AccuracyMetric& metric : AccuracyMetrics()) {
     names.push_back(metric.name);
@@ -208,6 +213,7 @@ const std::vector<double>& AccuracyAccumulator::PerSample(const std::string& met
 }
 
 double AccuracyDrop(const AccuracyMetric& metric, double baseline, double candidate) {
+  if (std::string_view(metric.name) == kPerplexity) return candidate / baseline - 1;
   return metric.larger_is_better ? baseline - candidate : candidate - baseline;
 }
 

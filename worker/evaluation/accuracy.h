@@ -23,6 +23,9 @@ struct AccuracyMetric {
 };
 const std::vector<AccuracyMetric>& AccuracyMetrics();
 
+// Of language models on texts (evaluation/text_accuracy.h); no other outputs give it.
+inline constexpr const char* kPerplexity = "perplexity";
+
 // The metric a recipe names; "" means top1 where labels decide, else cosine. kRejected with the names there are, or
 // where labels are wanted and the data has none.
 Result<const AccuracyMetric*> ChooseAccuracy(const proto::Accuracy& accuracy, bool has_labels);
@@ -70,7 +73,8 @@ class AccuracyAccumulator {
   std::map<int64_t, ClassCounts> classes_;
 };
 
-// accuracy_drop: how much worse the candidate is, in the metric's own unit; negative where it is better.
+// accuracy_drop: how much worse the candidate is, in the metric's own unit; negative where it is better. Of perplexity,
+// whose unit differs from text to text, the share by which it rose.
 double AccuracyDrop(const AccuracyMetric& metric, double baseline, double candidate);
 
 }  // namespace hone

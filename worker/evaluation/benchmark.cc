@@ -162,7 +162,7 @@ class Benchmark {
     TRY(player->Load(task_.inputs()));
     const double loaded = NowMs();
     if (!data_) {
-      TRY_ASSIGN(data_, OpenInputs(task_, player->Signature()));
+      TRY_ASSIGN(data_, OpenInputs(task_, player->Signature(), player->subject().model()));
       result_.set_synthetic_inputs(!task_.has_evaluation());
       if (!task_.has_evaluation()) result_.add_notes(kSyntheticNote);
       TRY_ASSIGN(sample_, data_->Get(0));

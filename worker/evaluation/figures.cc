@@ -25,9 +25,9 @@ void AddSamples(google::protobuf::RepeatedPtrField<proto::Samples>& all, const s
 }
 
 void AddMedianLatency(Metrics& metrics, const std::vector<double>& runs_ms, const std::vector<double>& units_ms,
-                      uint64_t seed) {
+                      uint64_t seed, const char* name) {
   const Interval interval = BootstrapMedian(units_ms, kFigureConfidence, 2000, seed);
-  AddMetric(metrics, "latency_ms_p50", Median(runs_ms), runs_ms.size(), interval);
+  AddMetric(metrics, name, Median(runs_ms), runs_ms.size(), interval);
 }
 
 proto::Metric SpeedupOf(const std::vector<double>& first, const std::vector<double>& other, uint64_t seed) {

@@ -23,10 +23,10 @@ void AddMetric(Metrics& metrics, const std::string& name, double value, uint64_t
 void AddSamples(google::protobuf::RepeatedPtrField<proto::Samples>& all, const std::string& series,
                 const std::vector<double>& values);
 
-// latency_ms_p50: the median of all runs. Runs of a block or of a launch are not independent, so the interval is over
-// the medians of those units.
+// latency_ms_p50, or another name: the median of all runs. Runs of a block or of a launch are not independent, so the
+// interval is over the medians of those units.
 void AddMedianLatency(Metrics& metrics, const std::vector<double>& runs_ms, const std::vector<double>& units_ms,
-                      uint64_t seed);
+                      uint64_t seed, const char* name = "latency_ms_p50");
 
 // "speedup" over what element i of `first` was measured beside element i of `other`.
 proto::Metric SpeedupOf(const std::vector<double>& first, const std::vector<double>& other, uint64_t seed);

@@ -19,6 +19,7 @@
 #include "common/base/file.h"
 #include "common/transport/transport.h"
 #include "worker/backends/backend.h"
+#include "worker/evaluation/decoding.h"
 #include "worker/evaluation/open_loop.h"
 
 namespace hone {
@@ -112,6 +113,8 @@ class Server {
         TRY_ASSIGN(*reply.mutable_profile(), session_->Profile(request.profile_runs()));
         return {};
       }
+      case Kind::kReadText: return ReadText(request.read_text(), *reply.mutable_text_read());
+      case Kind::kWriteText: return WriteText(request.write_text(), *reply.mutable_text());
       case Kind::kMemory: reply.set_peak_memory_bytes(PeakResidentBytes()); return {};
       default: return Fail(ErrorCode::kBug, "an instance was asked nothing");
     }
@@ -161,6 +164,21 @@ class Server {
       times.add_latency_ms(now - before);
       ++runs;
     }
+    return {};
+  }
+
+  Result<> ReadText(const proto::InstanceRequest::ReadText& wish, proto::InstanceReply::TextRead& read) {
+    TRY_ASSIGN(const auto scores, hone::ReadText(*session_, {wish.ids().begin(), wish.ids().end()}, wish.part()));
+    for (const TokenScore& score : scores) {
+      read.add_surprise(score.surprise);
+      read.add_likeliest(score.likeliest);
+    }
+    return {};
+  }
+
+  Result<> WriteText(const proto::InstanceRequest::WriteText& wish, proto::InstanceReply::Text& text) {
+    TRY_ASSIGN(const std::vector<int64_t> ids, hone::WriteText(*session_, wish.tokens(), wish.seed()));
+    text.mutable_ids()->Add(ids.begin(), ids.end());
     return {};
   }
 
@@ -327,6 +345,22 @@ Result<proto::InstanceReply::OpenLoop> Instance::OpenLoop(const proto::InstanceR
   *request.mutable_open_loop() = plan;
   TRY_ASSIGN(proto::InstanceReply reply, Ask(request, "measuring at a rate"));
   return std::move(*reply.mutable_open_loop());
+}
+
+Result<proto::InstanceReply::TextRead> Instance::ReadText(const std::vector<int64_t>& ids, uint32_t part) {
+  proto::InstanceRequest request;
+  request.mutable_read_text()->mutable_ids()->Add(ids.begin(), ids.end());
+  request.mutable_read_text()->set_part(part);
+  TRY_ASSIGN(proto::InstanceReply reply, Ask(request, "reading a text with"));
+  return std::move(*reply.mutable_text_read());
+}
+
+Result<std::vector<int64_t>> Instance::WriteText(uint32_t tokens, uint64_t seed) {
+  proto::InstanceRequest request;
+  request.mutable_write_text()->set_tokens(tokens);
+  request.mutable_write_text()->set_seed(seed);
+  TRY_ASSIGN(const proto::InstanceReply reply, Ask(request, "writing a text with"));
+  return std::vector<int64_t>(reply.text().ids().begin(), reply.text().ids().end());
 }
 
 Result<proto::Profile> Instance::Profile(uint32_t runs) {

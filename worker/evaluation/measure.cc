@@ -1,6 +1,7 @@
 // One measurement, in this order: load the candidate; accuracy against the original's outputs (kept from an earlier
-// measurement where the cache has them) or labels; stop there if a constraint is broken; then, alone on the machine,
-// latency interleaved with the baseline; throughput; memory.
+// measurement where the cache has them) or labels, of language models on texts; stop there if a constraint is broken;
+// then, alone on the machine, latency interleaved with the baseline (of language models first of a prompt, then of one
+// token with a cache); throughput; memory.
 #include "worker/evaluation/measure.h"
 
 #include <fmt/format.h>
@@ -30,10 +31,12 @@
 #include "worker/evaluation/accuracy.h"
 #include "worker/evaluation/canary.h"
 #include "worker/evaluation/claims.h"
+#include "worker/evaluation/decoding.h"
 #include "worker/evaluation/early_rejection.h"
 #include "worker/evaluation/figures.h"
 #include "worker/evaluation/instance.h"
 #include "worker/evaluation/player.h"
+#include "worker/evaluation/text_accuracy.h"
 #include "worker/evaluation/timing.h"
 
 namespace hone {
@@ -43,20 +46,14 @@ constexpr uint32_t kDefaultPairs = 10;
 // Reference outputs larger than this are not kept: the baseline runs beside the candidate instead.
 constexpr uint64_t kMaxReferenceBytes = uint64_t{512} << 20;
 constexpr double kThroughputMs = 150;
+// Tokens of a timed prompt, and of the cache of a timed step; half of what a model can take, where that is less.
+constexpr int64_t kPromptTokens = 128;
 
 // The original's outputs on the evaluation data: from the cache folder, or computed and kept there.
 class Reference {
  public:
-  Reference(const proto::MeasureTask& task, const DataSet& data) : task_(task), data_(data) {
-    if (task.cache_folder().empty()) return;
-    Hasher hasher;
-    const proto::Subject& subject = task.has_baseline() ? task.baseline() : task.candidate();
-    hasher.Update("reference outputs 1\n" + BundleId(subject.model().bundle()) + "\n" + subject.backend() + "\n");
-    if (auto backend = FindBackend(subject.backend())) hasher.Update((*backend)->info().version() + "\n");
-    hasher.Update(CanonicalParameters(subject.settings()) + "\n" + data.digest() + "\n");
-    for (const proto::InputShape& input : task.inputs()) hasher.Update(input.SerializeAsString());
-    path_ = std::filesystem::path(task.cache_folder()) / ("reference-" + hasher.Finish().substr(7) + ".pb");
-  }
+  Reference(const proto::MeasureTask& task, const DataSet& data)
+      : data_(data), path_(ReferencePath(task, "reference outputs 1", data.digest())) {}
 
   // Whether all outputs are there without the baseline.
   bool Find() {
@@ -94,9 +91,8 @@ class Reference {
   }
 
  private:
-  const proto::MeasureTask& task_;
   const DataSet& data_;
-  std::filesystem::path path_;
+  const std::filesystem::path path_;
   proto::ReferenceOutputs outputs_;
   uint64_t bytes_ = 0;
   bool found_ = false;
@@ -125,7 +121,7 @@ class Measurement {
     AddMetric(*result_.mutable_metrics(), "load_ms", candidate.load_ms(), 1);
     if (task_.has_accuracy() && !result_.infeasible()) {
       const uint64_t load_before_ms = load_ms_;
-      TRY(Timed(accuracy_ms_, [&] { return EvaluateAccuracy(); }));
+      TRY(Timed(accuracy_ms_, [&] { return text_ ? EvaluateText() : EvaluateAccuracy(); }));
       // The baseline may have been loaded meanwhile; that is told as loading alone.
       accuracy_ms_ -= std::min(accuracy_ms_, load_ms_ - load_before_ms);
     }
@@ -161,11 +157,25 @@ class Measurement {
     result_.set_infeasible_reason(kept.error().message);
   }
 
+  // A language model with a cache is read with texts; where somebody gave arrays for its inputs, it is a model like any
+  // other.
   Result<> OpenData() {
-    TRY_ASSIGN(data_, OpenInputs(task_, candidate_->Signature()));
+    const bool decoder = IsDecoder(candidate_->Signature(), candidate_->Outputs());
+    if (decoder) {
+      TRY_ASSIGN(context_, ContextOf(candidate_->subject().model()));
+    }
+    text_ = decoder && !task_.has_evaluation();
+    if (text_) return {};
+    TRY_ASSIGN(data_, OpenInputs(task_, candidate_->Signature(), candidate_->subject().model()));
+    text_ = decoder && !data_->Tokens(0).empty();
     result_.set_synthetic_inputs(!task_.has_evaluation());
     if (!task_.has_evaluation()) result_.add_notes(kSyntheticNote);
     return {};
+  }
+
+  Result<> EvaluateText() {
+    const auto load = [&] { return Timed(load_ms_, [&] { return baseline_->Load(task_.inputs()); }); };
+    return EvaluateTexts({task_, data_.get(), context_, *candidate_, baseline_, load}, result_);
   }
 
   Result<> EvaluateAccuracy() {
@@ -286,15 +296,57 @@ class Measurement {
   }
 
   Result<> Performance() {
-    TRY_ASSIGN(const std::vector<Tensor> sample, data_->Get(0));
-    if (baseline_ != nullptr) {
-      TRY(Timed(load_ms_, [&] { return baseline_->Load(task_.inputs()); }));
-      TRY(baseline_->Bind(sample));
+    if (baseline_ != nullptr) TRY(Timed(load_ms_, [&] { return baseline_->Load(task_.inputs()); }));
+    if (!text_) {
+      TRY_ASSIGN(const std::vector<Tensor> sample, data_->Get(0));
+      TRY(BindEach([&](const Player&) { return Result<std::vector<Tensor>>(sample); }));
     }
-    TRY(candidate_->Bind(sample));
     TRY(Lock(&MachineLock::Exclusive));
     TRY(Timed(timing_ms_, [&] { return MeasureAlone(); }));
     return Lock(&MachineLock::Shared);
+  }
+
+  Result<> BindEach(const std::function<Result<std::vector<Tensor>>(const Player&)>& sample) {
+    for (Player* player : {baseline_, candidate_}) {
+      if (player == nullptr) continue;
+      TRY_ASSIGN(const std::vector<Tensor> inputs, sample(*player));
+      TRY(player->Bind(inputs));
+    }
+    return {};
+  }
+
+  // The next of these is a run of a decoder that goes on with `tokens` tokens after `length` others.
+  Result<> BindTokens(int64_t tokens, int64_t length) {
+    return BindEach([&](const Player& player) { return DecoderSample(player.Signature(), tokens, length); });
+  }
+
+  // A prompt, from an empty cache to the logits of the answer's first token.
+  Result<> TimePrompts(const std::vector<Instance*>& instances, TimingOptions options) {
+    const int64_t tokens = std::min(kPromptTokens, context_ / 2);
+    TRY(BindTokens(tokens, 0));
+    options.pairs = std::max(3U, options.pairs / 2);
+    options.runs = 0;
+    TRY_ASSIGN(const Rounds timing, TimeRounds(instances, options));
+    for (const std::string& note : timing.notes) result_.add_notes("prompts: " + note);
+    const auto add = [&](Metrics& metrics, const char* who, const Rounds::Series& series) {
+      const double median_ms = Median(series.runs_ms);
+      AddMedianLatency(metrics, series.runs_ms, series.blocks_ms, task_.seed(), "time_to_first_token_ms");
+      AddMetric(metrics, "prompt_tokens_per_s", static_cast<double>(tokens) * 1000 / median_ms, series.runs_ms.size());
+      AddSamples(*result_.mutable_samples(), fmt::format("{}.time_to_first_token_ms", who), series.runs_ms);
+    };
+    add(*result_.mutable_metrics(), "candidate", timing.series.back());
+    if (instances.size() > 1) add(*result_.mutable_baseline_metrics(), "baseline", timing.series.front());
+    return {};
+  }
+
+  // Then a step with a cache is what is timed.
+  Result<> PrepareSteps(const std::vector<Instance*>& instances, const TimingOptions& options) {
+    if (!text_) return {};
+    TRY(TimePrompts(instances, options));
+    const int64_t length = std::min(kPromptTokens, context_ / 2);
+    result_.add_notes(fmt::format(
+        "an inference is one token after a cache of {}; a prompt has {} tokens", length, length));
+    return BindTokens(1, length);
   }
 
   Result<> MeasureAlone() {
@@ -308,6 +360,7 @@ class Measurement {
     std::vector<Instance*> instances{&candidate_->instance()};
     if (baseline != nullptr) instances.insert(instances.begin(), baseline);
     std::vector<double> canary_ms = CanaryTimes();
+    TRY(PrepareSteps(instances, options));
     TRY_ASSIGN(const Rounds timing, TimeRounds(instances, options));
     const std::vector<double> canary_after_ms = CanaryTimes();
     canary_ms.insert(canary_ms.end(), canary_after_ms.begin(), canary_after_ms.end());
@@ -346,6 +399,7 @@ class Measurement {
     for (const auto& [name, share] : kTails) {
       if (runs >= FindMetric(name)->runs) AddMetric(metrics, name, Quantile(series.runs_ms, share), runs);
     }
+    if (text_) AddMetric(metrics, "decode_tokens_per_s", 1000 / Median(series.runs_ms), runs);
     AddSamples(*result_.mutable_samples(), who + ".latency_ms", series.runs_ms);
     AddSamples(*result_.mutable_samples(), who + ".block_latency_ms", series.blocks_ms);
   }
@@ -354,7 +408,9 @@ class Measurement {
   proto::MeasureResult result_;
   Player* candidate_ = nullptr;
   Player* baseline_ = nullptr;
-  std::unique_ptr<DataSet> data_;
+  std::unique_ptr<DataSet> data_;   // nullptr where a decoder writes its own texts.
+  bool text_ = false;             // The candidate is a language model, and texts are what it is read with.
+  int64_t context_ = 0;             // Of that: the longest text.
   std::optional<MachineLock> lock_;
   uint64_t load_ms_ = 0, accuracy_ms_ = 0, timing_ms_ = 0, wait_ms_ = 0;
 };

@@ -5,6 +5,11 @@
 #include <algorithm>
 #include <utility>
 
+#include "common/artifact/bundle.h"
+#include "common/base/digest.h"
+#include "common/recipe/value.h"
+#include "worker/backends/backend.h"
+
 namespace hone {
 
 Result<Player> Player::Start(const char* role, const proto::Subject& subject) {
@@ -24,6 +29,10 @@ std::vector<InputSignature> Player::Signature() const {
     signature.push_back({input.name(), input.type(), {input.dims().begin(), input.dims().end()}});
   }
   return signature;
+}
+
+std::vector<std::string> Player::Outputs() const {
+  return {loaded_->outputs().begin(), loaded_->outputs().end()};
 }
 
 Result<std::vector<Tensor>> Player::Infer(const std::vector<Tensor>& sample) {
@@ -51,6 +60,17 @@ Result<std::vector<Tensor>> Player::Arrange(const std::vector<Tensor>& sample) c
     inputs.push_back(*found);
   }
   return inputs;
+}
+
+std::filesystem::path ReferencePath(const proto::MeasureTask& task, const std::string& kind, const std::string& data) {
+  if (task.cache_folder().empty()) return {};
+  Hasher hasher;
+  const proto::Subject& subject = task.has_baseline() ? task.baseline() : task.candidate();
+  hasher.Update(kind + "\n" + BundleId(subject.model().bundle()) + "\n" + subject.backend() + "\n");
+  if (auto backend = FindBackend(subject.backend())) hasher.Update((*backend)->info().version() + "\n");
+  hasher.Update(CanonicalParameters(subject.settings()) + "\n" + data + "\n");
+  for (const proto::InputShape& input : task.inputs()) hasher.Update(input.SerializeAsString());
+  return std::filesystem::path(task.cache_folder()) / ("reference-" + hasher.Finish().substr(7) + ".pb");
 }
 
 Result<> TakeLock(const std::string& path, Result<> (MachineLock::*how)(const std::function<bool()>&),

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <filesystem>
 #include <functional>
 #include <memory>
 #include <optional>
@@ -27,8 +28,9 @@ class Player {
   // Once; a second call does nothing.
   Result<> Load(const google::protobuf::RepeatedPtrField<proto::InputShape>& inputs, bool profiling = false);
 
-  // The next three after Load.
+  // The next ones after Load.
   std::vector<InputSignature> Signature() const;
+  std::vector<std::string> Outputs() const;
   Result<std::vector<Tensor>> Infer(const std::vector<Tensor>& sample);
   Result<> Bind(const std::vector<Tensor>& sample);
 
@@ -49,11 +51,16 @@ inline constexpr const char* kSyntheticNote = "inputs are synthetic (seeded): no
 
 // The evaluation data of a MeasureTask or BenchmarkTask; without any, synthetic inputs drawn from its seed.
 template <class Task>
-Result<std::unique_ptr<DataSet>> OpenInputs(const Task& task, const std::vector<InputSignature>& signature) {
+Result<std::unique_ptr<DataSet>> OpenInputs(const Task& task, const std::vector<InputSignature>& signature,
+                                            const proto::LocalBundle& model) {
   constexpr size_t kSyntheticSamples = 8;
-  if (task.has_evaluation()) return OpenDataSet(task.evaluation(), signature);
+  if (task.has_evaluation()) return OpenDataSet(task.evaluation(), signature, &model);
   return SyntheticDataSet(signature, kSyntheticSamples, task.seed());
 }
+
+// Where what the original gives on `data` (a digest) is kept between measurements of the task; "" where it is not.
+// kind: what is kept.
+std::filesystem::path ReferencePath(const proto::MeasureTask& task, const std::string& kind, const std::string& data);
 
 // Runs `work` and adds its time.
 template <class Work>

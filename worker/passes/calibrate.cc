@@ -74,7 +74,7 @@ Result<proto::Bundle> Calibrate(PassContext& context) {
     MappedWeights mapped;
     TRY_ASSIGN(onnx::ModelProto model, MapOnnx(fs::path(source.folder()) / source.bundle().main(), mapped));
     TRY(CheckModel(model));
-    TRY_ASSIGN(const auto data, OpenDataSet(context.task->calibration(), SignatureOf(model.graph(), context)));
+    TRY_ASSIGN(const auto data, OpenDataSet(context.task->calibration(), SignatureOf(model.graph(), context), &source));
     const std::vector<StatisticsRequest> requests = RequestsFor(QuantizationGraph(model));
     if (requests.empty()) return Fail(ErrorCode::kRejected, "the model computes no float values");
     CollectOptions options;

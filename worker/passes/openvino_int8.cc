@@ -330,7 +330,7 @@ class Int8Model {
   Result<> Measure() {
     PlanTaps();
     TRY_ASSIGN(const std::vector<InputSignature> signature, SignatureOfModel(*read_.model));
-    TRY_ASSIGN(const auto data, OpenDataSet(context_.task->calibration(), signature));
+    TRY_ASSIGN(const auto data, OpenDataSet(context_.task->calibration(), signature, &context_.task->model()));
     samples_ = data->size();
     TRY(RunTaps(read_.model, taps_, *data, context_.threads,
                 [&](size_t sample, std::vector<TapSample>& taps) { return Fold(sample, taps); }));

@@ -12,14 +12,18 @@
 
 #include "common/artifact/bundle.h"
 #include "common/base/clock.h"
+#include "common/base/file.h"
 #include "common/base/strings.h"
 #include "common/recipe/value.h"
+#include "worker/checkpoint/checkpoint.h"
 #include "worker/external/program_pass.h"
 #include "worker/fingerprint.h"
 #include "worker/model/model.h"
 
 namespace hone {
 namespace {
+
+constexpr const char* kGenaiFile = "genai_config.json";
 
 // What a caller sees of a model: names and types of what it feeds and gets.
 struct Port {
@@ -159,6 +163,25 @@ Result<proto::Bundle> RunFilePass(FilePassFunction apply, PassContext& context) 
   return bundle;
 }
 
+// What lies beside a language model's graph - its vocabulary, its settings of text generation - stays beside it,
+// whatever a pass does to the graph.
+Result<> CarryFiles(const proto::BuildTask& task, proto::Bundle& bundle) {
+  // Of a checkpoint, the pass that builds the model says what it needs.
+  if (FormatOf(task) == "checkpoint" || FormatOf(task) == "gguf") return {};
+  auto& files = *bundle.mutable_files();
+  for (const proto::File& file : task.model().bundle().files()) {
+    const bool is_settings = file.path() == kGenaiFile && bundle.format() == "onnx";
+    const auto& carried = CarriedFiles();
+    if (!is_settings && std::find(carried.begin(), carried.end(), file.path()) == carried.end()) continue;
+    if (std::any_of(files.begin(), files.end(), [&](const auto& made) { return made.path() == file.path(); })) continue;
+    TRY(LinkOrCopy(PathIn(task.model().folder(), file), PathIn(task.output_folder(), file)));
+    *files.Add() = file;
+  }
+  std::sort(files.begin(), files.end(),
+            [](const proto::File& a, const proto::File& b) { return a.path() < b.path(); });
+  return {};
+}
+
 // What a step's name stands for: a row of the table, or a program that this worker's owner declared.
 struct Chosen {
   proto::PassInfo info;
@@ -244,6 +267,7 @@ Result<proto::BuildResult> RunPass(const proto::BuildTask& task) {
   const int64_t start_ms = SystemClock().SteadyMs();
   PassContext context{&info, &task, ResolveThreads(task.threads()), {}, false, false};
   Result<proto::Bundle> bundle = RunChosen(chosen, context);
+  if (bundle) TRY(CarryFiles(task, *bundle));
   if (!bundle) return FailWith(fmt::format("pass '{}'", info.name()), std::move(bundle.error()));
   proto::BuildResult result;
   *result.mutable_model() = std::move(*bundle);

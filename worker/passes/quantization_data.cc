@@ -80,7 +80,8 @@ Result<> StatisticsSource::Add(const onnx::ModelProto& model, const std::vector<
     context_->notes.push_back(fmt::format("statistics of {} tensors taken from {}", taken, kStatisticsFile));
   if (missing.empty()) return {};
   if (data_ == nullptr) {
-    TRY_ASSIGN(data_, OpenDataSet(context_->task->calibration(), SignatureOf(model.graph(), *context_)));
+    TRY_ASSIGN(data_, OpenDataSet(context_->task->calibration(), SignatureOf(model.graph(), *context_),
+                                  &context_->task->model()));
   }
   CollectOptions options;
   options.threads = context_->threads;

@@ -332,7 +332,8 @@ Result<Statistics> Engine::CollectNow(const std::vector<StatisticsRequest>& requ
   TRY(SortNodes(*now.mutable_graph()));
   RemoveUnused(*now.mutable_graph());
   if (data_ == nullptr) {
-    TRY_ASSIGN(data_, OpenDataSet(context_.task->calibration(), SignatureOf(now.graph(), context_)));
+    TRY_ASSIGN(data_, OpenDataSet(context_.task->calibration(), SignatureOf(now.graph(), context_),
+                                  &context_.task->model()));
   }
   CollectOptions collect;
   collect.threads = context_.threads;

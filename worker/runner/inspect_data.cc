@@ -42,7 +42,7 @@ std::vector<InputSignature> Signatures(const proto::InspectTask& task, const pro
 Result<> InspectData(const proto::InspectTask& task, proto::InspectResult& result) {
   const std::vector<InputSignature> signatures = Signatures(task, result);
   for (const proto::LocalData& data : task.data()) {
-    TRY_ASSIGN(const auto set, OpenDataSet(data, signatures));
+    TRY_ASSIGN(const auto set, OpenDataSet(data, signatures, &task.model()));
     // One sample is read, so that types and shapes that only reading shows are seen now and not in the middle of a
     // search.
     TRY(set->Get(0));

@@ -128,7 +128,7 @@ class Sensitivity {
     TRY(CheckModel(model_));
     TRY(SortNodes(*model_.mutable_graph()));
     signature_ = SignatureOf(model_.graph(), task_.inputs());
-    TRY_ASSIGN(data_, OpenDataSet(task_.evaluation(), signature_));
+    TRY_ASSIGN(data_, OpenDataSet(task_.evaluation(), signature_, &task_.model()));
     if (data_->size() == 0) return Fail(ErrorCode::kRejected, "the evaluation data is empty");
     TRY_ASSIGN(metric_, ChooseAccuracy(task_.accuracy(), !data_->labels().empty()));
     result_.set_metric(metric_->name);
