@@ -44,6 +44,8 @@ const std::vector<MetricInfo>& MetricCatalogue() {
       {"top1_agreement", true, "share of rows whose largest output is the original's", true, false, 0, 1},
       {"perplexity", false, "how surprised a language model is at each token of a text: exp of the mean", true, false,
        1},
+      {"greedy_agreement", true, "share of a language model's greedy tokens before the first that is not the original's",
+       true, false, 0, 1},
       {"top1", true, "share of samples whose label is the largest output", true, true, 0, 1},
       {"top5", true, "share of samples whose label is among the five largest outputs", true, true, 0, 1},
       {"f1", true, "macro F1 over the classes", true, true, 0, 1},

@@ -12,8 +12,8 @@
 #include "tests/llm/build.h"
 #include "tests/llm/golden.h"
 #include "tests/llm/tiny_checkpoint.h"
+#include "worker/backends/backend.h"
 #include "worker/evaluation/decoding.h"
-#include "worker/evaluation/generation.h"
 #include "worker/model/model.h"
 
 namespace hone::test {
@@ -23,17 +23,23 @@ namespace fs = std::filesystem;
 using nlohmann::json;
 using testing::HasSubstr;
 
+std::unique_ptr<Session> Opened(const fs::path& folder) {
+  auto session = LoadOnnxFile(folder / "model.onnx", 1, true);
+  EXPECT_TRUE(session) << session.error().message;
+  return session ? std::move(*session) : nullptr;
+}
+
 // Logits of all tokens: all at once, or the last few one by one.
 std::vector<float> Logits(const fs::path& folder, const std::vector<int64_t>& tokens, size_t alone) {
-  auto generator = Generator::Open(folder / "model.onnx", 1);
-  EXPECT_TRUE(generator) << generator.error().message;
+  const auto session = Opened(folder);
   std::vector<float> logits;
-  if (!generator) return logits;
+  if (session == nullptr) return logits;
+  TextRun run(*session);
   const auto step = [&](size_t first, size_t last) {
-    const auto got = generator->Step(
+    const auto got = run.Step(
         {tokens.begin() + static_cast<std::ptrdiff_t>(first), tokens.begin() + static_cast<std::ptrdiff_t>(last)});
     ASSERT_TRUE(got) << got.error().message;
-    logits.insert(logits.end(), *got, *got + static_cast<size_t>(generator->vocabulary()) * (last - first));
+    logits.insert(logits.end(), *got, *got + static_cast<size_t>(run.vocabulary()) * (last - first));
   };
   step(0, tokens.size() - alone);
   for (size_t i = tokens.size() - alone; i < tokens.size(); ++i) step(i, i + 1);
@@ -307,42 +313,41 @@ TEST_F(TestFolder, GenaiConfigurationTellsTheModelAndItsTokens) {
   EXPECT_EQ(tokenizer["model_max_length"], 256);
 }
 
-TEST_F(TestFolder, GreedyTokensAndPerplexityComeFromTheCache) {
+TEST_F(TestFolder, GreedyTokensComeFromTheCache) {
   const json& test = Case("qwen3");
   const auto built = Build(WriteCheckpoint(path() / "in", test["config"], WeightsOf(test)), path() / "out",
                            {{"precision", TextValue("f32")}});
   ASSERT_TRUE(built) << built.error().message;
-  auto generator = Generator::Open(path() / "out" / "model.onnx", 1);
-  ASSERT_TRUE(generator) << generator.error().message;
+  const auto session = Opened(path() / "out");
+  ASSERT_NE(session, nullptr);
   const std::vector<int64_t> prompt = {5, 9, 40};
-  const auto made = GenerateGreedily(*generator, prompt, 8, {});
-  ASSERT_TRUE(made);
+  const auto made = ContinueText(*session, prompt, 8);
+  ASSERT_TRUE(made) << made.error().message;
   ASSERT_EQ(made->size(), 8U);
   // The same, each from the whole text before it.
   std::vector<int64_t> text = prompt;
   for (const int64_t token : *made) {
-    const auto next = GenerateGreedily(*generator, text, 1, {});
-    ASSERT_TRUE(next);
+    const auto next = ContinueText(*session, text, 1);
+    ASSERT_TRUE(next) << next.error().message;
     EXPECT_EQ(next->front(), token);
     text.push_back(token);
   }
-  const auto stopped = GenerateGreedily(*generator, prompt, 8, {(*made)[2]});
-  ASSERT_TRUE(stopped);
-  EXPECT_EQ(stopped->back(), (*made)[2]);
-  const auto perplexity = Perplexity(*generator, text, 64);
-  ASSERT_TRUE(perplexity);
-  EXPECT_GT(*perplexity, 1);
-  EXPECT_LT(*perplexity, 96);
+  const auto scores = ReadText(*session, text, 0);
+  ASSERT_TRUE(scores) << scores.error().message;
+  EXPECT_GT(PerplexityOf(*scores), 1);
+  EXPECT_LT(PerplexityOf(*scores), 96);
+  EXPECT_THAT(ContinueText(*session, {}, 1).error().message, HasSubstr("one token at least"));
 }
 
 TEST_F(TestFolder, ATextInPartsSurprisesAsMuchAsTheWholeAndInBothRuntimes) {
   const auto built = Build(GoldenCheckpoint(path() / "in", "llama"), path() / "out", {{"precision", TextValue("f32")}});
   ASSERT_TRUE(built) << built.error().message;
   const auto tokens = Case("llama")["tokens"].get<std::vector<int64_t>>();
-  auto generator = Generator::Open(path() / "out" / "model.onnx", 1);
-  ASSERT_TRUE(generator) << generator.error().message;
-  const auto expected = Perplexity(*generator, tokens, tokens.size());
-  ASSERT_TRUE(expected);
+  const auto plain = Opened(path() / "out");
+  ASSERT_NE(plain, nullptr);
+  const auto whole = ReadText(*plain, tokens, 0);
+  ASSERT_TRUE(whole) << whole.error().message;
+  const double expected = PerplexityOf(*whole);
   proto::LocalBundle model;
   *model.mutable_bundle() = built->model();
   model.set_folder((path() / "out").string());
@@ -354,10 +359,8 @@ TEST_F(TestFolder, ATextInPartsSurprisesAsMuchAsTheWholeAndInBothRuntimes) {
       const auto scores = ReadText(**session, tokens, part);
       ASSERT_TRUE(scores) << backend.name << ": " << scores.error().message;
       ASSERT_EQ(scores->size(), tokens.size() - 1);
-      double sum = 0;
-      for (const TokenScore& score : *scores) sum += score.surprise;
       // OpenVINO computes in bfloat16 where the processor has it.
-      EXPECT_NEAR(std::exp(sum / static_cast<double>(scores->size())), *expected, *expected * 0.05) << backend.name;
+      EXPECT_NEAR(PerplexityOf(*scores), expected, expected * 0.05) << backend.name;
     }
     const auto written = WriteText(**session, 20, 5), again = WriteText(**session, 20, 5);
     ASSERT_TRUE(written && again) << backend.name;

@@ -81,6 +81,8 @@ TEST_F(DecoderMeasureTest, TellsPerplexityAndTokensASecondBesideTheOriginal) {
   EXPECT_EQ(metrics["accuracy"], metrics["perplexity"]);
   EXPECT_NEAR(metrics["accuracy_drop"], metrics["perplexity"] / of_original["perplexity"] - 1, 1e-12);
   EXPECT_GT(metrics["top1_agreement"], 0.3);
+  EXPECT_GE(metrics["greedy_agreement"], 0);
+  EXPECT_LT(metrics["greedy_agreement"], 1);
   EXPECT_LT(metrics["top1_agreement"], 1);
   EXPECT_TRUE(result->has_speedup());
   EXPECT_THAT(std::vector<std::string>(result->notes().begin(), result->notes().end()),
@@ -100,6 +102,7 @@ TEST_F(DecoderMeasureTest, TheOriginalIsItsOwnMeasureAndIsReadOnce) {
   EXPECT_EQ(std::distance(fs::directory_iterator(folder_ / "cache"), {}), 1);
   auto metrics = ByName(alone->metrics());
   EXPECT_NEAR(metrics["accuracy_drop"], 0, 1e-5);
+  EXPECT_GE(metrics["greedy_agreement"], 0.9);
   EXPECT_GE(metrics["top1_agreement"], 0.98);
   EXPECT_NEAR(metrics["perplexity"], ByName(beside->baseline_metrics())["perplexity"], 1e-2);
 }

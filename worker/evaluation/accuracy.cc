@@ -46,6 +46,7 @@ const std::vector<AccuracyMetric>& AccuracyMetrics() {
       {"max_error", false, false, "largest absolute error against the original"},
       {"top1_agreement", false, true, "share of rows whose largest output is the original's"},
       {kPerplexity, false, false, "exp of the mean surprise at each token of the text"},
+      {kGreedyAgreement, false, true, "share of the greedy tokens before the first that is not the original's"},
       {"top1", true, true, "share of samples whose label is the largest output"},
       {"top5", true, true, "share of samples whose label is among the five largest outputs"},
       {"f1", true, true, "macro F1 over the classes"},
@@ -60,8 +61,8 @@ Result<const AccuracyMetric*> ChooseAccuracy(const proto::Accuracy& accuracy, bo
   }
   std::string name = accuracy.metric();
   if (name.empty()) name = has_labels ? "top1" : "cosine";
-  if (name == kPerplexity) {
-    return Fail(ErrorCode::kRejected, "perplexity is told of language models with a cache of keys and values, on texts",
+  if (name == kPerplexity || name == kGreedyAgreement) {
+    return Fail(ErrorCode::kRejected, name + " is told of language models with a cache of keys and values, on texts",
                 "give a checkpoint, or a model with input_ids, attention_mask and past_key_values, and texts");
   }
   std::vector<std::string> names;

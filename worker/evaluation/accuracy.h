@@ -25,6 +25,7 @@ const std::vector<AccuracyMetric>& AccuracyMetrics();
 
 // Of language models on texts (evaluation/text_accuracy.h); no other outputs give it.
 inline constexpr const char* kPerplexity = "perplexity";
+inline constexpr const char* kGreedyAgreement = "greedy_agreement";
 
 // The metric a recipe names; "" means top1 where labels decide, else cosine. kRejected with the names there are, or
 // where labels are wanted and the data has none.

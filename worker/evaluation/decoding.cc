@@ -4,8 +4,8 @@
 
 #include <algorithm>
 #include <cmath>
-#include <map>
 #include <random>
+#include <utility>
 
 #include "worker/data/tokens.h"
 
@@ -31,6 +31,8 @@ double LogSum(const float* row, int64_t count) {
   return largest + std::log(sum);
 }
 
+int64_t Likeliest(const float* row, int64_t count) { return std::max_element(row, row + count) - row; }
+
 // The token at the place `share` of the probabilities' sum.
 int64_t Drawn(const float* row, int64_t count, double share) {
   const double log_sum = LogSum(row, count);
@@ -39,50 +41,8 @@ int64_t Drawn(const float* row, int64_t count, double share) {
     left -= std::exp(static_cast<double>(row[token]) - log_sum);
     if (left < 0) return token;
   }
-  return std::max_element(row, row + count) - row;
+  return Likeliest(row, count);
 }
-
-// A session with the cache that its runs leave.
-class Reader {
- public:
-  explicit Reader(Session& session) : session_(session) {}
-
-  // Logits of the tokens, a row of vocabulary() numbers each; valid until the next step.
-  Result<const float*> Step(const std::vector<int64_t>& tokens) {
-    std::vector<Tensor> inputs;
-    for (const InputSignature& input : session_.inputs()) {
-      const auto kept = cache_.find(input.name);
-      if (kept != cache_.end()) {
-        inputs.push_back(std::move(kept->second));
-      } else {
-        TRY_ASSIGN(inputs.emplace_back(), TokenInput(input, tokens, IsCache(input) ? 0 : length_));
-      }
-    }
-    cache_.clear();
-    TRY_ASSIGN(std::vector<Tensor> outputs, session_.Run(inputs));
-    for (Tensor& output : outputs) {
-      if (output.name == kLogits) {
-        logits_ = std::move(output);
-      } else if (output.name.starts_with(kCacheOut)) {
-        const std::string input = std::string(kCacheIn) + output.name.substr(kCacheOut.size());
-        output.name = input;
-        cache_[input] = std::move(output);
-      }
-    }
-    const auto count = static_cast<int64_t>(tokens.size());
-    length_ += count;
-    if (logits_.type != kFloat32 || logits_.dims.size() != 3 || logits_.dims[1] != count || logits_.dims[2] < 1)
-      return Fail(ErrorCode::kRejected, "the model's logits are no float32 row for each token");
-    return logits_.data<float>();
-  }
-  int64_t vocabulary() const { return logits_.dims[2]; }
-
- private:
-  Session& session_;
-  std::map<std::string, Tensor> cache_;
-  Tensor logits_;
-  int64_t length_ = 0;
-};
 
 Result<> RequireDecoder(const Session& session) {
   if (IsDecoder(session.inputs(), session.outputs())) return {};
@@ -123,41 +83,89 @@ Result<std::vector<Tensor>> DecoderSample(const std::vector<InputSignature>& inp
   return sample;
 }
 
+Result<const float*> TextRun::Step(const std::vector<int64_t>& tokens) {
+  std::vector<Tensor> inputs;
+  for (const InputSignature& input : session_.inputs()) {
+    const auto kept = cache_.find(input.name);
+    if (kept != cache_.end()) {
+      inputs.push_back(std::move(kept->second));
+    } else {
+      TRY_ASSIGN(inputs.emplace_back(), TokenInput(input, tokens, IsCache(input) ? 0 : length_));
+    }
+  }
+  cache_.clear();
+  TRY_ASSIGN(std::vector<Tensor> outputs, session_.Run(inputs));
+  for (Tensor& output : outputs) {
+    if (output.name == kLogits) {
+      logits_ = std::move(output);
+    } else if (output.name.starts_with(kCacheOut)) {
+      const std::string input = std::string(kCacheIn) + output.name.substr(kCacheOut.size());
+      output.name = input;
+      cache_[input] = std::move(output);
+    }
+  }
+  const auto count = static_cast<int64_t>(tokens.size());
+  length_ += count;
+  if (logits_.type != kFloat32 || logits_.dims.size() != 3 || logits_.dims[1] != count || logits_.dims[2] < 1)
+    return Fail(ErrorCode::kRejected, "the model's logits are no float32 row for each token");
+  return logits_.data<float>();
+}
+
 Result<std::vector<TokenScore>> ReadText(Session& session, const std::vector<int64_t>& text, size_t part) {
   TRY(RequireDecoder(session));
   if (text.size() < 2) return Fail(ErrorCode::kRejected, "a text has two tokens at least");
   if (part == 0) part = text.size();
-  Reader reader(session);
+  TextRun run(session);
   std::vector<TokenScore> scores;
   for (size_t first = 0; first < text.size(); first += part) {
     const size_t last = std::min(first + part, text.size());
-    TRY_ASSIGN(const float* row, reader.Step({text.begin() + static_cast<std::ptrdiff_t>(first),
+    TRY_ASSIGN(const float* row, run.Step({text.begin() + static_cast<std::ptrdiff_t>(first),
                                               text.begin() + static_cast<std::ptrdiff_t>(last)}));
     // A row tells of the token behind its own.
-    for (size_t i = first; i < last && i + 1 < text.size(); ++i, row += reader.vocabulary()) {
-      if (text[i + 1] < 0 || text[i + 1] >= reader.vocabulary()) {
+    for (size_t i = first; i < last && i + 1 < text.size(); ++i, row += run.vocabulary()) {
+      if (text[i + 1] < 0 || text[i + 1] >= run.vocabulary()) {
         return Fail(ErrorCode::kRejected,
-                    fmt::format("the token {} is beyond the model's {} tokens", text[i + 1], reader.vocabulary()));
+                    fmt::format("the token {} is beyond the model's {} tokens", text[i + 1], run.vocabulary()));
       }
-      const double surprise = LogSum(row, reader.vocabulary()) - static_cast<double>(row[text[i + 1]]);
-      scores.push_back({surprise, std::max_element(row, row + reader.vocabulary()) - row});
+      const double surprise = LogSum(row, run.vocabulary()) - static_cast<double>(row[text[i + 1]]);
+      scores.push_back({surprise, Likeliest(row, run.vocabulary())});
     }
   }
   return scores;
+}
+
+double PerplexityOf(const std::vector<TokenScore>& scores) {
+  double sum = 0;
+  for (const TokenScore& score : scores) sum += score.surprise;
+  return std::exp(sum / static_cast<double>(scores.size()));
+}
+
+Result<std::vector<int64_t>> ContinueText(Session& session, const std::vector<int64_t>& prompt, size_t count) {
+  TRY(RequireDecoder(session));
+  if (prompt.empty()) return Fail(ErrorCode::kRejected, "a prompt has one token at least");
+  TextRun run(session);
+  std::vector<int64_t> text, next = prompt;
+  while (text.size() < count) {
+    TRY_ASSIGN(const float* rows, run.Step(next));
+    const float* last = rows + (static_cast<int64_t>(next.size()) - 1) * run.vocabulary();
+    next = {Likeliest(last, run.vocabulary())};
+    text.push_back(next.front());
+  }
+  return text;
 }
 
 Result<std::vector<int64_t>> WriteText(Session& session, size_t count, uint64_t seed) {
   TRY(RequireDecoder(session));
   std::mt19937_64 random(seed);
   // How many tokens there are, only logits tell.
-  Reader first(session);
+  TextRun first(session);
   TRY(first.Step({0}));
-  Reader reader(session);
+  TextRun run(session);
   std::vector<int64_t> text = {static_cast<int64_t>(random() % static_cast<uint64_t>(first.vocabulary()))};
   while (text.size() < count) {
-    TRY_ASSIGN(const float* row, reader.Step({text.back()}));
+    TRY_ASSIGN(const float* row, run.Step({text.back()}));
     // 53 bits, the same on every machine.
-    text.push_back(Drawn(row, reader.vocabulary(), static_cast<double>(random() >> 11) * 0x1p-53));
+    text.push_back(Drawn(row, run.vocabulary(), static_cast<double>(random() >> 11) * 0x1p-53));
   }
   return text;
 }

@@ -177,7 +177,11 @@ class Server {
   }
 
   Result<> WriteText(const proto::InstanceRequest::WriteText& wish, proto::InstanceReply::Text& text) {
-    TRY_ASSIGN(const std::vector<int64_t> ids, hone::WriteText(*session_, wish.tokens(), wish.seed()));
+    const auto write = [&] {
+      if (wish.prompt().empty()) return hone::WriteText(*session_, wish.tokens(), wish.seed());
+      return hone::ContinueText(*session_, {wish.prompt().begin(), wish.prompt().end()}, wish.tokens());
+    };
+    TRY_ASSIGN(const std::vector<int64_t> ids, write());
     text.mutable_ids()->Add(ids.begin(), ids.end());
     return {};
   }
@@ -360,6 +364,14 @@ Result<std::vector<int64_t>> Instance::WriteText(uint32_t tokens, uint64_t seed)
   request.mutable_write_text()->set_tokens(tokens);
   request.mutable_write_text()->set_seed(seed);
   TRY_ASSIGN(const proto::InstanceReply reply, Ask(request, "writing a text with"));
+  return std::vector<int64_t>(reply.text().ids().begin(), reply.text().ids().end());
+}
+
+Result<std::vector<int64_t>> Instance::ContinueText(const std::vector<int64_t>& prompt, uint32_t tokens) {
+  proto::InstanceRequest request;
+  request.mutable_write_text()->set_tokens(tokens);
+  request.mutable_write_text()->mutable_prompt()->Add(prompt.begin(), prompt.end());
+  TRY_ASSIGN(const proto::InstanceReply reply, Ask(request, "continuing a text with"));
   return std::vector<int64_t>(reply.text().ids().begin(), reply.text().ids().end());
 }
 

@@ -41,9 +41,10 @@ class Instance {
   // requests in flight; 0: as many as the runtime advises.
   Result<proto::InstanceReply::Throughput> Throughput(uint32_t duration_ms, uint32_t requests = 0);
   Result<proto::InstanceReply::OpenLoop> OpenLoop(const proto::InstanceRequest::OpenLoop& plan);
-  // Of language models with a cache (evaluation/decoding.h): a text read, and one written.
+  // Of language models with a cache (evaluation/decoding.h): a text read, one drawn, and a prompt continued greedily.
   Result<proto::InstanceReply::TextRead> ReadText(const std::vector<int64_t>& ids, uint32_t part);
   Result<std::vector<int64_t>> WriteText(uint32_t tokens, uint64_t seed);
+  Result<std::vector<int64_t>> ContinueText(const std::vector<int64_t>& prompt, uint32_t tokens);
   // For an instance that was loaded for profiling.
   Result<proto::Profile> Profile(uint32_t runs);
   Result<proto::Execution> Execution();

@@ -27,7 +27,8 @@ struct TextTask {
   Player* original = nullptr;             // nullptr: the candidate is the original.
   std::function<Result<>()> load_original;
 };
-// perplexity, top1_agreement, accuracy and accuracy_drop of the candidate, perplexity and accuracy of the original, and
+// perplexity, top1_agreement, greedy_agreement (over the 32 tokens after each text's first half, at most 16 texts),
+// accuracy and accuracy_drop of the candidate, perplexity and accuracy of the original, and
 // one sample of accuracy for each text. The original's part is kept in the task's cache folder. kRejected where the
 // task's accuracy is none of texts.
 Result<> EvaluateTexts(const TextTask& texts, proto::MeasureResult& result);
