@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <optional>
 
+#include "client/hub_snapshot.h"
 #include "client/local_task.h"
 #include "common/artifact/bundle.h"
 #include "common/base/strings.h"
@@ -109,10 +110,17 @@ Result<ModelFile> OpenModel(const fs::path& path) {
   TRY(RequireThere(path, "model"));
   ModelFile model;
   model.path = path.has_filename() ? path : path.parent_path();   // "checkpoint/" is called "checkpoint".
-  Result<proto::Bundle> bundle = BundleOfModel(path, ExternalFilesOf);
+  fs::path read = path;
+  if (IsHubSnapshot(path)) {
+    Result<ScopedFolder> plain = PlainSnapshot(path);
+    if (!plain) return FailWith("model " + Printable(path.string()), std::move(plain.error()));
+    model.plain = std::make_shared<ScopedFolder>(std::move(*plain));
+    read = model.plain->path();
+  }
+  Result<proto::Bundle> bundle = BundleOfModel(read, ExternalFilesOf);
   if (!bundle) return FailWith("model " + Printable(path.string()), AsRejected(std::move(bundle.error())));
   *model.local.mutable_bundle() = std::move(*bundle);
-  model.local.set_folder(FolderOf(path));
+  model.local.set_folder(FolderOf(read));
 
   proto::InspectTask inspect;
   *inspect.mutable_model() = model.local;

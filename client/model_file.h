@@ -2,9 +2,11 @@
 #pragma once
 
 #include <filesystem>
+#include <memory>
 #include <string>
 #include <vector>
 
+#include "common/base/file.h"
 #include "common/base/result.h"
 #include "proto/work.pb.h"
 
@@ -14,6 +16,7 @@ struct ModelFile {
   std::filesystem::path path;     // As the person named it.
   proto::LocalBundle local;
   proto::InspectResult info;
+  std::shared_ptr<const ScopedFolder> plain;   // Where the hub's cache holds links: what `local` names instead.
 };
 
 // kRejected for what is missing, of unknown kind, or no valid model.

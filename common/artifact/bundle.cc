@@ -206,19 +206,6 @@ Result<proto::Bundle> BundleOfSavedModel(const fs::path& folder) {
   return MakeBundle("tensorflow", "", folder, std::move(paths));
 }
 
-// What of a Hugging Face folder makes a model: configurations, vocabularies, weights; not the same weights in other
-// formats.
-bool IsOfCheckpoint(const fs::path& relative) {
-  constexpr std::string_view kExtensions[] = {".json", ".safetensors", ".jinja"};
-  constexpr std::string_view kNames[] = {"merges.txt", "tokenizer.model", "vocab.txt"};
-  const std::string name = relative.filename().string();
-  if (name.starts_with("consolidated") || std::distance(relative.begin(), relative.end()) > 2) return false;
-  // Of the folders inside, those of sentence embedders tell what follows the encoder (1_Pooling/config.json).
-  if (relative.has_parent_path()) return name == "config.json";
-  return std::find(std::begin(kExtensions), std::end(kExtensions), LowerExtension(relative)) != std::end(kExtensions) ||
-         std::find(std::begin(kNames), std::end(kNames), name) != std::end(kNames);
-}
-
 Result<proto::Bundle> BundleOfFolder(const fs::path& folder) {
   constexpr const char* kConfig = "config.json";
   TRY_ASSIGN(const Kind config, KindOf(folder / kConfig));
@@ -375,6 +362,17 @@ Result<> CheckBundle(const proto::Bundle& bundle) {
                 fmt::format("bundle: its main file '{}' is not among its files", Printable(bundle.main(), 200)));
   }
   return CheckNoFileIsFolder(bundle);
+}
+
+bool IsOfCheckpoint(const fs::path& relative) {
+  constexpr std::string_view kExtensions[] = {".json", ".safetensors", ".jinja"};
+  constexpr std::string_view kNames[] = {"merges.txt", "tokenizer.model", "vocab.txt"};
+  const std::string name = relative.filename().string();
+  if (name.starts_with("consolidated") || std::distance(relative.begin(), relative.end()) > 2) return false;
+  // Of the folders inside, those of sentence embedders tell what follows the encoder (1_Pooling/config.json).
+  if (relative.has_parent_path()) return name == "config.json";
+  return std::find(std::begin(kExtensions), std::end(kExtensions), LowerExtension(relative)) != std::end(kExtensions) ||
+         std::find(std::begin(kNames), std::end(kNames), name) != std::end(kNames);
 }
 
 Result<proto::Bundle> BundleOfModel(

@@ -38,6 +38,10 @@ Result<proto::Bundle> BundleOfModel(
     const std::filesystem::path& path,
     const std::function<Result<std::vector<std::string>>(const std::filesystem::path&)>& external_files);
 
+// What of a Hugging Face folder makes a model, by its path there: configurations, vocabularies, weights; not the same
+// weights in other formats.
+bool IsOfCheckpoint(const std::filesystem::path& relative);
+
 // Makes the bundle of a data set: x.npz; x.npy or x.json of token ids; x.txt; a folder of test_data_set_N folders; a
 // folder of images (png, jpg, jpeg, bmp; class folders are labels, else labels.csv with file,label lines).
 Result<proto::Bundle> BundleOfData(const std::filesystem::path& path);

@@ -1,9 +1,11 @@
 #include "client/model_file.h"
 
-#include <gtest/gtest.h>
+#include <gmock/gmock.h>
 
+#include "client/hub_snapshot.h"
 #include "client/job_request.h"
 #include "tests/client/fixtures.h"
+#include "tests/support/programs.h"
 
 namespace hone::test {
 namespace {
@@ -100,6 +102,59 @@ TEST(CalibrationShareTest, AtMostHalfAndAtMost128) {
   EXPECT_EQ(CalibrationShare(40), 20U);
   EXPECT_EQ(CalibrationShare(256), 128U);
   EXPECT_EQ(CalibrationShare(10'000), 128U);
+}
+
+// A repository in the hub's cache: links of a revision to blobs.
+class HubTest : public testing::Test {
+ protected:
+  void SetUp() override {
+    fs::create_directories(snapshot_ / "1_Pooling");
+    fs::create_directories(repository_ / "blobs");
+    Add("config.json", "ab12", "../../blobs/ab12");
+    Add("1_Pooling/config.json", "cd34", "../../../blobs/cd34");
+    Add("model.safetensors", "ef56", "../../blobs/ef56");
+    Add("pytorch_model.bin", "0778", "../../blobs/0778");
+  }
+  void Add(const std::string& name, const std::string& blob, const std::string& target) {
+    std::ofstream(repository_ / "blobs" / blob) << name;
+    fs::create_symlink(target, snapshot_ / name);
+  }
+  TempFolder folder_;
+  const fs::path repository_ = fs::canonical(folder_.path()) / "models--tiny";
+  const fs::path snapshot_ = repository_ / "snapshots" / "2a7f";
+};
+
+TEST_F(HubTest, ARevisionBecomesAFolderOfPlainFiles) {
+  ASSERT_TRUE(IsHubSnapshot(snapshot_));
+  EXPECT_TRUE(IsHubSnapshot(snapshot_.string() + "/"));
+  EXPECT_FALSE(IsHubSnapshot(repository_));
+  fs::path place;
+  {
+    const auto plain = PlainSnapshot(snapshot_);
+    ASSERT_TRUE(plain) << plain.error().message;
+    place = plain->path();
+    for (const char* name : {"config.json", "1_Pooling/config.json", "model.safetensors"}) {
+      EXPECT_TRUE(fs::is_regular_file(fs::symlink_status(place / name))) << name;
+      EXPECT_EQ(TextOf(place / name), name);
+    }
+    EXPECT_FALSE(fs::exists(place / "pytorch_model.bin"));
+  }
+  EXPECT_FALSE(fs::exists(place));
+  EXPECT_EQ(TextOf(snapshot_ / "config.json"), "config.json");
+}
+
+TEST_F(HubTest, ALinkThatLeadsElsewhereIsRefused) {
+  std::ofstream(folder_ / "secret.json") << "mine";
+  fs::create_symlink(folder_ / "secret.json", snapshot_ / "tokenizer.json");
+  const auto out = PlainSnapshot(snapshot_);
+  ASSERT_FALSE(out);
+  EXPECT_EQ(out.error().code, ErrorCode::kRejected);
+  EXPECT_THAT(out.error().message, testing::HasSubstr("leads out of the hub's cache"));
+  fs::remove(snapshot_ / "tokenizer.json");
+  fs::remove(repository_ / "blobs" / "ef56");
+  const auto gone = PlainSnapshot(snapshot_);
+  ASSERT_FALSE(gone);
+  EXPECT_THAT(gone.error().message, testing::HasSubstr("leads to nothing"));
 }
 
 }  // namespace
