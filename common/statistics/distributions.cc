@@ -15,12 +15,6 @@ constexpr double kTiny = 1e-300;
 constexpr int kMostTerms = 10'000;
 constexpr int kBisections = 200;
 
-// lgamma itself writes a global.
-double LogGamma(double x) {
-  int sign = 0;
-  return ::lgamma_r(x, &sign);
-}
-
 double AwayFromZero(double x) { return std::abs(x) < kTiny ? kTiny : x; }
 
 // The continued fraction of the incomplete beta function, by Lentz's method (Press et al., Numerical Recipes, 6.4).
@@ -55,6 +49,11 @@ double Bisect(double low, double high, double value, const Function& function) {
 }
 
 }  // namespace
+
+double LogGamma(double x) {
+  int sign = 0;
+  return ::lgamma_r(x, &sign);
+}
 
 double NormalTail(double z) { return std::erfc(z / std::sqrt(2.0)) / 2; }
 

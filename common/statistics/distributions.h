@@ -7,6 +7,8 @@
 
 namespace hone {
 
+// The logarithm of gamma(x) for x > 0; lgamma itself writes a global.
+double LogGamma(double x);
 // Quantile of the standard normal distribution; p in (0, 1).
 double NormalQuantile(double p);
 // P(Z > z) of the standard normal distribution.

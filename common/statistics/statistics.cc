@@ -1,12 +1,11 @@
 #include "common/statistics/statistics.h"
 
-#include <math.h>
-
 #include <algorithm>
 #include <cmath>
 #include <random>
 
 #include "common/base/result.h"
+#include "common/statistics/distributions.h"
 
 namespace hone {
 namespace {
@@ -39,12 +38,6 @@ uint64_t Below(std::mt19937_64& generator, uint64_t bound) {
     const uint64_t number = generator();
     if (number <= UINT64_MAX - excess) return number % bound;
   }
-}
-
-// lgamma itself writes a global.
-double LogGamma(double x) {
-  int sign = 0;
-  return ::lgamma_r(x, &sign);
 }
 
 }  // namespace
