@@ -118,5 +118,6 @@ function(hone_test name)
   if(NOT ARG_SEPARATE)
     hone_unity(${name})
   endif()
-  set_tests_properties(${name} PROPERTIES LABELS "${ARG_LABELS}" TIMEOUT ${ARG_TIMEOUT} ENVIRONMENT "${HONE_TEST_ENVIRONMENT}")
+  set_tests_properties(${name} PROPERTIES LABELS "${ARG_LABELS}" TIMEOUT ${ARG_TIMEOUT} COST ${ARG_TIMEOUT}
+    ENVIRONMENT "${HONE_TEST_ENVIRONMENT}")
 endfunction()
