@@ -144,10 +144,14 @@ class Server {
         proto::Frame reply;
         reply.set_request(incoming.frame.request());
         reply.mutable_ping_reply()->set_role(RoleName(incoming.identity.role));
-        listener_->Send(incoming.peer, std::move(reply));
-        const std::lock_guard lock(mutex_);
-        ++frames_[incoming.identity.name];
-        last_ = std::move(incoming);
+        const std::string peer = incoming.peer;
+        {
+          // Counted before it is answered: who has the answer may ask for the count.
+          const std::lock_guard lock(mutex_);
+          ++frames_[incoming.identity.name];
+          last_ = std::move(incoming);
+        }
+        listener_->Send(peer, std::move(reply));
       }
       const std::lock_guard lock(mutex_);
       counters_ = listener_->counters();
