@@ -18,6 +18,7 @@ class ServiceNotifier {
   ServiceNotifier& operator=(ServiceNotifier&&) = delete;
   ~ServiceNotifier();
 
+  // May be told again with another status.
   void Ready(std::string_view status);
   // A sign of life, as often as one likes: it is passed on at a quarter of the watchdog's time.
   void Beat(int64_t steady_ms);

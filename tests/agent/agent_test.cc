@@ -14,6 +14,7 @@
 #include "common/base/file.h"
 #include "tests/agent/fake_coordinator.h"
 #include "tests/agent/poison.h"
+#include "tests/support/service_manager.h"
 #include "worker/supervisor/spool.h"
 
 namespace hone {
@@ -84,6 +85,14 @@ class AgentTest : public testing::Test {
   std::thread thread_;
   Result<> served_;
 };
+
+TEST_F(AgentTest, TheServiceManagerHearsWhetherTheCoordinatorIsThere) {
+  test::ServiceManager manager;
+  StartAgent();
+  ASSERT_TRUE(coordinator_.Await([](const Heard& heard) { return !heard.synchronizations.empty(); }));
+  EXPECT_EQ(manager.Heard(), "READY=1\nSTATUS=looks for " + coordinator_.endpoint());
+  EXPECT_EQ(manager.Heard(), "READY=1\nSTATUS=takes work of " + coordinator_.endpoint());
+}
 
 TEST_F(AgentTest, HelloTellsNameTagsAndCatalogue) {
   options_.tags = {"rack:7"};

@@ -1,44 +1,16 @@
 #include "common/base/service_notify.h"
 
 #include <gtest/gtest.h>
-#include <sys/socket.h>
-#include <sys/un.h>
-#include <unistd.h>
 
 #include <cstdlib>
-#include <cstring>
 
-#include "common/base/file.h"
+#include "tests/support/service_manager.h"
 
 namespace hone::test {
 namespace {
 
-// The manager's end: a datagram socket in a folder of its own.
-class Manager {
- public:
-  Manager() : folder_(std::move(*ScopedFolder::Make(std::filesystem::temp_directory_path(), "hone-notify-"))) {
-    const std::string name = (folder_.path() / "s").string();
-    sockaddr_un address{};
-    address.sun_family = AF_UNIX;
-    std::memcpy(address.sun_path, name.data(), name.size());
-    socket_ = ::socket(AF_UNIX, SOCK_DGRAM | SOCK_NONBLOCK, 0);
-    EXPECT_EQ(::bind(socket_, reinterpret_cast<const sockaddr*>(&address), sizeof address), 0);
-    ::setenv("NOTIFY_SOCKET", name.c_str(), 1);
-  }
-  ~Manager() { ::close(socket_); }
-  std::string Heard() {
-    char text[512];
-    const ssize_t size = ::recv(socket_, text, sizeof text, 0);
-    return size < 0 ? "" : std::string(text, static_cast<size_t>(size));
-  }
-
- private:
-  ScopedFolder folder_;
-  int socket_ = -1;
-};
-
 TEST(ServiceNotifyTest, ReadyBeatsAndTheEndAreToldAtAQuarterOfTheWatchdog) {
-  Manager manager;
+  ServiceManager manager;
   ::setenv("WATCHDOG_USEC", "4000000", 1);
   ServiceNotifier notifier = ServiceNotifier::FromEnvironment();
   EXPECT_EQ(std::getenv("NOTIFY_SOCKET"), nullptr);

@@ -301,11 +301,14 @@ class AgentImplementation : public Agent {
     }
   }
 
-  // Ready is who the coordinator knows; alive is who comes by here.
+  // Ready is who comes by here, whether or not the coordinator is there yet: a worker may be started first, and stays
+  // when the coordinator goes.
   void TellServiceManager() {
-    if (registered_ && !told_ready_) {
-      notifier_.Ready("takes work of " + options_.coordinator);
-      told_ready_ = true;
+    std::string status = (registered_ ? "takes work of " : "looks for ") + options_.coordinator;
+    if (unreachable_) status = options_.coordinator + " does not answer; tries again";
+    if (status != told_status_) {
+      notifier_.Ready(status);
+      told_status_ = std::move(status);
     }
     if (stop_requests_.load() > 0 && stopping_since_ms_ == 0) notifier_.Stopping();
     notifier_.Beat(Now());
@@ -502,7 +505,7 @@ class AgentImplementation : public Agent {
   int64_t last_word_ms_ = 0;
   int64_t unanswered_since_ms_ = 0;    // 0: everything was answered.
   ServiceNotifier notifier_ = ServiceNotifier::FromEnvironment();
-  bool told_ready_ = false;
+  std::string told_status_;
   int64_t stopping_since_ms_ = 0;
   int64_t farewell_since_ms_ = 0;      // The last work ended and only words are left.
   uint64_t farewell_request_ = 0;      // The first synchronization that held nothing; 0: not sent yet on this dialer.
