@@ -50,6 +50,19 @@ Result<> RequireDecoder(const Session& session) {
               "the model is no decoder with a cache: it lacks input_ids, past_key_values, present or logits");
 }
 
+Error UnknownToken(int64_t token, int64_t vocabulary) {
+  return Error{ErrorCode::kRejected, fmt::format("the token {} is beyond the model's {} tokens", token, vocabulary),
+               "give token ids of this model's own tokenizer"};
+}
+
+// Why a model failed on a text: a runtime's own word, or that there is no such token, which runtimes tell in many ways.
+Error ReadingError(Session& session, const std::vector<int64_t>& text, Error told) {
+  TextRun run(session);
+  const int64_t largest = *std::max_element(text.begin(), text.end());
+  if (!run.Step({0}) || largest < run.vocabulary()) return told;
+  return UnknownToken(largest, run.vocabulary());
+}
+
 }  // namespace
 
 bool IsDecoder(const std::vector<InputSignature>& inputs, const std::vector<std::string>& outputs) {
@@ -119,14 +132,14 @@ Result<std::vector<TokenScore>> ReadText(Session& session, const std::vector<int
   std::vector<TokenScore> scores;
   for (size_t first = 0; first < text.size(); first += part) {
     const size_t last = std::min(first + part, text.size());
-    TRY_ASSIGN(const float* row, run.Step({text.begin() + static_cast<std::ptrdiff_t>(first),
-                                              text.begin() + static_cast<std::ptrdiff_t>(last)}));
+    auto rows = run.Step({text.begin() + static_cast<std::ptrdiff_t>(first),
+                          text.begin() + static_cast<std::ptrdiff_t>(last)});
+    if (!rows) return Fail(ReadingError(session, text, std::move(rows.error())));
+    const float* row = *rows;
     // A row tells of the token behind its own.
     for (size_t i = first; i < last && i + 1 < text.size(); ++i, row += run.vocabulary()) {
-      if (text[i + 1] < 0 || text[i + 1] >= run.vocabulary()) {
-        return Fail(ErrorCode::kRejected,
-                    fmt::format("the token {} is beyond the model's {} tokens", text[i + 1], run.vocabulary()));
-      }
+      if (text[i + 1] < 0 || text[i + 1] >= run.vocabulary())
+        return Fail(UnknownToken(text[i + 1], run.vocabulary()));
       const double surprise = LogSum(row, run.vocabulary()) - static_cast<double>(row[text[i + 1]]);
       scores.push_back({surprise, Likeliest(row, run.vocabulary())});
     }
