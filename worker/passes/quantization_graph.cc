@@ -258,6 +258,10 @@ Result<> QuantizationTally::CheckAny(std::string_view wanted) const {
                                                     : "nothing to quantize: " + Printable(Join(reasons, "; "), 1000));
 }
 
+std::string InputOf(const onnx::NodeProto& node, int index) {
+  return index < node.input_size() ? node.input(index) : std::string();
+}
+
 bool IsStandard(const onnx::NodeProto& node) { return node.domain().empty() || node.domain() == "ai.onnx"; }
 
 void TellOfSubgraphs(const onnx::GraphProto& graph, const std::set<std::string>& op_types, PassContext& context) {

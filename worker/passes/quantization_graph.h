@@ -123,6 +123,9 @@ class QuantizationTally {
   std::map<std::string, Count> counts_;
 };
 
+// The name of an input; "" where the node has none there.
+std::string InputOf(const onnx::NodeProto& node, int index);
+
 // Whether the operator is ONNX's own (domain "" or "ai.onnx").
 bool IsStandard(const onnx::NodeProto& node);
 // Adds a note if graphs inside nodes hold operators that a pass would have quantized.

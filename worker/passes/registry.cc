@@ -16,6 +16,7 @@
 #include "worker/passes/prune.h"
 #include "worker/passes/simplify.h"
 #include "worker/passes/static_int8.h"
+#include "worker/passes/weight_layout.h"
 #include "worker/passes/weights_int4.h"
 #include "worker/passes/weights_int8.h"
 
@@ -42,6 +43,8 @@ const std::vector<PassRow>& Passes() {
       {StaticInt8Info, StaticInt8, nullptr, true},
       {WeightsInt8Info, WeightsInt8, nullptr, true},
       {WeightsInt4Info, WeightsInt4, nullptr, true},
+      {QdqToMatMulNBitsInfo, QdqToMatMulNBits, nullptr, true},
+      {MatMulNBitsToQdqInfo, MatMulNBitsToQdq, nullptr, true},
       {OpenvinoInt8Info, nullptr, OpenvinoInt8},
       {OpenvinoWeightsInfo, nullptr, OpenvinoWeights},
       {OpenvinoIrInfo, nullptr, ConvertToOpenvinoIr},

@@ -147,7 +147,7 @@ class PlainWriter : public FormWriter {
   }
 
   CodedWeight AddMatrix(QuantizationGraph& graph, const std::string& base) {
-    const bool per_column = shape_.Groups() == 1;
+    const bool per_column = shape_.group == shape_.rows;
     const std::vector<int64_t> grid_dims =
         per_column ? std::vector<int64_t>{ToInt64(shape_.columns)}
                    : std::vector<int64_t>{ToInt64(shape_.Groups()), ToInt64(shape_.columns)};
