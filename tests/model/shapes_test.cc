@@ -131,6 +131,34 @@ TEST(ConvertOpsetTest, OperatorWithoutAnOlderFormIsNamed) {
   EXPECT_EQ(made.error().message.find(".cc"), std::string::npos);
 }
 
+TEST(ConvertOpsetTest, EveryOperatorWithoutAnOlderFormIsNamed) {
+  const onnx::ModelProto model = Parse(
+      R"(<ir_version: 8, opset_import: ["" : 17]>
+        g (float[2,4] x, float[4] s) => (float[2,4] y) {
+          [first] a = HardSwish(x)
+          [second] b = LayerNormalization(a, s)
+          [third] c = HardSwish(b)
+          [last] y = Relu(c)
+        })");
+  const auto made = Apply(model, "convert_opset", {{"version", "13"}});
+  ASSERT_FALSE(made.has_value());
+  EXPECT_EQ(made.error().code, ErrorCode::kRejected);
+  EXPECT_THAT(made.error().message, HasSubstr("HardSwish 'first' and 1 more, LayerNormalization 'second'"));
+}
+
+TEST(ConvertOpsetTest, DownwardConversionKeepsTheFunction) {
+  const auto original = LoadOnnx(TextAngle());
+  ASSERT_TRUE(original);
+  const auto up = Apply(*original, "convert_opset", {{"version", "19"}});
+  ASSERT_TRUE(up) << up.error().message;
+  for (const char* version : {"18", "17", "16"}) {
+    const auto down = Apply(up->model, "convert_opset", {{"version", version}});
+    ASSERT_TRUE(down) << version << ": " << down.error().message;
+    EXPECT_EQ(std::to_string(OpsetVersion(down->model)), version);
+    ExpectSameResults(*original, down->model, 1e-6, 48);
+  }
+}
+
 TEST(ConvertOpsetTest, OperatorsOfOtherDomainsAreCarriedOver) {
   const onnx::ModelProto model = Parse(R"(
     <ir_version: 7, opset_import: ["" : 11, "com.microsoft" : 1]> g (float[2,1,4] x) => (float[2,4] y) {

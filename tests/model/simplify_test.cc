@@ -121,6 +121,78 @@ TEST(SimplifyTest, TransposesAndReshapesMergeInPairs) {
             2);
 }
 
+// Graphs of which neighbours become one: what each is left with.
+struct NeighbourRow {
+  const char* what;
+  const char* text;
+  int nodes;
+};
+
+TEST(SimplifyTest, NeighboursThatDoWhatOneCanBecomeOne) {
+  const NeighbourRow rows[] = {
+      {"a wider cast and back", R"(g (float[2,3] x) => (float[2,3] y) {
+         a = Cast<to = 11>(x) b = Cast<to = 1>(a) y = Neg(b) })", 1},
+      {"a whole number's wider cast", R"(g (int64[4] x) => (float[4] y) {
+         a = Cast<to = 6>(x) b = Cast<to = 7>(a) c = Cast<to = 6>(b) y = Cast<to = 1>(c) })", 2},
+      {"rounding twice", R"(g (float[2,3] x) => (float[2,3] y) { a = Floor(x) b = Floor(a) y = Floor(b) })", 1},
+      {"Unsqueeze and Squeeze", R"(g (float[2,3] x) => (float[2,3] y) <int64[1] one = {1}> {
+         a = Unsqueeze(x, one) b = Squeeze(a, one) y = Neg(b) })", 1},
+      {"Concat of Concat", R"(g (float[2,3] x, float[2,3] z) => (float[6,3] y) {
+         a = Concat<axis = 0>(x, z) y = Concat<axis = 0>(z, a) })", 1},
+      {"a reduction that is unsqueezed", R"(g (float[2,3] x) => (float[2,1] y) <int64[1] one = {1}> {
+         a = ReduceMean<axes = [1], keepdims = 0>(x) y = Unsqueeze(a, one) })", 1},
+      {"Transpose before Gemm", R"(g (float[3,2] x) => (float[2,3] y) <float[3,3] w = {1,2,3,4,5,6,7,8,9}> {
+         t = Transpose<perm = [1, 0]>(x) y = Gemm(t, w) })", 1},
+      {"zeros before Conv", R"(g (float[1,1,4,4] x) => (float[1,1,6,5] y)
+         <int64[8] pads = {0,0,1,0,0,0,2,1}, float[1,1,3,3] w = {1,2,3,4,5,6,7,8,9}> {
+         a = Pad(x, pads) y = Conv<pads = [0, 1, 1, 1]>(a, w) })", 1},
+      {"a bias behind Conv", R"(g (float[1,2,3,3] x) => (float[1,2,3,3] y)
+         <float[2,2,1,1] w = {1,2,3,4}, float[2] c = {1,2}, float[2,1,1] b = {10, 20}> {
+         a = Conv(x, w, c) y = Add(b, a) })", 1},
+      {"one number behind Conv", R"(g (float[1,2,3,3] x) => (float[1,2,3,3] y)
+         <float[2,2,1,1] w = {1,2,3,4}, float b = {0.5}> { a = Conv(x, w) y = Add(a, b) })", 1},
+      {"Split into one", R"(g (float[2,3] x) => (float[2,3] y) { a = Split<axis = 0, num_outputs = 1>(x) y = Neg(a) })",
+       1},
+  };
+  for (const NeighbourRow& row : rows) {
+    const bool newer = std::string(row.what) == "Split into one";
+    const std::string head = std::string("<ir_version: 8, opset_import: [\"\" : ") + (newer ? "18]> " : "17]> ");
+    const auto made = Simplified(Parse(head + row.text), 1e-6);
+    EXPECT_EQ(made.graph().node_size(), row.nodes) << row.what;
+  }
+}
+
+TEST(SimplifyTest, NeighboursThatOnlySeemToDoTheSameStay) {
+  const NeighbourRow rows[] = {
+      {"a narrower cast and back", R"(g (float[2,3] x) => (float[2,3] y) {
+         a = Cast<to = 10>(x) b = Cast<to = 1>(a) y = Neg(b) })", 3},
+      {"a cast through whole numbers", R"(g (float[2,3] x) => (float[2,3] y) {
+         a = Cast<to = 7>(x) b = Cast<to = 1>(a) y = Neg(b) })", 3},
+      {"other axes", R"(g (float[2,1] x) => (float[1,2] y) <int64[1] zero = {0}, int64[1] last = {2}> {
+         a = Unsqueeze(x, zero) b = Squeeze(a, last) y = Neg(b) })", 3},
+      {"Concat along another axis", R"(g (float[2,3] x) => (float[4,6] y) {
+         a = Concat<axis = 1>(x, x) y = Concat<axis = 0>(a, a) })", 2},
+      {"ones before Conv", R"(g (float[1,1,4,4] x) => (float[1,1,4,4] y)
+         <int64[8] pads = {0,0,1,1,0,0,1,1}, float one = {1}, float[1,1,3,3] w = {1,2,3,4,5,6,7,8,9}> {
+         a = Pad(x, pads, one) y = Conv(a, w) })", 2},
+      {"a bias along the width", R"(g (float[1,2,3,2] x) => (float[1,2,3,2] y)
+         <float[2,2,1,1] w = {1,2,3,4}, float[2] b = {10, 20}> { a = Conv(x, w) y = Add(a, b) })", 2},
+      {"a convolution that is read twice", R"(g (float[1,2,3,3] x) => (float[1,2,3,3] y)
+         <float[2,2,1,1] w = {1,2,3,4}, float[2,1,1] b = {10, 20}> { a = Conv(x, w) c = Add(a, b) y = Mul(c, a) })", 3},
+  };
+  for (const NeighbourRow& row : rows) {
+    const auto made =
+        Simplified(Parse(std::string("<ir_version: 8, opset_import: [\"\" : 17]> ") + row.text), 1e-6);
+    EXPECT_EQ(made.graph().node_size(), row.nodes) << row.what;
+  }
+}
+
+TEST(SimplifyTest, RoundingCastsGoWhereThatIsAskedFor) {
+  const auto model = Parse(R"(<ir_version: 8, opset_import: ["" : 17]> g (float[2,3] x) => (float[2,3] y) {
+         a = Cast<to = 10>(x) b = Cast<to = 1>(a) y = Neg(b) })");
+  EXPECT_EQ(Simplified(model, 1e-3, {{"cast_chains", "true"}}).graph().node_size(), 1);
+}
+
 TEST(SimplifyTest, EqualNodesAndInitializersMerge) {
   const auto model = Simplified(Parse(R"(
     <ir_version: 8, opset_import: ["" : 17]>

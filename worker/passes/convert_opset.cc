@@ -12,6 +12,9 @@
 #include <algorithm>
 #include <array>
 #include <exception>
+#include <map>
+#include <string>
+#include <vector>
 
 #include "common/base/strings.h"
 #include "common/recipe/value.h"
@@ -51,8 +54,28 @@ std::string CauseOf(const std::exception& error) {
   return Printable(Trim(text), 1000);
 }
 
+// Going down: operators that came later, with the nodes that have them. The library names the first alone.
+Result<> CheckOlderForms(const onnx::ModelProto& model, int64_t from, int64_t to) {
+  std::map<std::string, std::vector<std::string>> missing;
+  VisitGraphs(model.graph(), [&](const onnx::GraphProto& graph) {
+    for (const auto& node : graph.node()) {
+      if (!node.domain().empty() && node.domain() != "ai.onnx") continue;
+      const auto* now = onnx::OpSchemaRegistry::Schema(node.op_type(), static_cast<int>(from), "");
+      const auto* then = onnx::OpSchemaRegistry::Schema(node.op_type(), static_cast<int>(to), "");
+      if (now != nullptr && then == nullptr) missing[node.op_type()].push_back(NodeText(node));
+    }
+  });
+  if (missing.empty()) return {};
+  std::vector<std::string> words;
+  for (const auto& [type, nodes] : missing) {
+    words.push_back(nodes.size() == 1 ? nodes.front() : fmt::format("{} and {} more", nodes.front(), nodes.size() - 1));
+  }
+  return Fail(ErrorCode::kRejected,
+              Printable(fmt::format("opset {} to {}: no such operators there: {}", from, to, Join(words, ", ")), 1000));
+}
+
 Result<> CheckConvertible(const onnx::ModelProto& model, int64_t from, int64_t to) {
-  Result<> result;
+  Result<> result = CheckOlderForms(model, from, to);
   VisitGraphs(model.graph(), [&](const onnx::GraphProto& graph) {
     for (const auto& node : graph.node()) {
       // Version 8 has a batch axis that version 9 has not; the library's adapter leaves it in the shapes.

@@ -13,6 +13,7 @@
 #include "common/base/strings.h"
 #include "common/recipe/value.h"
 #include "worker/model/model.h"
+#include "worker/passes/attention_surgeons.h"
 #include "worker/passes/quantization_graph.h"
 #include "worker/passes/simplify_steps.h"
 
@@ -28,6 +29,7 @@ using Words = std::vector<std::string>;
 struct Operation {
   onnx::ModelProto& model;
   const Words& words;
+  Words& notes;
   bool changes_ports = false;
 };
 
@@ -262,6 +264,12 @@ Result<int> TieWordEmbeddings(Operation& operation) {
   return changed;
 }
 
+Result<int> ShareEmbeddingLmHead(Operation& operation) { return ShareEmbedding(operation.model, operation.notes); }
+
+// --- attention ---
+
+Result<int> PackedAttentionToLoopMHA(Operation& operation) { return LoopPackedAttention(operation.model); }
+
 // --- names ---
 
 Result<std::pair<std::string, std::string>> RenamingOf(const std::string& word) {
@@ -371,6 +379,8 @@ constexpr SurgeonRow kTable[] = {
     {"DeduplicateSubgraphInitializers", Deduplicate, false},
     {"RemoveMemcpy", RemoveMemcpy, false},
     {"TieWordEmbeddings", TieWordEmbeddings, false},
+    {"ShareEmbeddingLmHead", ShareEmbeddingLmHead, false},
+    {"PackedAttentionToLoopMHA", PackedAttentionToLoopMHA, false},
     {"RenameInputs", RenameInputs, true},
     {"RenameOutputs", RenameOutputs, true},
     {"RenameInputDims", RenameInputDims, true},
@@ -413,7 +423,7 @@ Result<> GraphSurgeries(onnx::ModelProto& model, PassContext& context) {
                   fmt::format("surgeon '{}' {}", name, row->takes_words ? "needs words behind ':'" : "takes no words"),
                   "`hone passes graph_surgeries` shows an example");
     }
-    Operation operation{model, words};
+    Operation operation{model, words, context.notes};
     TRY_ASSIGN(const int changed, row->operate(operation));
     TRY(SortNodes(*model.mutable_graph()));
     RemoveUnused(*model.mutable_graph());

@@ -46,15 +46,8 @@ class NodeView {
   }
 
   std::optional<Dims> ConstantInts(int i) const {
-    const std::optional<Tensor> tensor = Constant(i);
-    if (!tensor) return std::nullopt;
-    Dims values;
-    for (int64_t k = 0; k < tensor->Elements(); ++k) {
-      if (tensor->type == onnx::TensorProto::INT64) values.push_back(tensor->data<int64_t>()[k]);
-      if (tensor->type == onnx::TensorProto::INT32) values.push_back(tensor->data<int32_t>()[k]);
-    }
-    if (static_cast<int64_t>(values.size()) != tensor->Elements()) return std::nullopt;
-    return values;
+    const auto found = HasInput(i) ? constants_.find(node_.input(i)) : constants_.end();
+    return found == constants_.end() ? std::nullopt : IntegersOf(*found->second);
   }
 
  private:
@@ -66,6 +59,7 @@ class NodeView {
 // --- what changes nothing: each answers the input that the node gives back, or -1 ------------------------------------
 
 int Always(const NodeView&) { return 0; }
+int WithOneOutput(const NodeView& view) { return view.node().output_size() == 1 ? 0 : -1; }
 int WithOneInput(const NodeView& view) { return view.node().input_size() == 1 ? 0 : -1; }
 
 int Dropout(const NodeView& view) {
@@ -212,6 +206,7 @@ constexpr Rule kRules[] = {
     {"Pad", Pad},
     {"Slice", Slice},
     {"Concat", WithOneInput},
+    {"Split", WithOneOutput},
     {"Sum", WithOneInput},
     {"Max", WithOneInput},
     {"Min", WithOneInput},

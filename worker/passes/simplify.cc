@@ -62,6 +62,7 @@ Result<bool> RunRound(onnx::ModelProto& model, PassContext& context, Tally& tall
              FoldConstants(model, types, static_cast<uint64_t>(context.Int("max_fold_bytes")), notes));
   changes += tally.Add("constant nodes folded", folded);
   changes += tally.Add("identities removed", RemoveIdentities(graph, types));
+  changes += tally.Add("neighbours merged", MergeNeighbours(graph, types, context.Bool("cast_chains")));
   changes += tally.Add("duplicates merged", MergeEqual(graph));
   changes += tally.Add("BatchNormalization merged", FoldBatchNorm(graph));
   TRY(SortNodes(graph));
@@ -77,14 +78,16 @@ Result<bool> RunRound(onnx::ModelProto& model, PassContext& context, Tally& tall
 proto::PassInfo SimplifyInfo() {
   proto::PassInfo info;
   info.set_name("simplify");
-  info.set_version(1);
+  info.set_version(2);
   info.set_summary(
-      "Folds constants and shapes, removes what changes nothing, merges duplicates and BatchNormalization, infers "
-      "shapes");
+      "Folds constants and shapes, removes what changes nothing, merges duplicates, neighbours and "
+      "BatchNormalization, infers shapes");
   proto::ParameterInfo limit = IntParameter("max_fold_bytes", kMaxFoldBytes, {},
                                             "Largest folded constant that may make the model larger, in bytes.");
   *limit.mutable_minimum() = IntValue(0);
   *info.add_parameters() = limit;
+  *info.add_parameters() = BoolParameter(
+      "cast_chains", false, "Drops casts to another float type and back, and with them their rounding.");
   info.add_accepts("onnx");
   return info;
 }

@@ -54,6 +54,17 @@ bool IsQuantization(const onnx::NodeProto& node) {
          node.op_type() == "DynamicQuantizeLinear";
 }
 
+std::optional<std::vector<int64_t>> IntegersOf(const onnx::TensorProto& tensor) {
+  const bool wide = tensor.data_type() == onnx::TensorProto::INT64;
+  if (!wide && tensor.data_type() != onnx::TensorProto::INT32) return std::nullopt;
+  const Result<Tensor> read = ReadTensor(tensor);
+  if (!read) return std::nullopt;
+  std::vector<int64_t> values(static_cast<size_t>(read->Elements()));
+  for (size_t i = 0; i < values.size(); ++i)
+    values[i] = wide ? read->data<int64_t>()[i] : read->data<int32_t>()[i];
+  return values;
+}
+
 void RemoveNodes(onnx::GraphProto& graph, const std::vector<bool>& removed) {
   int kept = 0;
   for (int i = 0; i < static_cast<int>(removed.size()); ++i) {

@@ -40,6 +40,9 @@ bool HasSubgraph(const onnx::NodeProto& node);
 // QuantizeLinear and its kin: runtimes recognise them in place, so they are neither folded nor shared.
 bool IsQuantization(const onnx::NodeProto& node);
 
+// The values of an int64 or int32 tensor, as shapes and axes are kept; nullopt for others.
+std::optional<std::vector<int64_t>> IntegersOf(const onnx::TensorProto& tensor);
+
 // Deletes the nodes of the main graph whose flag is set.
 void RemoveNodes(onnx::GraphProto& graph, const std::vector<bool>& removed);
 
@@ -59,6 +62,11 @@ Result<int> FoldConstants(onnx::ModelProto& model, const ValueTypes& types, uint
 
 // Nodes that give back what they got are taken out; pairs of Transpose or Reshape become one.
 int RemoveIdentities(onnx::GraphProto& graph, const ValueTypes& types);
+
+// Two nodes that do what one can become one: casts, rounding done twice, Squeeze and Unsqueeze, Concat, reductions,
+// Transpose before Gemm, Pad before Conv, a bias behind Conv. The numbers stay, but for the rounding of that bias; with
+// `lossy_casts`, a cast to another float and back goes too, and with it its rounding.
+int MergeNeighbours(onnx::GraphProto& graph, const ValueTypes& types, bool lossy_casts);
 
 // Initializers with the same value and nodes that compute the same are merged.
 int MergeEqual(onnx::GraphProto& graph);
