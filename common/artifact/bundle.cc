@@ -195,9 +195,10 @@ const ModelFormat* FindModelFormat(const fs::path& path) {
 Error UnknownModel(const fs::path& path) {
   return Error{ErrorCode::kRejected, fmt::format("{} is no model whose format hone knows by its name", path.string()),
                "Give a .onnx, .xml (with .bin), .tflite, .pdmodel (with .pdiparams), .pb or .gguf file, a TensorFlow "
-               "SavedModel folder, or a "
-               "folder with config.json and safetensors"};
+               "SavedModel folder, a folder with config.json and safetensors, or one that the pass split wrote"};
 }
+
+constexpr const char* kFirstPart = "part_0/model.onnx";
 
 Result<proto::Bundle> BundleOfSavedModel(const fs::path& folder) {
   TRY_ASSIGN(const Kind kind, KindOf(folder / "saved_model.pb"));
@@ -208,6 +209,12 @@ Result<proto::Bundle> BundleOfSavedModel(const fs::path& folder) {
 
 Result<proto::Bundle> BundleOfFolder(const fs::path& folder) {
   constexpr const char* kConfig = "config.json";
+  TRY_ASSIGN(const Kind parts, KindOf(folder / kPartsFile));
+  TRY_ASSIGN(const Kind first, KindOf(folder / kFirstPart));
+  if (parts == Kind::kFile && first == Kind::kFile) {
+    TRY_ASSIGN(auto paths, FilesBeneath(folder, [](const fs::path&) { return true; }));
+    return MakeBundle("onnx", kFirstPart, folder, std::move(paths));
+  }
   TRY_ASSIGN(const Kind config, KindOf(folder / kConfig));
   TRY_ASSIGN(const Kind saved, KindOf(folder / "saved_model.pb"));
   if (config == Kind::kAbsent && saved == Kind::kAbsent) {
@@ -325,6 +332,11 @@ uint64_t BundleBytes(const proto::Bundle& bundle) {
   uint64_t bytes = 0;
   for (const proto::File& file : bundle.files()) bytes += file.size_bytes();
   return bytes;
+}
+
+bool IsInParts(const proto::Bundle& bundle) {
+  return std::any_of(bundle.files().begin(), bundle.files().end(),
+                     [](const proto::File& file) { return file.path() == kPartsFile; });
 }
 
 bool IsSafeRelativePath(std::string_view path) {

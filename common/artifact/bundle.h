@@ -24,9 +24,14 @@ uint64_t BundleBytes(const proto::Bundle& bundle);
 Result<> CheckBundle(const proto::Bundle& bundle);
 bool IsSafeRelativePath(std::string_view path);
 
+// The manifest of a model in several files (the pass `split`), and whether a bundle is one.
+inline constexpr const char* kPartsFile = "parts.json";
+bool IsInParts(const proto::Bundle& bundle);
+
 // Makes the bundle of a model on disk by its name and neighbours, hashing its files:
 //   x.onnx (with every external-data file that it names beneath its own folder: see external_files), x.xml with x.bin,
-//   x.tflite, x.pdmodel with x.pdiparams, x.pb, a SavedModel folder (main is "": the folder itself is opened).
+//   x.tflite, x.pdmodel with x.pdiparams, x.pb, a SavedModel folder (main is "": the folder itself is opened),
+//   a folder with parts.json and part_0/model.onnx (a model in several files; main is its first part).
 // An empty x.bin or x.pdiparams (a model without weights) is left out. Hidden files of folders are left out. kNotFound
 // if there is nothing; kRejected for a name whose format is unknown, an empty file or a special file. The named file
 // (or folder) may be a symbolic link, as in caches of model hubs: whoever named it meant it. The files that come with

@@ -1,8 +1,8 @@
 // io_types     x: f32 -> ...                        x: u8 -> Cast -> ...
 // layout       x: [1,3,H,W] -> ...                  x: [1,H,W,3] -> Transpose -> ...
 // batch        x: [1,...] -> ... -> y: [1,...]      x: [batch,...] -> ... -> y: [batch,...]
-// preprocess   x: f32 [1,3,H,W] -> ...              x: u8 [1,h,w,3] -> Cast, Transpose, Resize, channels, (v * scale -
-// mean) / std -> ... split        x -> a -> cut -> b -> y              x -> a -> cut, or cut -> b -> y
+// preprocess   x: f32 [1,3,H,W] -> ...              x: u8 [1,h,w,3] -> Cast, Transpose, Resize, channels,
+//                                                      (v * scale - mean) / std -> ...
 //
 // A port keeps its name: the value that the graph used to read gets a new one, and nodes between the two.
 #include "worker/passes/model_ports.h"
@@ -19,24 +19,27 @@
 #include "worker/passes/simplify_steps.h"
 
 namespace hone {
-namespace {
 
-using Words = std::vector<std::string>;
-
-// "a+b", "a,b" or "a b".
-Words PortWords(std::string text) {
+std::vector<std::string> PortWords(const PassContext& context, const char* name) {
+  std::string text = context.Has(name) ? context.Text(name) : "";
   std::replace(text.begin(), text.end(), '+', ' ');
   std::replace(text.begin(), text.end(), ',', ' ');
-  Words words;
+  std::vector<std::string> words;
   for (const std::string& word : Split(text, ' ')) {
     if (!word.empty()) words.push_back(word);
   }
   return words;
 }
 
-Words PortWords(const PassContext& context, const char* name) {
-  return context.Has(name) ? PortWords(context.Text(name)) : Words();
+proto::ParameterInfo FreeText(const char* name, const char* help) {
+  proto::ParameterInfo info = TextParameter(name, "", {}, help);
+  info.clear_default_value();
+  return info;
 }
+
+namespace {
+
+using Words = std::vector<std::string>;
 
 Result<std::vector<float>> NumbersOf(const PassContext& context, const char* name) {
   std::vector<float> numbers;
@@ -113,12 +116,6 @@ Result<ElementType> PortType(const std::string& name) {
     if (name == word) return type;
   }
   return Fail(ErrorCode::kBug, "no element type " + name);
-}
-
-proto::ParameterInfo FreeText(const char* name, const char* help) {
-  proto::ParameterInfo info = TextParameter(name, "", {}, help);
-  info.clear_default_value();
-  return info;
 }
 
 proto::ParameterInfo TypeChoice(const char* name, const char* help) {
@@ -306,37 +303,6 @@ Result<Picture> FindPicture(onnx::GraphProto& graph, const PassContext& context)
 Result<> CheckChannels(const std::vector<float>& values, int64_t channels, const char* name) {
   if (values.empty() || values.size() == 1 || static_cast<int64_t>(values.size()) == channels) return {};
   return Fail(ErrorCode::kRejected, fmt::format("{} has {} values for {} channels", name, values.size(), channels));
-}
-
-// --- split ---
-
-// Nodes that compute something of the named values' followers.
-std::vector<bool> FollowersOf(const onnx::GraphProto& graph, const Words& cut) {
-  std::set<std::string> reached(cut.begin(), cut.end());
-  std::vector<bool> follows(static_cast<size_t>(graph.node_size()));
-  for (int i = 0; i < graph.node_size(); ++i) {
-    const onnx::NodeProto& node = graph.node(i);
-    Words read(node.input().begin(), node.input().end());
-    for (const std::string& name : CapturedNames(node)) read.push_back(name);
-    follows[static_cast<size_t>(i)] =
-        std::any_of(read.begin(), read.end(), [&](const std::string& name) { return reached.count(name) > 0; });
-    // What gives a cut value itself stands before it.
-    const bool makes_cut = std::any_of(node.output().begin(), node.output().end(), [&](const std::string& name) {
-      return std::find(cut.begin(), cut.end(), name) != cut.end();
-    });
-    if (makes_cut) follows[static_cast<size_t>(i)] = false;
-    if (follows[static_cast<size_t>(i)]) reached.insert(node.output().begin(), node.output().end());
-  }
-  return follows;
-}
-
-const onnx::ValueInfoProto* DeclaredValue(const onnx::GraphProto& graph, const std::string& name) {
-  for (const auto* values : {&graph.value_info(), &graph.input(), &graph.output()}) {
-    for (const auto& value : *values) {
-      if (value.name() == name) return &value;
-    }
-  }
-  return nullptr;
 }
 
 }  // namespace
@@ -549,87 +515,6 @@ Result<> MovePreprocessing(onnx::ModelProto& model, PassContext& context) {
   context.changes_types = true;
   context.notes.push_back(fmt::format("'{}' takes {} {}", port, context.Bool("bytes") ? "uint8" : "float32",
                                       context.Bool("nhwc") ? "NHWC" : "NCHW"));
-  return {};
-}
-
-proto::PassInfo SplitInfo() {
-  proto::PassInfo info;
-  info.set_name("split");
-  info.set_version(1);
-  info.set_summary("Keeps the part of the model before or behind a cut");
-  info.add_accepts("onnx");
-  *info.add_parameters() = FreeText(
-      "at", "Names of the values at the cut, joined by '+': outputs of the part before, inputs of the part behind.");
-  *info.add_parameters() = TextParameter("part", "before", {"before", "behind"}, "Which part is kept.");
-  return info;
-}
-
-Result<> SplitModel(onnx::ModelProto& model, PassContext& context) {
-  onnx::GraphProto& graph = *model.mutable_graph();
-  const Words cut = PortWords(context, "at");
-  if (cut.empty())
-    return Fail(ErrorCode::kRejected, "at names no value",
-                "name the values at the cut, as in split:at=hidden,part=before");
-  InferShapes(model);
-  TRY(SortNodes(graph));
-  GraphIndex index(graph);
-  for (const std::string& name : cut) {
-    if (index.Producer(name) < 0)
-      return Fail(ErrorCode::kRejected, fmt::format("no node gives a value '{}'", Printable(name, 200)),
-                  "`at` takes outputs of nodes");
-    if (DeclaredValue(graph, name) == nullptr)
-      return Fail(ErrorCode::kRejected, fmt::format("type and shape of '{}' cannot be told", Printable(name, 200)),
-                  "cut elsewhere, or put simplify before it");
-  }
-  const std::vector<bool> behind = FollowersOf(graph, cut);
-  const auto is_behind = [&](const std::string& value) {
-    const int node = index.Producer(value);
-    return node >= 0 && behind[static_cast<size_t>(node)];
-  };
-  // What crosses beside the cut would be missing.
-  std::set<std::string> crossing;
-  for (int i = 0; i < graph.node_size(); ++i) {
-    if (!behind[static_cast<size_t>(i)]) continue;
-    Words read(graph.node(i).input().begin(), graph.node(i).input().end());
-    for (const std::string& name : CapturedNames(graph.node(i))) read.push_back(name);
-    for (const std::string& name : read) {
-      const bool made_before = index.Producer(name) >= 0 && !is_behind(name);
-      const bool constant = made_before && graph.node(index.Producer(name)).op_type() == "Constant";
-      if (made_before && !constant && std::find(cut.begin(), cut.end(), name) == cut.end()) crossing.insert(name);
-    }
-  }
-  if (!crossing.empty())
-    return Fail(ErrorCode::kRejected,
-                fmt::format("these values cross the cut too: {}", Join({crossing.begin(), crossing.end()}, ", ")),
-                "name them in `at` as well");
-  google::protobuf::RepeatedPtrField<onnx::ValueInfoProto> ports;
-  for (const std::string& name : cut) *ports.Add() = *DeclaredValue(graph, name);
-  std::vector<bool> removed(behind.size());
-  const bool keep_before = context.Text("part") == "before";
-  for (size_t i = 0; i < removed.size(); ++i)
-    removed[i] = keep_before ? behind[i] : !behind[i] && graph.node(static_cast<int>(i)).op_type() != "Constant";
-  google::protobuf::RepeatedPtrField<onnx::ValueInfoProto> outputs;
-  for (const auto& output : graph.output()) {
-    const bool here = is_behind(output.name()) != keep_before;
-    if (here && std::find(cut.begin(), cut.end(), output.name()) == cut.end()) *outputs.Add() = output;
-  }
-  RemoveNodes(graph, removed);
-  if (keep_before)
-    outputs.MergeFrom(ports);
-  else
-    graph.mutable_input()->MergeFrom(ports);
-  *graph.mutable_output() = outputs;
-  if (graph.output_size() == 0) return Fail(ErrorCode::kRejected, "nothing is left behind the cut");
-  RemoveUnused(graph);
-  // Inputs that the part does not read are none of its own.
-  GraphIndex left(graph);
-  google::protobuf::RepeatedPtrField<onnx::ValueInfoProto> inputs;
-  for (const auto& input : graph.input()) {
-    if (!left.Consumers(input.name()).empty() || left.IsGraphOutput(input.name())) *inputs.Add() = input;
-  }
-  *graph.mutable_input() = inputs;
-  context.changes_ports = true;
-  context.notes.push_back(fmt::format("{} nodes {} the cut", graph.node_size(), context.Text("part")));
   return {};
 }
 

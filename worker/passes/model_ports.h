@@ -1,5 +1,8 @@
-// Passes that change what a caller feeds and gets: element types, layouts, batch, preprocessing, a part of the graph.
+// Passes that change what a caller feeds and gets: element types, layouts, batch, preprocessing.
 #pragma once
+
+#include <string>
+#include <vector>
 
 #include "worker/passes/pass.h"
 
@@ -17,7 +20,9 @@ Result<> ChangeBatch(onnx::ModelProto& model, PassContext& context);
 proto::PassInfo PreprocessInfo();
 Result<> MovePreprocessing(onnx::ModelProto& model, PassContext& context);
 
-proto::PassInfo SplitInfo();
-Result<> SplitModel(onnx::ModelProto& model, PassContext& context);
+// The words of a parameter, "a+b", "a,b" or "a b"; none where it is not given.
+std::vector<std::string> PortWords(const PassContext& context, const char* name);
+// A parameter without a default.
+proto::ParameterInfo FreeText(const char* name, const char* help);
 
 }  // namespace hone

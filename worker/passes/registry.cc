@@ -7,6 +7,7 @@
 #include "worker/passes/fp16.h"
 #include "worker/passes/fuse_transformer.h"
 #include "worker/passes/graph_surgeries.h"
+#include "worker/passes/model_parts.h"
 #include "worker/passes/model_ports.h"
 #include "worker/passes/openvino_int8.h"
 #include "worker/passes/openvino_ir.h"
@@ -33,7 +34,8 @@ const std::vector<PassRow>& Passes() {
       {LayoutInfo, ConvertLayout, nullptr},
       {BatchInfo, ChangeBatch, nullptr},
       {PreprocessInfo, MovePreprocessing, nullptr},
-      {SplitInfo, SplitModel, nullptr},
+      {SplitInfo, nullptr, SplitModel},
+      {ComposeInfo, nullptr, ComposeModels},
       {CalibrateInfo, nullptr, Calibrate},
       {FuseTransformerInfo, FuseTransformer, nullptr},
       {OrtOptimizeInfo, OrtOptimize, nullptr},
