@@ -95,7 +95,8 @@ void Import::Pin(const std::string& input, size_t dimension, int64_t size) {
 bool Import::HasWork() const {
   for (const proto::Stage& stage : recipe.passes()) {
     for (const proto::PassChoice& option : stage.options()) {
-      if (!option.pass().empty() && option.pass() != "simplify") return true;
+      const bool tidies = option.pass() == "simplify" || option.pass() == "graph_surgeries";
+      if (!option.pass().empty() && !tidies) return true;
     }
   }
   return false;
@@ -186,6 +187,16 @@ Imported Import::Finish() {
   imported.report = ledger.Close();
   imported.to_give = std::move(to_give);
   return imported;
+}
+
+void SetChoice(proto::PassChoice& choice, const std::string& parameter, const proto::Value& value) {
+  auto* parameters = choice.mutable_parameters();
+  const auto known = std::find_if(parameters->begin(), parameters->end(),
+                                  [&](const proto::Domain& domain) { return domain.name() == parameter; });
+  proto::Domain& domain = known == parameters->end() ? *parameters->Add() : *known;
+  domain.set_name(parameter);
+  domain.clear_choices();
+  *domain.add_choices() = value;
 }
 
 // --- the draft -----------------------------------------------------------------------------------

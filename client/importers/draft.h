@@ -21,6 +21,8 @@ struct Import {
   const ImportOptions& options;
   proto::Recipe recipe;
   bool searching = false;  // Parameters that are not given are searched over.
+  // How the model is made of a checkpoint, where one was named; the first stage, whatever stands before the export.
+  std::optional<proto::PassChoice> build;
   std::vector<std::string> to_give;
   // Takes a reference to calibration data and tells the ledger; empty where the tool has no such references.
   std::function<Result<>(const ConfigNode& reference)> take_data;
@@ -48,6 +50,9 @@ struct Import {
  private:
   void SettleBackends();
 };
+
+// Gives a parameter one value, in place of what it had.
+void SetChoice(proto::PassChoice& choice, const std::string& parameter, const proto::Value& value);
 
 // One way to do a pass: hone's passes in order.
 struct Alternative {

@@ -210,9 +210,13 @@ Result<> TakeModelType(ModelState& state, const ConfigNode& node) {
 void TellModelType(ModelState& state, const ConfigNode& node) {
   if (state.type == "onnx" || state.type == "openvino" || state.type == "tensorflow") {
     state.ledger.Tell(node, Fate::done, "model");
+  } else if (state.type == "python" && state.olive.import.build) {
+    state.ledger.Tell(node, Fate::done, state.olive.import.build->pass());
   } else if (state.type == "python") {
     state.olive.import.Give("the model as an ONNX file, on the command line");
-    state.ledger.Tell(node, Fate::changed, "hone reads no checkpoints: export the model once, and give the ONNX file");
+    state.ledger.Tell(node, Fate::changed,
+                      "export the model once, and give the ONNX file; or name the checkpoint's folder (config.json and "
+                      "safetensors) as the model, where hone builds its architecture");
   } else if (state.type == "parts") {
     state.ledger.Tell(node, Fate::changed, "hone works on one model at a time: give each part, with this recipe");
   } else {
@@ -283,8 +287,10 @@ Result<> TakeIoConfig(ModelState& state, const ConfigNode& node) {
 }
 
 Result<> OfPython(ModelState& state, const ConfigNode& node) {
-  state.ledger.Tell(node, IsOnnx(state) ? Fate::ignored : Fate::changed,
-                    "of loading and exporting the checkpoint: the ONNX file takes its place");
+  const bool built = state.olive.import.build.has_value();
+  state.ledger.Tell(node, IsOnnx(state) || built ? Fate::ignored : Fate::changed,
+                    built ? "hone reads the checkpoint by itself"
+                          : "of loading and exporting the checkpoint: the ONNX file takes its place");
   return {};
 }
 Result<> OfModel(ModelState& state, const ConfigNode& node) {
@@ -698,6 +704,27 @@ void Classify(const Olive& olive, const std::string& model, Imported& imported) 
   set("onnx", "needs ONNX-level passes alone");
 }
 
+// A checkpoint that was named is built into a model first: a decoder where it gives logits for each token.
+void StartFromCheckpoint(Import& import) {
+  const proto::InspectResult* model = import.options.model;
+  if (model == nullptr || (model->format() != "checkpoint" && model->format() != "gguf")) return;
+  const bool rows = std::any_of(model->outputs().begin(), model->outputs().end(), [](const auto& output) {
+    return output.name() == "logits" && output.dims_size() == 3;
+  });
+  // Encoders that tag tokens give a row for each, too.
+  const bool decoder = rows && model->producer().find("Classification") == std::string::npos;
+  import.build.emplace().set_pass(decoder ? "build_decoder" : "build_encoder");
+  SetChoice(*import.build, "precision", TextValue("f32"));
+}
+
+// The build comes before everything, though Olive quantizes some checkpoints before it exports them.
+void PutBuildFirst(Import& import) {
+  if (!import.build) return;
+  import.AddStage({*import.build});
+  auto* stages = import.recipe.mutable_passes();
+  for (int i = stages->size(); i-- > 1;) stages->SwapElements(i, i - 1);
+}
+
 void NameModelDimensions(Import& import) {
   if (import.options.model == nullptr) return;
   for (const proto::TensorInfo& input : import.options.model->inputs()) {
@@ -726,10 +753,12 @@ Result<Imported> ImportOlive(const ConfigNode& root, const ImportOptions& option
   }
   TRY(Collect(olive, top));
   NameModelDimensions(import);
+  StartFromCheckpoint(import);
   TRY_ASSIGN(const std::string model, ImportModel(olive));
   TRY(ImportSearch(olive));
   TRY(ImportSystems(olive));
   TRY(ImportPasses(olive));
+  PutBuildFirst(import);
   TRY(ImportEvaluator(olive));
   CloseData(olive);
   if (olive.stop_at_goals) *import.recipe.mutable_search()->mutable_goal() = import.recipe.constraints();

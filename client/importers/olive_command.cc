@@ -427,7 +427,8 @@ const std::vector<OliveForm>& OliveForms() {
       {"tune-session-params", "tuned-inference-settings", ""},
       {"init", "", "hone has no wizard: hone optimize MODEL -o DIR searches without a recipe"},
       {"capture-onnx-graph", "",
-       "hone reads no checkpoints: export with Olive or PyTorch, then hone optimize MODEL.onnx"},
+       "hone apply CHECKPOINT --pass build_decoder (or build_encoder) -o OUT makes ONNX of the families that it "
+       "knows; others: export with Olive or PyTorch, then hone optimize MODEL.onnx"},
       {"benchmark", "",
        "hone runs no benchmark of language models: hone evaluate compares outputs, hone benchmark measures speed"},
       {"finetune", "", "hone trains nothing: train with Olive or PEFT, export, then hone optimize MODEL.onnx"},

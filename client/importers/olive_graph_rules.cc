@@ -153,9 +153,9 @@ Result<> FinishTransformers(Draft& draft) {
 const ParameterRules kPeephole = {
     {"onnxscript_optimize", IgnoreBool, "", "simplify has its own rewrites"},
     {"onnxoptimizer_optimize", IgnoreBool, "", "simplify has its own rewrites"},
-    {"fuse_reshape_operations", IgnoreBool, "", "simplify has its own rewrites"},
+    {"fuse_reshape_operations", IgnoreBool, "", "simplify makes one Reshape of two"},
     {"fix_com_microsoft_opset", IgnoreBool, "", "hone writes the operator sets that a model uses"},
-    {"cast_chain_elimination", IgnoreBool, "", "ONNX Runtime removes chains of casts when it loads the model"},
+    {"cast_chain_elimination", AsBool, "cast_chains"},
     {"passes", Ignore, "", "simplify has its own rewrites"},
 };
 
@@ -215,38 +215,34 @@ Result<> FinishFixedShape(Draft& draft) {
 
 const ParameterRules kOpset = {{"target_opset", AsInt, "version"}};
 
+// Blocks that a pass of the recipe makes are made in that form at once; those that the file has are turned.
 Result<> FinishToPairs(Draft& draft) {
-  draft.pass = "";
   proto::Stage* stage = draft.import.WeightStage();
-  if (stage == nullptr) {
-    if (draft.import.HasWork()) {
-      draft.ledger.Tell(*draft.given.begin()->second, Fate::impossible,
-                        "no pass before it made blocks; use form=dequantize of weights_int4");
-    } else {
-      draft.import.Give(
-          "the model with its blocks as DequantizeLinear pairs, or in float with the pass weights_int4: {form: "
-          "dequantize}");
-    }
-    return {};
+  const auto excluded = draft.given.find("nodes_to_exclude");
+  if (stage == nullptr || (excluded != draft.given.end() && !IsOff(*excluded->second))) return {};
+  draft.pass = "";
+  for (const char* key : {"use_int4", "use_signed_int"}) {
+    if (const auto given = draft.given.find(key); given != draft.given.end())
+      draft.ledger.Amend(*given->second, Fate::ignored, "form=dequantize: symmetric codes are signed, others unsigned");
   }
-  for (proto::PassChoice& option : *stage->mutable_options()) {
-    auto* parameters = option.mutable_parameters();
-    const auto form =
-        std::find_if(parameters->begin(), parameters->end(), [](const auto& each) { return each.name() == "form"; });
-    proto::Domain& domain = form == parameters->end() ? *parameters->Add() : *form;
-    domain.set_name("form");
-    domain.clear_choices();
-    *domain.add_choices() = TextValue("dequantize");
-  }
+  for (proto::PassChoice& option : *stage->mutable_options()) SetChoice(option, "form", TextValue("dequantize"));
+  return {};
+}
+
+// Unsigned codes have zero points.
+Result<> AsSignedCodes(Draft& draft, const ConfigNode& node, const ParameterRule&) {
+  TRY_ASSIGN(const bool is_signed, BoolOf(node));
+  if (is_signed) draft.Set("zero_points", BoolValue(false));
+  draft.ledger.Tell(node, Fate::done, is_signed ? "signed codes, without zero points" : "unsigned codes");
   return {};
 }
 
 const ParameterRules kToPairs = {
     {"use_transpose_op", IgnoreBool, "", "weights are stored as MatMul wants them"},
-    {"use_int4", IgnoreBool, "", "form=dequantize: symmetric codes are int4, others uint4"},
-    {"use_signed_int", IgnoreBool, "", "form=dequantize: symmetric codes are signed"},
-    {"add_zero_point", IgnoreBool, "", "zero points go with codes that need them"},
-    {"nodes_to_exclude", Change, "", "every product has the same form"},
+    {"use_int4", AsSignedCodes},
+    {"use_signed_int", AsSignedCodes},
+    {"add_zero_point", IgnoreBool, "", "zero points of 0 change nothing"},
+    {"nodes_to_exclude", AsExcluded},
 };
 
 const ParameterRules kQnnPreprocess = {

@@ -8,7 +8,8 @@
 namespace hone::importers {
 namespace {
 
-constexpr const char* kGiveOnnx = "the ONNX file that you give takes its place";
+constexpr const char* kGiveOnnx =
+    "the ONNX file that you give takes its place, or hone's own build of a checkpoint";
 constexpr const char* kOneFile = "hone keeps large weights in files beside the model by itself";
 
 // --- what every pass may have --------------------------------------------------------------------
@@ -45,7 +46,9 @@ const ParameterRules kData = {
 // --- what hone does not do, and what to do instead -----------------------------------------------
 
 constexpr const char* kTrain = "hone trains nothing: train with Olive or PEFT, export, and give hone the ONNX file";
-constexpr const char* kSplit = "hone does not split models: split with Olive and give hone each part";
+constexpr const char* kSplit =
+    "a search works on one model: cut its result with hone apply MODEL --pass split:parts=N -o FOLDER, or at named "
+    "values";
 constexpr const char* kRotate =
     "hone rotates no weights; weights_int4 with method=awq or gptq comes nearest, or run the pass with Olive before "
     "the export";
@@ -104,8 +107,9 @@ const std::vector<PassRow>& OlivePasses() {
        {"symmetric", "false"}, {"method", "hqq"}}, {}, weights.finish},
       {"OnnxBnb4Quantization", onnx, "weights_int4", Fate::done, "", {weights.bnb4}, {{"form", "bnb4"}, {"group_size",
        "64"}}},
-      {"MatMulNBitsToQDQ", onnx, "", Fate::changed, "form=dequantize of the pass that makes the blocks",
-       {graph.to_pairs}, {}, {}, graph.finish_to_pairs},
+      {"MatMulNBitsToQDQ", onnx, "matmulnbits_to_qdq", Fate::changed,
+       "matmulnbits_to_qdq, or form=dequantize of the pass that makes the blocks", {graph.to_pairs},
+       {{"zero_points", "true"}}, {}, graph.finish_to_pairs},
       {"OnnxFloatToFloat16", onnx, "fp16", Fate::done, "", {graph.half}, {{"keep_io_types", "false"}}},
       {"OrtMixedPrecision", onnx, "fp16", Fate::changed, "fp16, which keeps in float32 what leaves float16's range",
        {graph.half}},
@@ -132,9 +136,9 @@ const std::vector<PassRow>& OlivePasses() {
        {graph.discrepancy}},
       {"MixedPrecisionOverrides", onnx, "", Fate::impossible,
        "hone has no precision per tensor; leave nodes out with exclude"},
-      {"SplitModel", onnx, "", Fate::impossible, kSplit},
-      {"ComposeOnnxModels", onnx, "", Fate::impossible,
-       "hone joins no models: join them with Olive and give hone the result"},
+      {"SplitModel", onnx, "", Fate::changed, kSplit},
+      {"ComposeOnnxModels", onnx, "", Fate::changed,
+       "a search works on one model: join them first with hone compose FIRST SECOND -o OUT"},
       {"ExtractAdapters", onnx, "", Fate::impossible,
        "adapters stay where the export put them; extract them with Olive"},
       {"StaticLLM", provider, "", Fate::impossible,
@@ -200,7 +204,7 @@ const std::vector<PassRow>& OlivePasses() {
       {"SparseGPT", python, "", Fate::impossible, kPrune},
       {"TorchTRTConversion", python, "", Fate::impossible, kGone},
       {"CaptureLayerAnnotations", python, "", Fate::impossible, kSplit},
-      {"CaptureSplitInfo", python, "", Fate::impossible, kSplit},
+      {"CaptureSplitInfo", python, "", Fate::changed, kSplit},
       // Training.
       {"LoRA", python, "", Fate::impossible, kTrain},
       {"QLoRA", python, "", Fate::impossible, kTrain},

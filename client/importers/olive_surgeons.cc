@@ -11,6 +11,9 @@ namespace hone::importers {
 namespace {
 
 enum class Way {
+  surgery,      // graph_surgeries has the surgeon under the same name.
+  input_dims,   // The same, with a dimension's place and name behind it.
+  output_dims,
   simplify,     // The pass does it among other things.
   needless,     // The numbers are the same without it.
   differently,  // hone does it elsewhere, or the result differs in what the text says.
@@ -24,6 +27,7 @@ struct SurgeonRow {
   const char* text;
 };
 
+constexpr const char* kSurgery = "graph_surgeries";
 constexpr const char* kSame = "the same numbers in other operators, for compilers that hone does not run";
 constexpr const char* kNames = "names of dimensions alone; hone pins dimensions by the inputs they belong to";
 constexpr const char* kPorts =
@@ -39,22 +43,20 @@ constexpr SurgeonRow kSurgeons[] = {
     {"RemoveShapes", Way::needless, "hone infers shapes again where it changes them"},
     {"RemoveAllTensorValueShapes", Way::needless, "hone infers shapes again where it changes them"},
     {"RemoveIntermediarySqueezeAndUnsqueeze", Way::simplify, "simplify removes what changes nothing"},
-    {"GemmToMatMulAdd", Way::needless, "hone's passes quantize Gemm as it is"},
-    {"MatMulAddToGemm", Way::needless, "ONNX Runtime fuses it when it loads the model"},
-    {"ReciprocalMulToDiv", Way::needless, kSame},
-    {"RemoveMemcpy", Way::needless, "hone's passes write no copies between devices"},
-    {"RenameInputDims", Way::needless, kNames},
-    {"RenameOutputDims", Way::needless, kNames},
+    {"GemmToMatMulAdd", Way::surgery, kSurgery},
+    {"MatMulAddToGemm", Way::surgery, kSurgery},
+    {"ReciprocalMulToDiv", Way::surgery, kSurgery},
+    {"RemoveMemcpy", Way::surgery, kSurgery},
+    {"RenameInputDims", Way::input_dims, kNames},
+    {"RenameOutputDims", Way::output_dims, kNames},
     {"RenameInputs", Way::differently, kPorts},
     {"RenameOutputs", Way::differently, kPorts},
     {"ReorderInputs", Way::differently, kPorts},
     {"ReplaceAttentionMaskValue", Way::differently, "static_int8 and fp16 deal with infinite masks by themselves"},
-    {"TieWordEmbeddings", Way::differently,
-     "the numbers are the same; the two tables stay apart, so the file is larger by one of them"},
-    {"ShareEmbeddingLmHead", Way::differently,
-     "the numbers are the same; the two tables stay apart, so the file is larger by one of them"},
+    {"TieWordEmbeddings", Way::surgery, kSurgery},
+    {"ShareEmbeddingLmHead", Way::surgery, kSurgery},
     {"QuantizeEmbeddingInt8", Way::embeddings, "weights_int8: op_types=Gather"},
-    {"PowReduceSumPowDiv2LpNorm", Way::needless, kSame},
+    {"PowReduceSumPowDiv2LpNorm", Way::surgery, kSurgery},
     {"RMSNormToL2Norm", Way::needless, kSame},
     {"SimplifiedLayerNormToRMSNorm", Way::needless, kSame},
     {"SimplifiedLayerNormToL2Norm", Way::needless, kSame},
@@ -77,7 +79,7 @@ constexpr SurgeonRow kSurgeons[] = {
     {"ReshapeReduceSum", Way::needless, kQnn},
     {"ReshapeClipReduceSum", Way::needless, kQnn},
     {"ReduceMax", Way::needless, kQnn},
-    {"PackedAttentionToLoopMHA", Way::before, kBefore},
+    {"PackedAttentionToLoopMHA", Way::surgery, kSurgery},
     {"PackedAttentionToPackedMHA", Way::before, kBefore},
     {"AttentionMaskToSequenceLengths", Way::before, kBefore},
     {"RemoveRopeMultiCache", Way::before, kBefore},
@@ -103,7 +105,48 @@ void TellBefore(Draft& draft, const ConfigNode& node, const SurgeonRow& row) {
   draft.ledger.Tell(node, Fate::changed, fmt::format("{}: give the ONNX file as it is after it", row.text));
 }
 
-Result<> TakeSurgeon(Draft& draft, const ConfigNode& node) {
+// "RenameInputDims:0.1>sequence"; "" where the place is told in another way or the name cannot be written so.
+Result<std::string> DimensionWords(const SurgeonRow& row, const ConfigNode& node) {
+  const ConfigNode* port = node.Find(row.way == Way::input_dims ? "input_idx" : "output_idx");
+  const ConfigNode* dimension = node.Find("dim_idx");
+  const ConfigNode* name = node.Find("dim_name");
+  if (port == nullptr || port->IsNull() || dimension == nullptr || name == nullptr) return std::string();
+  TRY_ASSIGN(const int64_t place, IntOf(*port, 0, 10'000));
+  TRY_ASSIGN(const int64_t axis, IntOf(*dimension, 0, 100));
+  TRY_ASSIGN(const std::string text, TextOf(*name));
+  if (text.empty() || text.find_first_of("+:>,") != std::string::npos) return std::string();
+  return fmt::format("{}:{}.{}>{}", row.name, place, axis, text);
+}
+
+// 8-bit tables belong to the pass that makes the other weights' blocks, where one stands before.
+bool QuantizeEmbeddingsBefore(Draft& draft) {
+  proto::Stage* stage = draft.import.WeightStage();
+  if (stage == nullptr) return false;
+  const auto blocks = [](const proto::PassChoice& option) {
+    const auto& list = option.parameters();
+    const bool is_bnb4 = std::any_of(list.begin(), list.end(), [](const proto::Domain& domain) {
+      return domain.name() == "form" && domain.choices_size() == 1 && domain.choices(0).text() == "bnb4";
+    });
+    return option.pass() == "weights_int4" && !is_bnb4;
+  };
+  if (!std::all_of(stage->options().begin(), stage->options().end(), blocks)) return false;
+  for (proto::PassChoice& option : *stage->mutable_options()) SetChoice(option, "embeddings", TextValue("int8"));
+  return true;
+}
+
+// The surgeons of graph_surgeries that were named since the last other pass.
+struct Surgeries {
+  std::vector<std::string> words;
+
+  void Flush(std::vector<proto::PassChoice>& into) {
+    if (words.empty()) return;
+    SetChoice(into.emplace_back(), "surgeries", TextValue(Join(words, "+")));
+    into.back().set_pass("graph_surgeries");
+    words.clear();
+  }
+};
+
+Result<> TakeSurgeon(Draft& draft, Surgeries& surgeries, const ConfigNode& node) {
   if (!node.IsMap()) return WrongKind(node, "a map with the key 'surgeon'");
   const ConfigNode* name = node.Find("surgeon");
   if (name == nullptr) return FailAt(node, fmt::format("'{}' has no key 'surgeon'", node.path));
@@ -113,6 +156,17 @@ Result<> TakeSurgeon(Draft& draft, const ConfigNode& node) {
     known.emplace_back(row.name);
     if (Lower(wanted) != Lower(row.name)) continue;
     switch (row.way) {
+      case Way::surgery:
+        surgeries.words.emplace_back(row.name);
+        draft.ledger.Tell(node, Fate::done, row.text);
+        break;
+      case Way::input_dims:
+      case Way::output_dims: {
+        TRY_ASSIGN(const std::string words, DimensionWords(row, node));
+        if (!words.empty()) surgeries.words.push_back(words);
+        draft.ledger.Tell(node, words.empty() ? Fate::ignored : Fate::done, words.empty() ? row.text : kSurgery);
+        break;
+      }
       case Way::simplify:
         if (draft.before.empty()) draft.before.emplace_back().set_pass("simplify");
         draft.ledger.Tell(node, Fate::changed, row.text);
@@ -124,6 +178,11 @@ Result<> TakeSurgeon(Draft& draft, const ConfigNode& node) {
         draft.ledger.Tell(node, Fate::changed, row.text);
         break;
       case Way::embeddings:
+        if (QuantizeEmbeddingsBefore(draft)) {
+          draft.ledger.Tell(node, Fate::changed, "weights_int4: embeddings=int8");
+          break;
+        }
+        surgeries.Flush(draft.before);
         draft.pass = "weights_int8";
         draft.Set("op_types", TextValue("Gather"));
         draft.ledger.Tell(node, Fate::changed, row.text);
@@ -140,7 +199,9 @@ Result<> TakeSurgeon(Draft& draft, const ConfigNode& node) {
 Result<> AsSurgeries(Draft& draft, const ConfigNode& node, const ParameterRule&) {
   if (!node.IsList()) return WrongKind(node, "a list of surgeons");
   if (node.items.empty()) draft.ledger.Tell(node, Fate::ignored, "is empty");
-  for (const ConfigNode& item : node.items) TRY(TakeSurgeon(draft, item));
+  Surgeries surgeries;
+  for (const ConfigNode& item : node.items) TRY(TakeSurgeon(draft, surgeries, item));
+  surgeries.Flush(draft.pass.empty() ? draft.before : draft.after);
   return {};
 }
 

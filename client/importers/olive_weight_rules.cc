@@ -250,9 +250,33 @@ const ParameterRules kBuilder = {
     {"components", Change, "", kExport},
 };
 
+// A checkpoint that was named is built here, in the precision that the export would have, or in floats where an earlier
+// pass quantizes the weights.
+void BuildHere(Draft& draft, const std::string& precision, const ConfigNode* given) {
+  proto::PassChoice& build = *draft.import.build;
+  const bool few_bits = precision.starts_with("int") && draft.import.WeightStage() == nullptr;
+  const bool half = precision == "fp16" || precision == "bf16";
+  const bool decoder = build.pass() == "build_decoder";
+  const std::string word = few_bits && decoder ? (precision == "int8" ? "int8" : "int4") : half ? "f16" : "f32";
+  SetChoice(build, "precision", TextValue(word));
+  for (const char* parameter : {"group_size", "symmetric", "accuracy_level", "method"}) {
+    const std::optional<proto::Value> value = draft.Get(parameter);
+    if (value && few_bits && decoder) SetChoice(build, parameter, *value);
+  }
+  if (given != nullptr)
+    draft.ledger.Amend(*given, Fate::changed, fmt::format("{}: precision={}", build.pass(), word));
+}
+
 Result<> FinishBuilder(Draft& draft) {
   const auto given = draft.given.find("precision");
   const std::string precision = given == draft.given.end() ? "fp32" : Lower(ToText(given->second->value));
+  if (draft.import.build) {
+    BuildHere(draft, precision, given == draft.given.end() ? nullptr : given->second);
+    draft.pass = "";
+    for (const char* parameter : {"group_size", "symmetric", "accuracy_level", "method", "embeddings", "bits"})
+      draft.Forget(parameter);
+    return {};
+  }
   draft.import.Give("the model as an ONNX file, exported in float32 (or float16)");
   const bool few_bits = precision.starts_with("int");
   if (few_bits && draft.import.WeightStage() == nullptr) {

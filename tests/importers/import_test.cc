@@ -83,6 +83,30 @@ TEST(OlivePassTest, BlocksBecomePairsWhereThePassThatMakesThemStands) {
   EXPECT_EQ(imported.kind_code, "exported");
 }
 
+TEST(OlivePassTest, BlocksOfTheGivenFileAreTurned) {
+  EXPECT_THAT(RecipeOf(Take(WithPass(R"({"type": "MatMulNBitsToQDQ"})"))),
+              HasSubstr("matmulnbits_to_qdq: {zero_points: true}"));
+  EXPECT_THAT(RecipeOf(Take(WithPass(R"({"type": "MatMulNBitsToQDQ", "use_signed_int": true})"))),
+              HasSubstr("matmulnbits_to_qdq: {zero_points: false}"));
+}
+
+TEST(OlivePassTest, SurgeonsThatHoneHasBecomeOneStepInTheirOrder) {
+  const Imported imported = Take(WithPass(R"({"type": "GraphSurgeries", "surgeries": [
+      {"surgeon": "PackedAttentionToLoopMHA"}, {"surgeon": "gemmtomatmuladd"},
+      {"surgeon": "RenameInputDims", "input_idx": 0, "dim_idx": 1, "dim_name": "sequence"},
+      {"surgeon": "RenameOutputDims", "output_idx": 1, "dim_idx": 0, "dim_name": "a+b"}]})"));
+  EXPECT_THAT(RecipeOf(imported),
+              HasSubstr("PackedAttentionToLoopMHA+GemmToMatMulAdd+RenameInputDims:0.1>sequence"));
+  EXPECT_THAT(RecipeOf(imported), testing::Not(HasSubstr("a+b")));
+  EXPECT_EQ(RowOf(imported, "passes.p.surgeries[0]").fate, Fate::done);
+  EXPECT_EQ(RowOf(imported, "passes.p.surgeries[3]").fate, Fate::ignored);
+}
+
+TEST(OlivePassTest, CastChainsGoWhereTheyWentWithOlive) {
+  EXPECT_THAT(RecipeOf(Take(WithPass(R"({"type": "OnnxPeepholeOptimizer", "cast_chain_elimination": true})"))),
+              HasSubstr("simplify: {cast_chains: true}"));
+}
+
 TEST(OlivePassTest, ARewriteThatHoneLacksBelongsToTheFileOnlyWhileNothingWasDoneToIt) {
   const std::string surgery = R"({"type": "GraphSurgeries", "surgeries": [{"surgeon": "ZeroOutInput"}]})";
   const Imported before = Take(R"({"input_model": {"type": "ONNXModel"}, "passes": {"s": )" + surgery +
@@ -92,6 +116,32 @@ TEST(OlivePassTest, ARewriteThatHoneLacksBelongsToTheFileOnlyWhileNothingWasDone
       Take(R"({"input_model": {"type": "ONNXModel"}, "passes": {"h": {"type": "OnnxFloatToFloat16"}, "s": )" + surgery +
            "}}");
   EXPECT_EQ(RowOf(after, "passes.s.surgeries[0]").fate, Fate::impossible);
+}
+
+TEST(OliveModelTest, ACheckpointThatIsNamedIsBuiltFirst) {
+  proto::InspectResult model;
+  model.set_format("checkpoint");
+  proto::TensorInfo& logits = *model.add_outputs();
+  logits.set_name("logits");
+  for (const char* dim : {"batch", "length", "320"}) logits.add_dims(dim);
+  ImportOptions options;
+  options.model = &model;
+  const auto take = [&](const std::string& passes) {
+    return Take(R"({"input_model": {"type": "HfModel", "model_path": "some/decoder", "task": "text-generation"},
+                    "passes": {)" + passes + "}}", "olive", options);
+  };
+  const Imported builder =
+      take(R"("b": {"type": "ModelBuilder", "precision": "int4", "int4_block_size": 64, "int4_accuracy_level": 4})");
+  EXPECT_EQ(StagesOf(builder.recipe), "build_decoder");
+  EXPECT_THAT(RecipeOf(builder), HasSubstr("precision: int4"));
+  EXPECT_THAT(RecipeOf(builder), HasSubstr("group_size: 64"));
+  EXPECT_EQ(RowOf(builder, "input_model.type").fate, Fate::done);
+  EXPECT_TRUE(builder.report.Whole());
+  const Imported quantized = take(
+      R"("q": {"type": "Gptq", "bits": 4, "group_size": 32}, "c": {"type": "OnnxConversion"},
+         "h": {"type": "OnnxFloatToFloat16"})");
+  EXPECT_EQ(StagesOf(quantized.recipe), "build_decoder|weights_int4|fp16");
+  EXPECT_THAT(RecipeOf(quantized), HasSubstr("build_decoder: {precision: f32}"));
 }
 
 TEST(OliveModelTest, NamedDimensionsComeFromTheConfigurationOrTheModel) {

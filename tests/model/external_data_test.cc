@@ -64,12 +64,18 @@ TEST_P(ExternalDataTest, FilesOfASubFolderGiveWhatOneFileGives) {
   ExpectSameResults(want->model, *got, 0);
 }
 
-INSTANTIATE_TEST_SUITE_P(
-    Passes, ExternalDataTest,
-    ::testing::Values(PassStepRow{"simplify", {}}, PassStepRow{"fp16", {}}, PassStepRow{"convert_opset", {{"version", "21"}}},
-                      PassStepRow{"convert_opset", {{"version", "15"}}}, PassStepRow{"weights_int8", {}}, PassStepRow{"weights_int4", {}},
-                      PassStepRow{"weights_int4", {{"form", "dequantize"}}}, PassStepRow{"split", {{"at", "r"}}},
-                      PassStepRow{"split", {{"at", "r"}, {"part", "behind"}}}, PassStepRow{"graph_surgeries", {}}));
+const PassStepRow kPasses[] = {{"simplify", {}},
+                               {"fp16", {}},
+                               {"convert_opset", {{"version", "21"}}},
+                               {"convert_opset", {{"version", "15"}}},
+                               {"weights_int8", {}},
+                               {"weights_int4", {}},
+                               {"weights_int4", {{"form", "dequantize"}}},
+                               {"split", {{"at", "r"}}},
+                               {"split", {{"at", "r"}, {"part", "behind"}}},
+                               {"graph_surgeries", {}}};
+
+INSTANTIATE_TEST_SUITE_P(Passes, ExternalDataTest, ::testing::ValuesIn(kPasses));
 
 TEST(ExternalDataOutTest, WeightsThatNothingTouchedLieInAFileAgain) {
   const Folder input, output;
