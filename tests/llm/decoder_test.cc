@@ -46,27 +46,6 @@ std::vector<float> Logits(const fs::path& folder, const std::vector<int64_t>& to
   return logits;
 }
 
-double LargestDifference(const std::vector<float>& a, const std::vector<float>& b) {
-  EXPECT_EQ(a.size(), b.size());
-  double largest = 0;
-  for (size_t i = 0; i < std::min(a.size(), b.size()); ++i)
-    largest = std::max(largest, std::fabs(static_cast<double>(a[i]) - static_cast<double>(b[i])));
-  return largest;
-}
-
-double DifferenceAt(const std::vector<float>& logits, const json& places, const json& rows) {
-  double largest = 0;
-  for (size_t i = 0; i < places.size(); ++i) {
-    const auto row = rows[i].get<std::vector<float>>();
-    const size_t first = places[i].get<size_t>() * row.size();
-    if (first + row.size() > logits.size()) return INFINITY;
-    largest = std::max(largest, LargestDifference({logits.begin() + static_cast<std::ptrdiff_t>(first),
-                                                   logits.begin() + static_cast<std::ptrdiff_t>(first + row.size())},
-                                                  row));
-  }
-  return largest;
-}
-
 class TestFolder : public testing::Test {
  protected:
   Result<ScopedFolder> scratch_ = ScopedFolder::Make(testing::TempDir(), "llm-");
@@ -116,12 +95,7 @@ class PrecisionTest : public TestFolder {
     if (!whole || !built) return INFINITY;
     const auto tokens = Case("llama")["tokens"].get<std::vector<int64_t>>();
     const auto a = Logits(exact, tokens, 2), b = Logits(out, tokens, 2);
-    double noise = 0, signal = 0;
-    for (size_t i = 0; i < a.size() && i < b.size(); ++i) {
-      noise += (static_cast<double>(a[i]) - b[i]) * (static_cast<double>(a[i]) - b[i]);
-      signal += static_cast<double>(a[i]) * a[i];
-    }
-    return std::sqrt(noise / signal);
+    return RelativeDistance(a, b);
   }
 };
 
@@ -179,37 +153,6 @@ TEST_F(PrecisionTest, TheSameTaskGivesTheSameBytes) {
 
 // --- GGUF ---
 
-// A llama of one layer whose matrices have these types in turn.
-std::string GgufOf(const std::vector<WeightType>& types, bool tied) {
-  constexpr int64_t kWidth = 256;
-  GgufBuilder gguf;
-  gguf.Text("general.architecture", "llama")
-      .Number("llama.embedding_length", kWidth)
-      .Number("llama.feed_forward_length", kWidth);
-  gguf.Number("llama.block_count", 1)
-      .Number("llama.attention.head_count", 8)
-      .Number("llama.attention.head_count_kv", 4);
-  gguf.Number("llama.context_length", 64).Real("llama.attention.layer_norm_rms_epsilon", 1e-5F);
-  size_t next = 0;
-  const auto matrix = [&](const std::string& name, int64_t rows) {
-    const WeightType type = types[next++ % types.size()];
-    gguf.Tensor(name, {rows, kWidth}, GgufNumber(type), SeededBlocks(name, type, static_cast<size_t>(rows * kWidth)));
-  };
-  const auto norm = [&](const std::string& name) {
-    const auto values = SeededValues(name, kWidth, 1, 0.25F);
-    gguf.Tensor(name, {kWidth}, 0, {reinterpret_cast<const char*>(values.data()), values.size() * sizeof(float)});
-  };
-  matrix("token_embd.weight", 96);
-  if (!tied) matrix("output.weight", 96);
-  norm("output_norm.weight");
-  norm("blk.0.attn_norm.weight");
-  norm("blk.0.ffn_norm.weight");
-  for (const char* name : {"attn_q", "attn_output", "ffn_gate", "ffn_up", "ffn_down"})
-    matrix(fmt::format("blk.0.{}.weight", name), kWidth);
-  for (const char* name : {"attn_k", "attn_v"}) matrix(fmt::format("blk.0.{}.weight", name), kWidth / 2);
-  return gguf.Build();
-}
-
 class GgufBlocks : public PrecisionTest, public testing::WithParamInterface<WeightType> {};
 
 TEST_P(GgufBlocks, AreKeptExactly) {
@@ -249,20 +192,10 @@ class RefusalTest : public TestFolder {
     EXPECT_FALSE(fs::exists(path() / "out" / "model.onnx"));
     return built ? "" : built.error().message;
   }
-  static std::vector<NamedValues> Tensors(const json& test) {
-    std::vector<NamedValues> tensors;
-    for (const auto& [name, shape] : test["tensors"].items()) {
-      const auto dims = shape.get<std::vector<int64_t>>();
-      size_t count = 1;
-      for (const int64_t dim : dims) count *= static_cast<size_t>(dim);
-      tensors.push_back({name, dims, SeededWeight(name, count, false)});
-    }
-    return tensors;
-  }
 };
 
 TEST_F(RefusalTest, MissingTensorIsNamed) {
-  auto tensors = Tensors(Case("llama"));
+  auto tensors = TensorsOf(Case("llama"));
   std::erase_if(tensors, [](const auto& tensor) { return tensor.name == "model.layers.1.mlp.up_proj.weight"; });
   EXPECT_THAT(Told(Case("llama")["config"], tensors), HasSubstr("'model.layers.1.mlp.up_proj.weight' is missing"));
 }
@@ -270,17 +203,17 @@ TEST_F(RefusalTest, MissingTensorIsNamed) {
 TEST_F(RefusalTest, WrongShapeIsNamed) {
   json config = Case("llama")["config"];
   config["intermediate_size"] = 128;
-  EXPECT_THAT(Told(config, Tensors(Case("llama"))), HasSubstr("mlp.gate_proj.weight' has the shape [96, 64]"));
+  EXPECT_THAT(Told(config, TensorsOf(Case("llama"))), HasSubstr("mlp.gate_proj.weight' has the shape [96, 64]"));
 }
 
 TEST_F(RefusalTest, TensorWithoutPlaceIsNamed) {
-  auto tensors = Tensors(Case("llama"));
+  auto tensors = TensorsOf(Case("llama"));
   tensors.push_back({"model.layers.0.self_attn.q_norm.weight", {16}, std::vector<float>(16)});
   EXPECT_THAT(Told(Case("llama")["config"], tensors), HasSubstr("self_attn.q_norm.weight"));
 }
 
 TEST_F(RefusalTest, NotANumberIsNamed) {
-  auto tensors = Tensors(Case("llama"));
+  auto tensors = TensorsOf(Case("llama"));
   tensors.front().values[3] = NAN;
   EXPECT_THAT(Told(Case("llama")["config"], tensors), HasSubstr(tensors.front().name + "' holds NaN"));
 }

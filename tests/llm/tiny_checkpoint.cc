@@ -1,5 +1,7 @@
 #include "tests/llm/tiny_checkpoint.h"
 
+#include <fmt/format.h>
+
 #include <cstring>
 #include <fstream>
 
@@ -177,6 +179,36 @@ uint32_t GgufNumber(WeightType type) {
       {WeightType::bf16, 30},
   };
   return kNumbers.at(type);
+}
+
+std::string GgufOf(const std::vector<WeightType>& types, bool tied) {
+  constexpr int64_t kWidth = 256;
+  GgufBuilder gguf;
+  gguf.Text("general.architecture", "llama")
+      .Number("llama.embedding_length", kWidth)
+      .Number("llama.feed_forward_length", kWidth);
+  gguf.Number("llama.block_count", 1)
+      .Number("llama.attention.head_count", 8)
+      .Number("llama.attention.head_count_kv", 4);
+  gguf.Number("llama.context_length", 64).Real("llama.attention.layer_norm_rms_epsilon", 1e-5F);
+  size_t next = 0;
+  const auto matrix = [&](const std::string& name, int64_t rows) {
+    const WeightType type = types[next++ % types.size()];
+    gguf.Tensor(name, {rows, kWidth}, GgufNumber(type), SeededBlocks(name, type, static_cast<size_t>(rows * kWidth)));
+  };
+  const auto norm = [&](const std::string& name) {
+    const auto values = SeededValues(name, kWidth, 1, 0.25F);
+    gguf.Tensor(name, {kWidth}, 0, {reinterpret_cast<const char*>(values.data()), values.size() * sizeof(float)});
+  };
+  matrix("token_embd.weight", 96);
+  if (!tied) matrix("output.weight", 96);
+  norm("output_norm.weight");
+  norm("blk.0.attn_norm.weight");
+  norm("blk.0.ffn_norm.weight");
+  for (const char* name : {"attn_q", "attn_output", "ffn_gate", "ffn_up", "ffn_down"})
+    matrix(fmt::format("blk.0.{}.weight", name), kWidth);
+  for (const char* name : {"attn_k", "attn_v"}) matrix(fmt::format("blk.0.{}.weight", name), kWidth / 2);
+  return gguf.Build();
 }
 
 }  // namespace hone::test

@@ -62,4 +62,7 @@ class GgufBuilder {
 std::string SeededBlocks(std::string_view name, WeightType type, size_t elements);
 uint32_t GgufNumber(WeightType type);
 
+// A llama of one layer whose matrices have these types in turn.
+std::string GgufOf(const std::vector<WeightType>& types, bool tied);
+
 }  // namespace hone::test

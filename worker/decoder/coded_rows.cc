@@ -69,6 +69,7 @@ CodeShape ShapeOf(const RowSource& source, uint64_t rows, const Coding& coding) 
   shape.group = coding.group;
   shape.bits = coding.bits;
   shape.symmetric = coding.symmetric;
+  shape.half_scales = coding.half_scales;
   return shape;
 }
 
@@ -79,6 +80,7 @@ kernels::BlockLayout LayoutOf(const CodeShape& shape) {
   layout.block = shape.group;
   layout.bits = shape.bits;
   layout.symmetric = shape.symmetric;
+  if (shape.half_scales) layout.scale_format = kernels::ScaleFormat::f16;
   return layout;
 }
 
@@ -215,6 +217,10 @@ uint64_t CodeBytes(const RowSource& source, int bits, size_t group) {
   return source.Rows() * groups * group * static_cast<uint64_t>(bits) / 8;
 }
 
+std::string RequantizedNote(size_t matrices) {
+  return fmt::format("{} matrices were quantized a second time; precision=stored keeps their codes", matrices);
+}
+
 Result<CodedGrid> WriteCodes(const RowSource& source, const Coding& coding, int threads, const ByteSink& sink) {
   const uint64_t rows = source.Rows();
   const CodeShape whole = ShapeOf(source, rows, coding);
@@ -295,6 +301,33 @@ Result<double> CodingNoise(const RowSource& source, const Coding& coding) {
     signal += static_cast<double>(turned[i]) * static_cast<double>(turned[i]);
   }
   return signal > 0 ? noise / signal : 0;
+}
+
+Result<SharedBits> BitsBySensitivity(const std::vector<NamedRows>& matrices, const Coding& coding, double ratio) {
+  const auto elements = [&](size_t i) {
+    return static_cast<double>(matrices[i].source.Rows() * matrices[i].source.columns);
+  };
+  std::vector<double> noise(matrices.size());
+  std::vector<size_t> order(matrices.size());
+  double all = 0;
+  for (size_t i = 0; i < matrices.size(); ++i) {
+    TRY_ASSIGN(noise[i], CodingNoise(matrices[i].source, coding));
+    order[i] = i;
+    all += elements(i);
+  }
+  std::stable_sort(order.begin(), order.end(), [&](size_t a, size_t b) { return noise[a] < noise[b]; });
+  SharedBits shared;
+  double taken = 0;
+  size_t raised = 0;
+  for (const size_t i : order) {
+    const bool few = taken + elements(i) <= ratio * all * (1 + 1e-9);
+    shared.bits[matrices[i].name] = few ? coding.bits : kBackupBits;
+    if (few) taken += elements(i);
+    else ++raised;
+  }
+  shared.note =
+      fmt::format("{} of {} matrices in {} bits, the most sensitive ones", raised, matrices.size(), kBackupBits);
+  return shared;
 }
 
 }  // namespace hone

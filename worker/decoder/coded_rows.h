@@ -6,6 +6,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <map>
 #include <string>
 #include <vector>
 
@@ -45,6 +46,7 @@ struct Coding {
   size_t group = 32;
   bool symmetric = true;
   GridMethod method = GridMethod::range;
+  bool half_scales = false;  // Scales are exact in float16.
 };
 
 // What goes with the codes of a matrix.
@@ -57,6 +59,9 @@ struct CodedGrid {
 // Bytes of the codes.
 uint64_t CodeBytes(const RowSource& source, int bits, size_t group);
 
+// What is told where blocks of a GGUF file got other codes.
+std::string RequantizedNote(size_t matrices);
+
 // Codes by a method; they go to the sink.
 Result<CodedGrid> WriteCodes(const RowSource& source, const Coding& coding, int threads, const ByteSink& sink);
 
@@ -65,5 +70,18 @@ Result<CodedGrid> WriteBlocks(const RowSource& source, int threads, const ByteSi
 
 // Noise to signal of rounding to the nearest in so few bits, over rows that stand for all.
 Result<double> CodingNoise(const RowSource& source, const Coding& coding);
+
+// How many bits each of some matrices gets, by name: the least sensitive ones those of `coding`, up to `ratio` of all
+// weights, the others kBackupBits.
+constexpr int kBackupBits = 8;
+struct NamedRows {
+  std::string name;
+  RowSource source;
+};
+struct SharedBits {
+  std::map<std::string, int> bits;
+  std::string note;
+};
+Result<SharedBits> BitsBySensitivity(const std::vector<NamedRows>& matrices, const Coding& coding, double ratio);
 
 }  // namespace hone

@@ -213,6 +213,20 @@ Result<std::vector<proto::File>> WriteTokenizerFiles(const proto::LocalBundle& s
   return files;
 }
 
+Result<std::vector<proto::File>> WriteOpenvinoGenaiFiles(const proto::LocalBundle& source, const Checkpoint& checkpoint,
+                                                         const DecoderConfig& config,
+                                                         const std::filesystem::path& folder,
+                                                         std::vector<std::string>& notes) {
+  TRY_ASSIGN(std::vector<proto::File> files, WriteTokenizerFiles(source, checkpoint, config.positions, folder, notes));
+  TRY_ASSIGN(files.emplace_back(), WriteOutput(folder, "config.json", Written(checkpoint.config)));
+  if (IsBundled(source, "generation_config.json")) return files;
+  TRY_ASSIGN(const VocabularyTexts texts, TextsOf(source, checkpoint));
+  TRY_ASSIGN(const Vocabulary vocabulary, ReadVocabulary(texts.tokenizer, texts.configuration));
+  TRY_ASSIGN(const json tokens, Tokens(checkpoint, config, vocabulary));
+  TRY_ASSIGN(files.emplace_back(), WriteOutput(folder, "generation_config.json", Written(tokens)));
+  return files;
+}
+
 Result<std::vector<proto::File>> WriteGenaiFiles(const proto::LocalBundle& source, const Checkpoint& checkpoint,
                                                  const DecoderConfig& config, int64_t max_length,
                                                  const std::filesystem::path& folder, std::vector<std::string>& notes) {

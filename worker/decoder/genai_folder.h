@@ -1,4 +1,5 @@
-// The files that ONNX Runtime GenAI wants beside a decoder: genai_config.json, the vocabulary and its settings.
+// The files that the runtimes for text generation want beside a decoder: ONNX Runtime GenAI genai_config.json, OpenVINO
+// GenAI config.json and generation_config.json; both the vocabulary and its settings.
 #pragma once
 
 #include <filesystem>
@@ -17,6 +18,12 @@ namespace hone {
 Result<std::vector<proto::File>> WriteGenaiFiles(const proto::LocalBundle& source, const Checkpoint& checkpoint,
                                                  const DecoderConfig& config, int64_t max_length,
                                                  const std::filesystem::path& folder, std::vector<std::string>& notes);
+
+// What OpenVINO GenAI reads of a model's configuration and of its tokens, and the vocabulary.
+Result<std::vector<proto::File>> WriteOpenvinoGenaiFiles(const proto::LocalBundle& source, const Checkpoint& checkpoint,
+                                                         const DecoderConfig& config,
+                                                         const std::filesystem::path& folder,
+                                                         std::vector<std::string>& notes);
 
 // The vocabulary and its settings alone, as they are.
 Result<std::vector<proto::File>> WriteTokenizerFiles(const proto::LocalBundle& source, const Checkpoint& checkpoint,

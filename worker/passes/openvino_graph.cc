@@ -14,9 +14,13 @@
 #include <openvino/openvino.hpp>
 #include <openvino/pass/constant_folding.hpp>
 #include <openvino/pass/manager.hpp>
+#include <openvino/pass/serialize.hpp>
+#include <ostream>
+#include <streambuf>
 
 #include "common/base/digest.h"
 #include "common/base/strings.h"
+#include "worker/decoder/data_file.h"
 #include "worker/model/model.h"
 
 namespace hone {
@@ -212,6 +216,45 @@ Result<proto::File> Describe(const fs::path& folder, const char* name) {
   return file;
 }
 
+// The same bytes for the same model, whatever else the process did.
+void MakeReproducible(ov::Model& model, const std::unordered_set<std::string>& given) {
+  model.set_friendly_name("model");
+  NumberUnnamedNodes(model, given);
+  DropOrigins(model);
+}
+
+// What a library writes to, hashed and on the disk at once. It can be asked where it is, not moved.
+class DataStream : public std::streambuf {
+ public:
+  DataStream(DataFile& file, const std::function<void(const char*, size_t)>& written)
+      : file_(file), written_(written) {}
+
+  // The first failure; nothing is written after it.
+  const Result<>& status() const { return status_; }
+
+ protected:
+  std::streamsize xsputn(const char* bytes, std::streamsize count) override {
+    if (status_) status_ = file_.Put({bytes, static_cast<size_t>(count)});
+    if (!status_) return 0;
+    written_(bytes, static_cast<size_t>(count));
+    return count;
+  }
+  int_type overflow(int_type next) override {
+    if (traits_type::eq_int_type(next, traits_type::eof())) return traits_type::not_eof(next);
+    const char byte = traits_type::to_char_type(next);
+    return xsputn(&byte, 1) == 1 ? next : traits_type::eof();
+  }
+  pos_type seekoff(off_type offset, std::ios_base::seekdir from, std::ios_base::openmode) override {
+    const bool asks = offset == 0 && from == std::ios_base::cur;
+    return asks ? pos_type(static_cast<off_type>(file_.size())) : pos_type(off_type(-1));
+  }
+
+ private:
+  DataFile& file_;
+  const std::function<void(const char*, size_t)>& written_;
+  Result<> status_;
+};
+
 // Types that no float arithmetic is done in: constants of them are compressed weights.
 bool IsNarrow(const ov::element::Type& type) { return type.is_quantized() || type.bitwidth() < 16; }
 
@@ -261,9 +304,7 @@ Result<> FoldConstants(const std::shared_ptr<ov::Model>& model) {
 
 Result<proto::Bundle> WriteOpenvinoModel(const OpenvinoModel& read, const PassContext& context, HalfWeights half) {
   const std::shared_ptr<ov::Model>& model = read.model;
-  model->set_friendly_name("model");
-  NumberUnnamedNodes(*model, read.names.nodes);
-  DropOrigins(*model);
+  MakeReproducible(*model, read.names.nodes);
   const fs::path folder = context.task->output_folder();
   TRY(CallOpenvino("write the model", [&] {
     ov::save_model(model, (folder / kXmlName).string(), half == HalfWeights::yes);
@@ -281,6 +322,29 @@ Result<proto::Bundle> WriteOpenvinoModel(const OpenvinoModel& read, const PassCo
   }
   TRY_ASSIGN(*bundle.add_files(), Describe(folder, kXmlName));
   return bundle;
+}
+
+Result<std::vector<proto::File>> StreamOpenvinoModel(const std::shared_ptr<ov::Model>& model, const fs::path& folder,
+                                                     const std::string& stem,
+                                                     const std::function<void(const char*, size_t)>& written) {
+  MakeReproducible(*model, {});
+  TRY_ASSIGN(DataFile xml, DataFile::Make(folder, stem + ".xml"));
+  TRY_ASSIGN(DataFile bin, DataFile::Make(folder, stem + ".bin"));
+  const std::function<void(const char*, size_t)> nothing = [](const char*, size_t) {};
+  DataStream xml_stream(xml, nothing);
+  DataStream bin_stream(bin, written);
+  std::ostream xml_out(&xml_stream);
+  std::ostream bin_out(&bin_stream);
+  TRY(CallOpenvino("write the model", [&] {
+    return ov::pass::Serialize(xml_out, bin_out).run_on_model(model);
+  }));
+  TRY(xml_stream.status());
+  TRY(bin_stream.status());
+  if (!xml_out || !bin_out) return Fail(ErrorCode::kFailed, "write the model: OpenVINO's writer stopped");
+  std::vector<proto::File> files(2);
+  TRY_ASSIGN(files[0], bin.Commit());
+  TRY_ASSIGN(files[1], xml.Commit());
+  return files;
 }
 
 Result<NameFilter> NameFilter::Make(std::string_view expressions) {

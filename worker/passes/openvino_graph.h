@@ -6,6 +6,7 @@
 #include <fmt/format.h>
 
 #include <exception>
+#include <functional>
 #include <map>
 #include <memory>
 #include <new>
@@ -58,6 +59,11 @@ Result<> FoldConstants(const std::shared_ptr<ov::Model>& model);
 enum class HalfWeights { no, yes };
 // Writes model.xml and model.bin into the task's output folder: same model, same bytes.
 Result<proto::Bundle> WriteOpenvinoModel(const OpenvinoModel& read, const PassContext& context, HalfWeights half);
+// Writes STEM.xml and STEM.bin into a folder as they come, constant after constant, and tells of them; `written` is
+// told the memory of each piece that is in the file now. Same model, same bytes.
+Result<std::vector<proto::File>> StreamOpenvinoModel(const std::shared_ptr<ov::Model>& model,
+                                                     const std::filesystem::path& folder, const std::string& stem,
+                                                     const std::function<void(const char*, size_t)>& written);
 
 // Which nodes a pass leaves alone: regular expressions separated by commas, each for a whole name.
 class NameFilter {

@@ -32,43 +32,66 @@ std::shared_ptr<op::v0::Constant> NarrowConstant(const CodeFormat& format, const
   return std::make_shared<op::v0::Constant>(TypeOf(format), shape, bytes.data());
 }
 
-std::shared_ptr<ov::Node> Widened(const std::shared_ptr<ov::Node>& node, const std::string& name) {
-  const auto wide = std::make_shared<op::v0::Convert>(node, ov::element::f16);
+std::shared_ptr<ov::Node> Widened(const std::shared_ptr<ov::Node>& node, const ov::element::Type& type,
+                                  const std::string& name) {
+  const auto wide = std::make_shared<op::v0::Convert>(node, type);
   wide->set_friendly_name(name);
   return wide;
 }
 
 }  // namespace
 
-std::shared_ptr<ov::Node> CompressedSubgraph(const EncodedWeights& encoded, const CodeFormat& format, size_t rows,
-                                             size_t columns, size_t group, const std::string& name) {
+CompressedShapes ShapesOfCompressed(size_t rows, size_t columns, size_t group) {
   const size_t groups = columns / group;
-  const ov::Shape shape = groups > 1 ? ov::Shape{rows, groups, group} : ov::Shape{rows, columns};
-  const ov::Shape scale_shape = groups > 1 ? ov::Shape{rows, groups, 1} : ov::Shape{rows, 1};
-  const auto codes = NarrowConstant(format, shape, encoded.codes);
-  codes->set_friendly_name(name);
-  std::shared_ptr<ov::Node> chain = Widened(codes, name + "/convert");
-  if (!encoded.zero_points.empty()) {
-    const auto zero_points = NarrowConstant(format, scale_shape, encoded.zero_points);
-    zero_points->set_friendly_name(name + "/zero_point");
-    chain = std::make_shared<op::v1::Subtract>(chain, Widened(zero_points, name + "/zero_point/convert"));
+  if (groups == 1) return {{rows, columns}, {rows, 1}};
+  return {{rows, groups, group}, {rows, groups, 1}};
+}
+
+std::optional<size_t> CompressibleGroup(size_t columns, size_t wished) {
+  for (size_t group = wished; group >= kSmallestGroup; group /= 2) {
+    if (columns % group == 0) return group;
+  }
+  return std::nullopt;
+}
+
+std::shared_ptr<ov::Node> CompressedChain(const CompressedConstants& constants, size_t rows, size_t columns,
+                                          const std::string& name) {
+  const ov::element::Type type = constants.scales->get_element_type();
+  std::shared_ptr<ov::Node> chain = Widened(constants.codes, type, name + "/convert");
+  if (constants.zero_points != nullptr) {
+    const std::shared_ptr<ov::Node> zero_points =
+        constants.zero_points->get_element_type() == type
+            ? constants.zero_points
+            : Widened(constants.zero_points, type, name + "/zero_point/convert");
+    chain = std::make_shared<op::v1::Subtract>(chain, zero_points);
     chain->set_friendly_name(name + "/zero_point/subtract");
   }
-  const std::vector<ov::float16> halves(encoded.scales.begin(), encoded.scales.end());
-  const auto scales = std::make_shared<op::v0::Constant>(ov::element::f16, scale_shape, halves);
-  scales->set_friendly_name(name + "/scale");
-  chain = std::make_shared<op::v1::Multiply>(chain, scales);
+  chain = std::make_shared<op::v1::Multiply>(chain, constants.scales);
   chain->set_friendly_name(name + "/scaled");
-  if (groups > 1) {
+  if (constants.codes->get_shape().size() == 3) {
     const auto flat =
         std::make_shared<op::v0::Constant>(ov::element::i64, ov::Shape{2}, std::vector<size_t>{rows, columns});
     flat->set_friendly_name(name + "/shape");
     chain = std::make_shared<op::v1::Reshape>(chain, flat, false);
     chain->set_friendly_name(name + "/rows");
   }
-  const auto full = std::make_shared<op::v0::Convert>(chain, ov::element::f32);
-  full->set_friendly_name(name + "/widened");
-  return full;
+  return type == ov::element::f32 ? chain : Widened(chain, ov::element::f32, name + "/widened");
+}
+
+std::shared_ptr<ov::Node> CompressedSubgraph(const EncodedWeights& encoded, const CodeFormat& format, size_t rows,
+                                             size_t columns, size_t group, const std::string& name) {
+  const CompressedShapes shapes = ShapesOfCompressed(rows, columns, group);
+  CompressedConstants constants;
+  constants.codes = NarrowConstant(format, shapes.codes, encoded.codes);
+  constants.codes->set_friendly_name(name);
+  if (!encoded.zero_points.empty()) {
+    constants.zero_points = NarrowConstant(format, shapes.scales, encoded.zero_points);
+    constants.zero_points->set_friendly_name(name + "/zero_point");
+  }
+  const std::vector<ov::float16> halves(encoded.scales.begin(), encoded.scales.end());
+  constants.scales = std::make_shared<op::v0::Constant>(ov::element::f16, shapes.scales, halves);
+  constants.scales->set_friendly_name(name + "/scale");
+  return CompressedChain(constants, rows, columns, name);
 }
 
 WeightLayout LayoutOf(const WeightPlace& place) {

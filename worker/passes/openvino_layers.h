@@ -77,8 +77,26 @@ std::shared_ptr<ov::Node> Int8Subgraph(const Int8Weight& weight, const WeightLay
 
 // Codes of [rows, columns], `group` columns of a row sharing a scale, as the chain that OpenVINO keeps compressed and
 // widens inside its kernels: Constant -> Convert(f16) -> [Subtract] -> Multiply -> [Reshape] -> Convert(f32).
+struct CompressedShapes {
+  ov::Shape codes;
+  ov::Shape scales;  // And zero points.
+};
+CompressedShapes ShapesOfCompressed(size_t rows, size_t columns, size_t group);
+struct CompressedConstants {
+  std::shared_ptr<ov::op::v0::Constant> codes;
+  std::shared_ptr<ov::op::v0::Constant> zero_points;  // Codes of the same type, or of the scales' type; or nullptr.
+  std::shared_ptr<ov::op::v0::Constant> scales;       // float16, or float32: then the whole chain is.
+};
+std::shared_ptr<ov::Node> CompressedChain(const CompressedConstants& constants, size_t rows, size_t columns,
+                                          const std::string& name);
+// The same of codes in memory, with scales rounded to float16.
 std::shared_ptr<ov::Node> CompressedSubgraph(const EncodedWeights& encoded, const CodeFormat& format, size_t rows,
                                              size_t columns, size_t group, const std::string& name);
+
+// Least length of a group that the runtime widens inside its kernels.
+constexpr size_t kSmallestGroup = 16;
+// The largest group that divides the columns, the wished one or that halved; nullopt where groups would be too short.
+std::optional<size_t> CompressibleGroup(size_t columns, size_t wished);
 
 // The Add of a constant that alone follows a layer, with a value for each of its output channels.
 struct BiasPlace {

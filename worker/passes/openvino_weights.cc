@@ -28,9 +28,6 @@ namespace {
 
 namespace op = ov::op;
 
-// Least length of a group that the runtime widens inside its kernels.
-constexpr size_t kSmallestGroup = 16;
-
 struct ModeRow {
   const char* name;
   CodeFormat format;
@@ -89,15 +86,6 @@ class Rows {
   FloatView view_;
   std::vector<float> turned_;
 };
-
-// The largest power of two that is no longer than wished and divides the columns; nullopt where groups would be too
-// short.
-std::optional<size_t> GroupFor(size_t columns, size_t wished) {
-  for (size_t group = wished; group >= kSmallestGroup; group /= 2) {
-    if (columns % group == 0) return group;
-  }
-  return std::nullopt;
-}
 
 class WeightCompressor {
  public:
@@ -159,7 +147,7 @@ class WeightCompressor {
     job.group = job.columns;
     const int64_t wished = context_.Int("group_size");
     if (mode.format.bits == 8 || wished <= 0) return;
-    if (const auto group = GroupFor(job.columns, static_cast<size_t>(wished))) {
+    if (const auto group = CompressibleGroup(job.columns, static_cast<size_t>(wished))) {
       job.group = *group;
     } else {
       job.mode = &Backup();
