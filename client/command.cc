@@ -262,6 +262,12 @@ const std::vector<Command>& Commands() {
        "tune-session-params   settings of ONNX Runtime\n"
        "The other forms of Olive's are refused with what to do instead. Exit codes are those of `hone optimize`.",
        DefineOlive, "hone olive run --config config.json"},
+      {"compose", kTools, "FIRST SECOND [--then MODEL ...] -o OUT", "Join ONNX models, one behind another, into one",
+       "An input takes the output of its name that a model before it gives; where there is none, inputs take the "
+       "outputs of the model before in their order. The pass split does the reverse.",
+       DefineCompose,
+       "hone compose backbone.onnx head.onnx -o whole.onnx\n"
+       "hone apply whole.onnx --pass split:parts=2 -o parts\tthe reverse"},
       {"export", kUpkeep, "SOURCE --format F -o DIR",
        "Lay a model out: for a server, for Olive, or with programs that run it",
        "Formats: folder, openvino-model-server, triton, kserve, olive. Each has a model card and a manifest; "

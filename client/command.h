@@ -41,6 +41,7 @@ Result<int> RunComplete(const std::vector<std::string>& words, Console& console)
 // One function a command, in client/commands/.
 Run DefineOptimize(Flags& flags);
 Run DefineApply(Flags& flags);
+Run DefineCompose(Flags& flags);
 Run DefineBenchmark(Flags& flags);
 Run DefineEvaluate(Flags& flags);
 Run DefineInspect(Flags& flags);

@@ -215,7 +215,7 @@ std::vector<std::string> OutputNames(const proto::Bundle& bundle, const std::str
   const fs::path main = bundle.main();
   for (const proto::File& file : bundle.files()) {
     const fs::path path = file.path();
-    const bool folder_format = bundle.format() == "tensorflow" && bundle.files_size() > 1;
+    const bool folder_format = (bundle.format() == "tensorflow" && bundle.files_size() > 1) || IsInParts(bundle);
     const bool follows =
         bundle.format() != "onnx" && path.parent_path() == main.parent_path() && path.stem() == main.stem();
     const bool renamed = !folder_format && (file.path() == bundle.main() || follows);

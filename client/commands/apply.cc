@@ -25,6 +25,7 @@ namespace fs = std::filesystem;
 
 struct ApplyOptions {
   std::string model;
+  std::string shown;               // What the document calls the model; "" as it is named.
   std::string output;
   std::string data;
   std::string calibration;
@@ -189,6 +190,10 @@ Result<> Apply::RunSteps(const fs::path& scratch) {
 // Weights beside the model keep the name that the model gives them; they must not replace another model's, nor the
 // input itself.
 Result<> Apply::CheckTargets(const proto::Bundle& bundle) const {
+  if (IsInParts(bundle) && !place_.format.empty()) {
+    return Fail(ErrorCode::kRejected, fmt::format("the parts are several files, but {} is one", options_.output),
+                "name a folder with -o");
+  }
   const std::vector<std::string> names = OutputNames(bundle, place_.stem);
   for (int i = 0; i < bundle.files_size(); ++i) {
     const fs::path target = place_.folder / names[static_cast<size_t>(i)];
@@ -228,7 +233,7 @@ Json Apply::Document() const {
   }
   const std::string digest = BundleId(built_.bundle());
   return {{"schema", "hone.apply/1"},
-          {"model", options_.model},
+          {"model", options_.shown.empty() ? options_.model : options_.shown},
           {"path", written_.path},
           {"files", written_.files},
           {"artifact", digest},
@@ -250,7 +255,63 @@ std::string Apply::Text() const {
                             HumanBytes(BundleBytes(model_.local.bundle())));
 }
 
+struct ComposeOptions {
+  std::string first;
+  std::string second;
+  std::vector<std::string> others;
+  std::string output;
+};
+
+// The models side by side in a folder, as the pass `split` leaves parts, with no more told than their order.
+Result<> StageParts(const std::vector<std::string>& models, const fs::path& folder) {
+  Json parts = Json::array();
+  for (const std::string& path : models) {
+    TRY_ASSIGN(const ModelFile model, OpenModel(path));
+    const proto::Bundle& bundle = model.local.bundle();
+    if (bundle.format() != "onnx")
+      return Fail(ErrorCode::kRejected, fmt::format("{} is {}, and compose joins ONNX models", path, bundle.format()));
+    const std::string name = fmt::format("part_{}", parts.size());
+    for (const proto::File& file : bundle.files()) {
+      const bool is_main = file.path() == bundle.main();
+      if (!is_main && file.path() == "model.onnx")
+        return Fail(ErrorCode::kRejected, fmt::format("{} keeps its weights in a file called model.onnx", path));
+      const fs::path target = folder / name / (is_main ? std::string("model.onnx") : file.path());
+      TRY(MakeFolder(target.parent_path()));
+      TRY(LinkOrCopy(PathIn(model.local.folder(), file), target));
+    }
+    parts.push_back({{"model", name + "/model.onnx"}});
+  }
+  return WriteFile(folder / kPartsFile, Json({{"parts", parts}}).dump());
+}
+
+Result<int> Compose(const ComposeOptions& options, Console& console) {
+  std::vector<std::string> models = {options.first, options.second};
+  models.insert(models.end(), options.others.begin(), options.others.end());
+  TRY_ASSIGN(const Place place, ParsePlace(options.output));
+  const HoldInterrupts hold;
+  TRY_ASSIGN(NewFolder folder, NewFolder::Make(place.folder));
+  TRY_ASSIGN(const ScopedFolder stage, ScopedFolder::Make(place.folder, ".hone-compose-"));
+  TRY(StageParts(models, stage.path()));
+  ApplyOptions apply;
+  apply.model = stage.path().string();
+  apply.shown = Join(models, " ");
+  apply.output = options.output;
+  apply.passes = {"compose"};
+  TRY_ASSIGN(const int code, Apply(apply, console).Run());
+  folder.Keep();
+  return code;
+}
+
 }  // namespace
+
+Run DefineCompose(Flags& flags) {
+  auto options = std::make_shared<ComposeOptions>();
+  flags.Argument("FIRST", "the model that comes first", options->first);
+  flags.Argument("SECOND", "the model that takes its outputs", options->second);
+  flags.List("--then", "MODEL", "another one behind them; repeat for several, in order", options->others);
+  flags.RequiredText("-o,--output", "OUT", "file (.onnx) or folder", options->output);
+  return [options](Console& console) { return Compose(*options, console); };
+}
 
 Run DefineApply(Flags& flags) {
   auto options = std::make_shared<ApplyOptions>();

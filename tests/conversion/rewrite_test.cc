@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <fstream>
 #include <map>
 #include <set>
 
@@ -209,6 +210,57 @@ TEST_F(RewriteTest, SplitKeepsTheWantedPartAndNamesWhatElseCrosses) {
   ASSERT_FALSE(crossing);
   EXPECT_THAT(crossing.error().message, HasSubstr("cross the cut too: a"));
   EXPECT_FALSE(Apply(b, "split", {{"at", "nothing"}}));
+}
+
+TEST_F(RewriteTest, PartsAreWrittenIntoAFolderAndJoinedAgain) {
+  Mlp(1).Save(folder_ / "m.onnx");
+  const std::string model = (folder_ / "m.onnx").string(), parts = (folder_ / "parts").string();
+  const Ran split = Hone({"apply", model, "--pass", "split:parts=2", "-o", parts});
+  ASSERT_EQ(split.code, 0) << split.err;
+  const Ran one = Hone({"apply", model, "--pass", "split:parts=2", "-o", (folder_ / "one.onnx").string()});
+  EXPECT_EQ(one.code, 9);
+  EXPECT_THAT(one.err, HasSubstr("name a folder"));
+  const Ran whole = Hone({"apply", parts, "--pass", "compose", "-o", (folder_ / "whole.onnx").string()});
+  ASSERT_EQ(whole.code, 0) << whole.err;
+  const Ran joined = Hone({"compose", parts + "/part_0/model.onnx", parts + "/part_1/model.onnx", "-o",
+                           (folder_ / "joined.onnx").string(), "--json"});
+  ASSERT_EQ(joined.code, 0) << joined.err;
+  EXPECT_EQ(joined.json()["schema"], "hone.apply/1");
+  for (const char* file : {"whole.onnx", "joined.onnx"}) {
+    const auto made = LoadOnnx(folder_ / file);
+    ASSERT_TRUE(made) << made.error().message;
+    EXPECT_EQ(Types(*made), (std::multiset<std::string>{"Gemm", "Relu", "Gemm"}));
+    EXPECT_LT(MaxError(Mlp(1), *made), 1e-6) << file;
+  }
+  // Nothing but what was asked for is left.
+  std::set<std::string> names;
+  for (const auto& entry : fs::directory_iterator(folder_.path())) names.insert(entry.path().filename().string());
+  for (const std::string& name : names) EXPECT_NE(name.substr(0, 1), ".") << name;
+  const Ran missing = Hone({"compose", model, "/nowhere.onnx", "-o", (folder_ / "none.onnx").string()});
+  EXPECT_EQ(missing.code, 9);
+}
+
+TEST_F(RewriteTest, ModelWithItsWeightsInASubFolderIsConvertedByTheProgram) {
+  onnx::ModelProto model = Mlp(1).model();
+  fs::create_directories(folder_ / "apart/weights");
+  auto& tensor = *model.mutable_graph()->mutable_initializer(0);
+  std::ofstream(folder_ / "apart/weights/w.bin", std::ios::binary) << tensor.raw_data();
+  tensor.clear_raw_data();
+  tensor.set_data_location(onnx::TensorProto::EXTERNAL);
+  auto* entry = tensor.add_external_data();
+  entry->set_key("location");
+  entry->set_value("weights/w.bin");
+  std::ofstream(folder_ / "apart/model.onnx", std::ios::binary) << model.SerializeAsString();
+  const std::string path = (folder_ / "apart/model.onnx").string();
+  const Ran told = Hone({"inspect", path, "--json"});
+  ASSERT_EQ(told.code, 0) << told.err;
+  EXPECT_NE(told.out.find("weights/w.bin"), std::string::npos) << told.out;
+  const Ran down = Hone({"apply", path, "--pass", "convert_opset:version=15", "-o", (folder_ / "down.onnx").string()});
+  ASSERT_EQ(down.code, 0) << down.err;
+  const auto made = LoadOnnx(folder_ / "down.onnx");
+  ASSERT_TRUE(made) << made.error().message;
+  EXPECT_EQ(OpsetVersion(*made), 15);
+  EXPECT_LT(MaxError(Mlp(1), *made), 1e-6);
 }
 
 }  // namespace

@@ -154,6 +154,18 @@ TEST(SplitTest, CutsByWeightStandWhereFewValuesCross) {
   ExpectPartsGiveTheWhole(model, parts->models);
 }
 
+TEST(SplitTest, WeightsThatAreNodesWeighWhatOthersDo) {
+  const auto original = LoadOnnx(TextAngle());
+  ASSERT_TRUE(original);
+  ASSERT_GT(CountOps(*original, "Constant"), 0);
+  const auto parts = SplitInto(*original, {{"parts", "2"}});
+  ASSERT_TRUE(parts) << parts.error().message;
+  for (const auto& part : parts->manifest["parts"]) EXPECT_GT(part["weight_bytes"], 200'000);
+  const auto joined = Joined(parts->folder.path());
+  ASSERT_TRUE(joined) << joined.error().message;
+  ExpectSameResults(*original, *joined, 0, 48);
+}
+
 TEST(SplitTest, DequantizedWeightsAreCopiedIntoThePartsThatReadThem) {
   const auto quantized = Apply(Chain(), "weights_int8");
   ASSERT_TRUE(quantized) << quantized.error().message;

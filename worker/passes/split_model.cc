@@ -33,6 +33,7 @@ using Words = std::vector<std::string>;
 namespace fs = std::filesystem;
 
 constexpr int kCopied = -1;        // Part of a node that computes a constant.
+constexpr int64_t kIrOfFreeConstants = 4;  // From here on an initializer need not be an input.
 constexpr double kSlack = 0.15;    // Of a part's share: how far a cut may stand from where it should.
 constexpr uint64_t kNever = 1 << 30;  // Counts more than all values that may cross.
 
@@ -480,6 +481,9 @@ Result<proto::Bundle> SplitModel(PassContext& context) {
   MappedWeights mapped;
   TRY_ASSIGN(onnx::ModelProto model, MapOnnx(fs::path(source.folder()) / source.bundle().main(), mapped));
   TRY(CheckModel(model));
+  // Weights that an exporter wrote as nodes weigh what others do.
+  model.set_ir_version(std::max(model.ir_version(), kIrOfFreeConstants));
+  LiftConstants(*model.mutable_graph());
   InferShapes(model);
   TRY(SortNodes(*model.mutable_graph()));
   Splitter splitter(model);
