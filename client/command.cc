@@ -178,6 +178,7 @@ const std::vector<Command>& Commands() {
        "hone inspect model.onnx"},
       {"submit", kService, "[MODEL] [--recipe R]", "Submit a job; prints its number", "", DefineSubmit,
        "hone submit model.onnx --recipe recipe.yaml\n"
+       "hone submit model.onnx --recipe recipe.yaml --dry-run\tevery check, and what would be searched\n"
        "job=$(hone submit model.onnx --recipe recipe.yaml) && hone wait \"$job\" && hone get \"$job\" -o out\tin a "
        "script"},
       {"check", kService, "RECIPE [--model M]", "Check a recipe against the fleet, or against this machine",

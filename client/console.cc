@@ -11,6 +11,7 @@
 #include <csignal>
 #include <cstdlib>
 #include <cstring>
+#include <utility>
 
 #include "client/interrupt.h"
 #include "common/base/strings.h"
@@ -146,13 +147,18 @@ void Console::Raw(std::string_view text) const {
 }
 
 void Console::Report(const Error& error) {
-  const std::string text = ErrorText(error);
-  if (UseColor(color, traits_.err_terminal)) {
-    Raw("\x1b[1;31mhone:\x1b[0m" + text.substr(std::strlen("hone:")));
-  } else {
-    Raw(text);
-  }
-  if (json) (void)PrintJson(ErrorJson(error));
+  std::vector<Error> errors = {error};
+  errors.insert(errors.end(), others.errors.begin(), others.errors.end());
+  std::stable_sort(errors.begin(), errors.end(), [](const Error& a, const Error& b) {
+    return std::pair(a.line, a.column) < std::pair(b.line, b.column);
+  });
+  std::vector<std::string> texts;
+  for (const Error& one : errors) texts.push_back(ErrorText(one));
+  if (others.more > 0) texts.push_back(fmt::format("hone: and {} more\n", others.more));
+  const bool colored = UseColor(color, traits_.err_terminal);
+  for (const std::string& text : texts)
+    Raw(colored ? "\x1b[1;31mhone:\x1b[0m" + text.substr(std::strlen("hone:")) : text);
+  if (json) (void)PrintJson(ErrorJson(errors, others.more));
 }
 
 std::string Console::Bold(std::string_view text) const {
@@ -173,6 +179,13 @@ std::string ErrorText(const Error& error) {
   return text;
 }
 
-Json ErrorJson(const Error& error) { return WithSchema("hone.error/1", ErrorBody(error)); }
+Json ErrorJson(const std::vector<Error>& errors, size_t more) {
+  Json document = WithSchema("hone.error/1", ErrorBody(errors.front()));
+  if (errors.size() == 1) return document;
+  document["others"] = Json::array();
+  for (size_t i = 1; i < errors.size(); ++i) document["others"].push_back(ErrorBody(errors[i]));
+  document["more"] = more;
+  return document;
+}
 
 }  // namespace hone

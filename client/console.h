@@ -3,7 +3,9 @@
 
 #include <string>
 #include <string_view>
+#include <vector>
 
+#include "common/base/mistakes.h"
 #include "common/base/result.h"
 #include "common/results/messages.h"
 
@@ -37,6 +39,7 @@ class Console {
   bool quiet = false;       // No conversation, errors excepted.
   ColorChoice color = ColorChoice::automatic;
 
+  Mistakes others;          // Beside the error that the command returns; told with it.
   std::string pager;        // Shows answers longer than the window; "": $PAGER, else less.
 
   const TerminalTraits& traits() const { return traits_; }
@@ -53,7 +56,7 @@ class Console {
   void Note(std::string_view line) const;
   // Text on stderr as it is, without a newline of its own; for the live view.
   void Raw(std::string_view text) const;
-  // The error on stderr and, with json, as a document of schema hone.error/1 on stdout.
+  // The error and `others` on stderr, by their places, and, with json, as a document of schema hone.error/1 on stdout.
   void Report(const Error& error);
 
   std::string Bold(std::string_view text) const;   // For stdout.
@@ -65,6 +68,7 @@ class Console {
 
 // "hone: file:3:7: message" and the remedy on indented lines; a newline at the end.
 std::string ErrorText(const Error& error);
-Json ErrorJson(const Error& error);
+// The first with the others below it and how many more there are; not empty.
+Json ErrorJson(const std::vector<Error>& errors, size_t more = 0);
 
 }  // namespace hone

@@ -57,8 +57,8 @@ bool HasData(const proto::Recipe& recipe, bool calibration) {
 
 class Preparation {
  public:
-  Preparation(const JobOptions& options, const std::function<Result<proto::Catalogue>()>& catalogue)
-      : options_(options), ask_catalogue_(catalogue) {}
+  Preparation(const JobOptions& options, const std::function<Result<proto::Catalogue>()>& catalogue, Mistakes* others)
+      : options_(options), ask_catalogue_(catalogue), others_(others) {}
 
   Result<JobRequest> Run() {
     TRY(Read());
@@ -80,6 +80,7 @@ class Preparation {
 
   JobOptions options_;
   const std::function<Result<proto::Catalogue>()>& ask_catalogue_;
+  Mistakes* const others_;
   proto::Recipe recipe_;
   proto::Catalogue catalogue_;
   RecipeFlags flags_;
@@ -106,7 +107,7 @@ Result<> Preparation::Read() {
   if (options_.ready) {
     recipe_ = *options_.ready;
   } else {
-    TRY_ASSIGN(recipe_, ReadRecipe(options_.recipe, FormatOfName(options_.model)));
+    TRY_ASSIGN(recipe_, ReadRecipe(options_.recipe, FormatOfName(options_.model), others_));
   }
   // A recipe that parts one data set for both uses parts the one that a flag names in its place.
   const bool one_set = HasData(recipe_, true) && recipe_.calibration().path() == recipe_.evaluation().path();
@@ -250,7 +251,7 @@ void AddJobFlags(Flags& flags, JobOptions& options) {
   flags.Text("--name", "TEXT", "name of the job", options.name);
 }
 
-Result<proto::Recipe> ReadRecipe(const std::string& path, const std::string& model_format) {
+Result<proto::Recipe> ReadRecipe(const std::string& path, const std::string& model_format, Mistakes* others) {
   const bool checkpoint = model_format == "checkpoint" || model_format == "gguf";
   if (path.empty() && checkpoint) return ParseRecipe(LlmAutoRecipeText(), "llm_auto");
   if (path.empty()) return ParseRecipe(AutoRecipeText(), "auto");
@@ -260,11 +261,21 @@ Result<proto::Recipe> ReadRecipe(const std::string& path, const std::string& mod
     if (error.code == ErrorCode::kNotFound) error.code = ErrorCode::kRejected;
     return FailWith("recipe " + Printable(path), std::move(error));
   }
-  return ParseRecipe(*text, path);
+  return ParseRecipe(*text, path, others);
 }
 
-Result<JobRequest> PrepareJob(const JobOptions& options, const std::function<Result<proto::Catalogue>()>& catalogue) {
-  return Preparation(options, catalogue).Run();
+Result<JobRequest> PrepareJob(const JobOptions& options, const std::function<Result<proto::Catalogue>()>& catalogue,
+                              Mistakes* others) {
+  return Preparation(options, catalogue, others).Run();
+}
+
+proto::CheckRecipe CheckOf(const JobRequest& request) {
+  proto::CheckRecipe question;
+  *question.mutable_recipe() = request.submission.recipe;
+  question.set_model_format(request.submission.model.bundle().format());
+  question.set_has_calibration(request.submission.calibration.has_value());
+  question.set_has_evaluation(request.submission.evaluation.has_value());
+  return question;
 }
 
 }  // namespace hone

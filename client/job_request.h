@@ -9,6 +9,7 @@
 #include "client/client.h"
 #include "client/flags.h"
 #include "client/model_file.h"
+#include "common/base/mistakes.h"
 
 namespace hone {
 
@@ -45,12 +46,18 @@ struct JobRequest {
 // after the files proved readable), and settles calibration and evaluation data:
 //
 // Where only one data set was given and a pass of the recipe needs calibration, its first samples (at most 128, at most
-// half) calibrate and the rest evaluates. Without any data every input shape must be known.
-Result<JobRequest> PrepareJob(const JobOptions& options, const std::function<Result<proto::Catalogue>()>& catalogue);
+// half) calibrate and the rest evaluates. Without any data every input shape must be known. With `others`, mistakes of
+// the recipe beside the one that is returned are put there.
+Result<JobRequest> PrepareJob(const JobOptions& options, const std::function<Result<proto::Catalogue>()>& catalogue,
+                              Mistakes* others = nullptr);
 
 // Reads a recipe file; kRejected when it is not there or not valid. "" reads the built-in recipe for models of this
-// format (FormatOfName): `auto`, or `llm_auto` for checkpoints.
-Result<proto::Recipe> ReadRecipe(const std::string& path, const std::string& model_format = "onnx");
+// format (FormatOfName): `auto`, or `llm_auto` for checkpoints. `others` as above.
+Result<proto::Recipe> ReadRecipe(const std::string& path, const std::string& model_format = "onnx",
+                                 Mistakes* others = nullptr);
+
+// What workers are asked of a recipe (client/recipe_check.h).
+proto::CheckRecipe CheckOf(const JobRequest& request);
 
 // How many samples of one data set calibrate when `samples` are there.
 uint64_t CalibrationShare(uint64_t samples);

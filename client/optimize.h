@@ -12,6 +12,7 @@ struct OptimizeOptions {
   JobOptions job;
   std::string output;
   std::string state;  // "" = output/.hone.
+  bool dry_run = false;  // Checks everything, tells what would be searched, changes nothing.
 };
 
 // The value is the exit code.

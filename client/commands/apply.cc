@@ -113,7 +113,7 @@ Result<> Apply::Prepare() {
   TRY_ASSIGN(const std::vector<proto::InputShape> pins, ParsePins(options_.inputs));
   proto::Recipe recipe;
   if (!options_.recipe.empty()) {
-    TRY_ASSIGN(recipe, ReadRecipe(options_.recipe));
+    TRY_ASSIGN(recipe, ReadRecipe(options_.recipe, "onnx", &console_.others));
   }
   TRY_ASSIGN(model_, OpenModel(options_.model));
   TRY_ASSIGN(catalogue_, LocalCatalogue());

@@ -12,7 +12,9 @@
 #include "client/job_progress.h"
 #include "client/local_task.h"
 #include "client/optimize.h"
+#include "client/recipe_check.h"
 #include "client/result_files.h"
+#include "client/search_plan.h"
 #include "client/text_output.h"
 
 namespace hone {
@@ -79,6 +81,8 @@ class Optimize {
   Result<int> Run();
 
  private:
+  Result<> CheckOutput() const;
+  Result<int> DryRun();
   Result<proto::JobSummary> Search(EmbeddedFleet& fleet);
   Result<int> Deliver(EmbeddedFleet& fleet, const proto::JobSummary& job);
 
@@ -91,13 +95,30 @@ class Optimize {
   std::chrono::steady_clock::time_point started_ = std::chrono::steady_clock::now();
 };
 
-Result<int> Optimize::Run() {
+Result<> Optimize::CheckOutput() const {
   std::error_code failure;
-  if (fs::exists(output_, failure) && !fs::is_directory(output_, failure)) {
-    return Fail(ErrorCode::kRejected, fmt::format("{} is a file, not a folder", options_.output),
-                "name another folder with -o");
-  }
-  TRY_ASSIGN(request_, PrepareJob(options_.job, LocalCatalogue));
+  if (!fs::exists(output_, failure) || fs::is_directory(output_, failure)) return {};
+  return Fail(ErrorCode::kRejected, fmt::format("{} is a file, not a folder", options_.output),
+              "name another folder with -o");
+}
+
+Result<int> Optimize::DryRun() {
+  TRY_ASSIGN(const SearchPlan plan, PlanSearch(options_.job, nullptr, console_.others));
+  TRY(RefuseOverwriting(plan.request.model, output_));
+  std::error_code failure;
+  const std::string ending =
+      fs::exists(state_, failure)
+          ? fmt::format("nothing was changed; builds and measurements in {} will be reused", state_.string())
+          : "nothing was changed";
+  TRY(console_.json ? console_.PrintJson(PlanJson(plan))
+                    : console_.Print(DryRunText(plan, console_.table_width(), ending)));
+  return 0;
+}
+
+Result<int> Optimize::Run() {
+  TRY(CheckOutput());
+  if (options_.dry_run) return DryRun();
+  TRY_ASSIGN(request_, PrepareJob(options_.job, LocalCatalogue, &console_.others));
   TRY(RefuseOverwriting(request_.model, output_));
   for (const std::string& note : request_.notes) console_.Note("hone: " + note);
   request_.notes.clear();
@@ -132,20 +153,24 @@ Result<int> Optimize::Run() {
 
 Result<proto::JobSummary> Optimize::Search(EmbeddedFleet& fleet) {
   Client& client = fleet.client();
-  TRY_ASSIGN(const Submitted submitted, SubmitOrResume(client, request_));
+  const Result<Submitted> submitted = SubmitOrResume(client, request_);
+  if (!submitted) {
+    FindOthers(client, CheckOf(request_), submitted.error(), console_.others);
+    return Fail(submitted.error());
+  }
   submitted_ = true;
   for (const std::string& note : request_.notes) console_.Note("hone: " + note);
   FollowOptions follow;
-  TRY_ASSIGN(const proto::JobSummary before, client.Job(submitted.job));
-  if (submitted.resumed) {
-    console_.Note(fmt::format("resuming job {}, {} trials done", submitted.job, FinishedTrials(before)));
+  TRY_ASSIGN(const proto::JobSummary before, client.Job(submitted->job));
+  if (submitted->resumed) {
+    console_.Note(fmt::format("resuming job {}, {} trials done", submitted->job, FinishedTrials(before)));
     follow.after = before.last_event();
   }
   follow.live = CanDrawLive(console_);
   follow.heartbeat = HeartbeatInterval();
   if (!console_.quiet) follow.line = [this](const std::string& line) { console_.Note(line); };
   follow.tend = [&fleet] { return fleet.Tend(); };
-  return FollowJob(client, submitted.job, console_, follow);
+  return FollowJob(client, submitted->job, console_, follow);
 }
 
 Result<int> Optimize::Deliver(EmbeddedFleet& fleet, const proto::JobSummary& job) {
@@ -179,6 +204,7 @@ Run DefineOptimize(Flags& flags) {
                      options->output);
   flags.Count("--threads", "N", "let the search and everything measured use N cores", options->job.threads, 1, 4096);
   flags.Text("--state", "DIR", "where the job's state is kept (default: .hone in the output folder)", options->state);
+  flags.Toggle("--dry-run", "check everything, tell what would be searched, and change nothing", options->dry_run);
   return [options](Console& console) { return RunOptimize(*options, console); };
 }
 

@@ -12,6 +12,7 @@
 #include "client/job_request.h"
 #include "client/recipe_check.h"
 #include "client/remote.h"
+#include "client/search_plan.h"
 #include "client/text_output.h"
 #include "common/base/strings.h"
 
@@ -24,6 +25,7 @@ struct SubmitOptions {
   std::string request;
   int32_t priority = 0;
   bool wait = false;
+  bool dry_run = false;
 };
 
 // Tells of an upload that takes long enough to be noticed.
@@ -74,32 +76,48 @@ Result<> ParsePriority(const std::string& text, int32_t& priority) {
               fmt::format("must be a whole number from -{} to {}", kHighestPriority, kHighestPriority));
 }
 
+Result<int> DryRun(const SubmitOptions& options, Console& console) {
+  const CoordinatorFlags* const coordinator = CoordinatorIfNamed(options.coordinator);
+  TRY_ASSIGN(const SearchPlan plan, PlanSearch(options.job, coordinator, console.others));
+  const std::string ending = coordinator == nullptr
+                                 ? "nothing was submitted; no coordinator was named, this machine was asked"
+                                 : "nothing was submitted";
+  TRY(console.json ? console.PrintJson(PlanJson(plan))
+                   : console.Print(DryRunText(plan, console.table_width(), ending)));
+  return 0;
+}
+
 Result<int> Submit(const SubmitOptions& options, Console& console) {
+  if (options.dry_run) return DryRun(options, console);
   std::optional<Client> client;
   TRY_ASSIGN(JobRequest request, PrepareJob(options.job, [&]() -> Result<proto::Catalogue> {
     TRY_ASSIGN(client, ConnectTo(options.coordinator));
     return client->Catalogue();
-  }));
+  }, &console.others));
   for (const std::string& note : request.notes) console.Note("hone: " + note);
   request.submission.request = options.request;
   request.submission.priority = options.priority;
-  TRY_ASSIGN(const proto::SubmitJobReply reply, Upload(*client, request.submission, console));
-  for (const std::string& note : reply.notes()) console.Note("hone: " + note);
+  const Result<proto::SubmitJobReply> reply = Upload(*client, request.submission, console);
+  if (!reply) {
+    FindOthers(*client, CheckOf(request), reply.error(), console.others);
+    return Fail(reply.error());
+  }
+  for (const std::string& note : reply->notes()) console.Note("hone: " + note);
 
-  const std::string job = std::to_string(reply.job());
+  const std::string job = std::to_string(reply->job());
   if (options.wait) {
     console.Note(fmt::format("job {} submitted", job));
     FollowOptions follow;
     follow.live = CanDrawLive(console);
     follow.heartbeat = HeartbeatInterval();
     if (!console.quiet) follow.line = [&console](const std::string& line) { console.Note(line); };
-    TRY_ASSIGN(const proto::JobSummary done, FollowJob(*client, reply.job(), console, follow));
+    TRY_ASSIGN(const proto::JobSummary done, FollowJob(*client, reply->job(), console, follow));
     TRY(console.json ? console.PrintJson(JobJson(done)) : console.Print(JobText(done, console.table_width())));
     return JobExitCode(done);
   }
   if (console.json) {
     Json notes = Json::array();
-    for (const std::string& note : reply.notes()) notes.push_back(note);
+    for (const std::string& note : reply->notes()) notes.push_back(note);
     TRY(console.PrintJson({{"schema", "hone.submit/1"}, {"job", job}, {"notes", notes}}));
   } else if (console.traits().out_terminal) {
     TRY(console.Print(fmt::format("job {} submitted\n  hone watch {}      hone get {} -o out\n", job, job, job)));
@@ -117,7 +135,7 @@ struct CheckOptions {
 };
 
 Result<int> Check(const CheckOptions& options, Console& console) {
-  TRY_ASSIGN(const proto::Recipe recipe, ReadRecipe(options.recipe));
+  TRY_ASSIGN(const proto::Recipe recipe, ReadRecipe(options.recipe, "onnx", &console.others));
   proto::CheckRecipe request;
   *request.mutable_recipe() = recipe;
   request.set_model_format(FormatOfName(options.model.empty() ? recipe.model() : options.model));
@@ -128,7 +146,7 @@ Result<int> Check(const CheckOptions& options, Console& console) {
   request.set_has_evaluation(data);
 
   const bool fleet_named = IsCoordinatorNamed(options.coordinator.endpoint);
-  TRY_ASSIGN(const proto::CheckRecipeReply reply, CheckAgainstWorkers(options.coordinator, request));
+  TRY_ASSIGN(const proto::CheckRecipeReply reply, CheckAgainstWorkers(options.coordinator, request, console.others));
   if (console.json) {
     TRY(console.PrintJson(CheckJson(options.recipe, reply)));
     return 0;
@@ -160,6 +178,7 @@ Run DefineSubmit(Flags& flags) {
                return ParsePriority(text, options->priority);
              }});
   flags.Toggle("--wait", "wait for the end; exits as `wait`", options->wait);
+  flags.Toggle("--dry-run", "check everything, tell what would be searched, and submit nothing", options->dry_run);
   AddCoordinatorFlag(flags, options->coordinator);
   return [options](Console& console) { return Submit(*options, console); };
 }

@@ -1,6 +1,7 @@
 // The recipe's sections are tables of keys, each key a row with the function that reads its value; everything that is
 // said about unknown keys, and RecipeKeys(), comes from the tables. Values are read in the order of the text, so the
-// first mistake is the one that is told.
+// first mistake is the one that is told, unless all are asked for: then sections and lists are read on behind a mistake
+// (ReadEach), and what is checked of a whole section is checked only where each of its parts could be read.
 #include "common/recipe/recipe_yaml.h"
 
 #include <fmt/format.h>
@@ -51,28 +52,30 @@ Result<int64_t> ReadDimension(const Context& context, const YamlNode& node, cons
   return value.integer();
 }
 
+Result<> ReadInput(const Context& context, const YamlEntry& input, proto::InputShape* shape) {
+  if (input.key.empty()) return FailAt(context, input.place, "an input name must not be empty");
+  if (input.value.kind != YamlNode::Kind::kList) {
+    return WrongKind(context, input.value, fmt::format("the shape of input {}", Quoted(input.key)),
+                     "a list of dimensions");
+  }
+  if (input.value.items.size() > kMaxRank) {
+    return FailAt(context, input.place,
+                  fmt::format("input {} has {} dimensions, at most {} are allowed", Quoted(input.key),
+                              input.value.items.size(), kMaxRank));
+  }
+  shape->set_name(input.key);
+  for (const YamlNode& node : input.value.items) {
+    TRY_ASSIGN(const int64_t dimension, ReadDimension(context, node, input.key));
+    shape->add_dims(dimension);
+  }
+  return {};
+}
+
 Result<> ReadInputs(const Context& context, const YamlEntry& entry, proto::Recipe* recipe) {
   if (entry.value.kind != YamlNode::Kind::kMap)
     return WrongKind(context, entry.value, "'inputs'", "a map of input names to shapes like [1, 64]");
-  for (const YamlEntry& input : entry.value.entries) {
-    if (input.key.empty()) return FailAt(context, input.place, "an input name must not be empty");
-    if (input.value.kind != YamlNode::Kind::kList) {
-      return WrongKind(context, input.value, fmt::format("the shape of input {}", Quoted(input.key)),
-                       "a list of dimensions");
-    }
-    if (input.value.items.size() > kMaxRank) {
-      return FailAt(context, input.place,
-                    fmt::format("input {} has {} dimensions, at most {} are allowed", Quoted(input.key),
-                                input.value.items.size(), kMaxRank));
-    }
-    proto::InputShape* shape = recipe->add_inputs();
-    shape->set_name(input.key);
-    for (const YamlNode& node : input.value.items) {
-      TRY_ASSIGN(const int64_t dimension, ReadDimension(context, node, input.key));
-      shape->add_dims(dimension);
-    }
-  }
-  return {};
+  return ReadEach(context, entry.value.entries,
+                  [&](const YamlEntry& input) { return ReadInput(context, input, recipe->add_inputs()); });
 }
 
 // --- data ------------------------------------------------------------------------------------------------------
@@ -324,7 +327,7 @@ Result<> ReadObjectives(const Context& context, const YamlEntry& entry, proto::R
   const std::string wanted = "a list of {minimize: metric} or {maximize: metric}";
   TRY(CheckList(context, entry, wanted));
   std::set<std::string> seen;
-  for (const YamlNode& item : entry.value.items) {
+  return ReadEach(context, entry.value.items, [&](const YamlNode& item) -> Result<> {
     if (item.kind != YamlNode::Kind::kMap)
       return WrongKind(context, item, "an item of 'objectives'", "{minimize: metric} or {maximize: metric}");
     proto::Objective* objective = recipe->add_objectives();
@@ -336,8 +339,8 @@ Result<> ReadObjectives(const Context& context, const YamlEntry& entry, proto::R
       return FailAt(context, item.place, fmt::format("'{}' is an objective twice", objective->metric()));
     }
     *objective->mutable_position() = PositionOf(context, item.place);
-  }
-  return {};
+    return {};
+  });
 }
 
 const Section<proto::Constraint>& ConstraintRows() {
@@ -401,8 +404,8 @@ Result<> ReadConstraints(const Context& context, const YamlEntry& entry, proto::
   if (entry.value.kind != YamlNode::Kind::kMap) {
     return WrongKind(context, entry.value, "'constraints'", "a map of metrics to bounds like {accuracy_drop: 0.01}");
   }
-  for (const YamlEntry& item : entry.value.entries) TRY(ReadConstraint(context, item, recipe->add_constraints()));
-  return {};
+  return ReadEach(context, entry.value.entries,
+                  [&](const YamlEntry& item) { return ReadConstraint(context, item, recipe->add_constraints()); });
 }
 
 // --- targets ---------------------------------------------------------------------------------------------------
@@ -430,7 +433,7 @@ const Section<proto::Target>& TargetRows() {
 Result<> ReadTargets(const Context& context, const YamlEntry& entry, proto::Recipe* recipe) {
   TRY(CheckList(context, entry, "a list of {tags: [...]}"));
   std::set<std::vector<std::string>> seen;
-  for (const YamlNode& item : entry.value.items) {
+  return ReadEach(context, entry.value.items, [&](const YamlNode& item) -> Result<> {
     if (item.kind != YamlNode::Kind::kMap) return WrongKind(context, item, "an item of 'targets'", "{tags: [...]}");
     proto::Target* target = recipe->add_targets();
     TRY(ReadSection(context, item, "an item of 'targets'", TargetRows(), target));
@@ -438,8 +441,8 @@ Result<> ReadTargets(const Context& context, const YamlEntry& entry, proto::Reci
     *target->mutable_position() = PositionOf(context, item.place);
     if (!seen.insert({target->tags().begin(), target->tags().end()}).second)
       return FailAt(context, item.place, "this target is given twice");
-  }
-  return {};
+    return {};
+  });
 }
 
 // --- parameters, passes, backends ------------------------------------------------------------------------------
@@ -587,8 +590,8 @@ Result<> ReadDomains(const Context& context, const YamlEntry& entry, const char*
     return WrongKind(context, entry.value, fmt::format("what follows {}", owner),
                      fmt::format("a map of its {}s", word));
   }
-  for (const YamlEntry& item : entry.value.entries) TRY(ReadDomain(context, item, word, owner, domains->Add()));
-  return {};
+  return ReadEach(context, entry.value.entries,
+                  [&](const YamlEntry& item) { return ReadDomain(context, item, word, owner, domains->Add()); });
 }
 
 constexpr const char* kNone = "none";
@@ -654,14 +657,14 @@ Result<> ReadStage(const Context& context, const YamlNode& node, proto::Stage* s
   if (choose->value.kind == YamlNode::Kind::kNull)
     return FailAt(context, choose->place, "'choose' needs a list of passes");
   TRY(CheckList(context, *choose, "a list of passes"));
-  for (const YamlNode& item : choose->value.items) TRY(ReadOption(context, item, stage->add_options()));
-  return {};
+  return ReadEach(context, choose->value.items,
+                  [&](const YamlNode& item) { return ReadOption(context, item, stage->add_options()); });
 }
 
 Result<> ReadPasses(const Context& context, const YamlEntry& entry, proto::Recipe* recipe) {
   if (entry.value.kind != YamlNode::Kind::kList) return WrongKind(context, entry.value, "'passes'", "a list of passes");
-  for (const YamlNode& item : entry.value.items) TRY(ReadStage(context, item, recipe->add_passes()));
-  return {};
+  return ReadEach(context, entry.value.items,
+                  [&](const YamlNode& item) { return ReadStage(context, item, recipe->add_passes()); });
 }
 
 Result<> ReadBackends(const Context& context, const YamlEntry& entry, proto::Recipe* recipe) {
@@ -669,15 +672,14 @@ Result<> ReadBackends(const Context& context, const YamlEntry& entry, proto::Rec
     return WrongKind(context, entry.value, "'backends'", "a map of backends to their settings");
   if (entry.value.entries.empty())
     return FailAt(context, entry.place, "'backends' names no backend", "Leave the key out for every backend there is");
-  for (const YamlEntry& item : entry.value.entries) {
+  return ReadEach(context, entry.value.entries, [&](const YamlEntry& item) -> Result<> {
     if (item.key.empty()) return FailAt(context, item.place, "a backend name must not be empty");
     proto::BackendChoice* choice = recipe->add_backends();
     choice->set_backend(item.key);
     *choice->mutable_position() = PositionOf(context, item.place);
-    TRY(ReadDomains(context, item, "setting", fmt::format("backend '{}'", Shown(item.key)),
-                    choice->mutable_settings()));
-  }
-  return {};
+    return ReadDomains(context, item, "setting", fmt::format("backend '{}'", Shown(item.key)),
+                       choice->mutable_settings());
+  });
 }
 
 // --- search, measure -------------------------------------------------------------------------------------------
@@ -727,8 +729,8 @@ const Section<proto::Search>& SearchRows() {
          if (e.value.kind != YamlNode::Kind::kMap || e.value.entries.empty()) {
            return WrongKind(c, e.value, "'goal'", "a map of metrics to bounds like {speedup: {min: 2}}");
          }
-         for (const YamlEntry& item : e.value.entries) TRY(ReadConstraint(c, item, search->add_goal()));
-         return {};
+         return ReadEach(c, e.value.entries,
+                         [&](const YamlEntry& item) { return ReadConstraint(c, item, search->add_goal()); });
        }},
       {"warm_start",
        [](const Context& c, const YamlEntry& e, proto::Search* search) -> Result<> {
@@ -878,11 +880,24 @@ std::vector<RecipeKey> AllKeys() {
 
 }  // namespace
 
-Result<proto::Recipe> ParseRecipe(std::string_view yaml, const std::string& file_name) {
-  TRY_ASSIGN(const YamlNode root, ParseYamlTree(yaml, file_name));
-  const Context context{file_name, AccuracyMetricIn(root)};
+Result<proto::Recipe> ParseRecipe(std::string_view yaml, const std::string& file_name, Mistakes* others) {
+  Mistakes found;
+  Mistakes* const mistakes = others == nullptr ? nullptr : &found;
+  const Result<YamlNode> root = ParseYamlTree(yaml, file_name, "recipe", mistakes);
+  if (!root) {
+    if (others != nullptr) *others = std::move(found);
+    return Fail(root.error());
+  }
+  const Context context{file_name, AccuracyMetricIn(*root), mistakes};
   proto::Recipe recipe;
-  TRY(ReadSection(context, root, "the recipe", RecipeRows(), &recipe));
+  const Result<> read = ReadSection(context, *root, "the recipe", RecipeRows(), &recipe);
+  if (!read && found.count() == 0) return Fail(read.error());
+  if (found.count() > 0) {
+    Error first = std::move(found.errors.front());
+    found.errors.erase(found.errors.begin());
+    *others = std::move(found);
+    return Fail(std::move(first));
+  }
   AddDefaults(&recipe);
   recipe.set_name(BaseName(file_name));
   return recipe;

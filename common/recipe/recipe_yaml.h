@@ -5,6 +5,7 @@
 #include <string_view>
 #include <vector>
 
+#include "common/base/mistakes.h"
 #include "common/base/result.h"
 #include "proto/recipe.pb.h"
 
@@ -13,8 +14,9 @@ namespace hone {
 // Parses recipe YAML. Every error is kRejected with file, line and column: unknown keys (nearest known key offered),
 // duplicate keys, wrong types, wrong ranges. Anchors and aliases are refused (they make bombs), at most 1 MiB of text,
 // depth 32. Pass and backend names and parameters are not checked here: the fleet's catalogue decides
-// (coordinator/search/space.h). Positions are kept in the message.
-Result<proto::Recipe> ParseRecipe(std::string_view yaml, const std::string& file_name);
+// (coordinator/search/space.h). Positions are kept in the message. With `others`, what stands beside a mistake is read
+// too, and the mistakes beside the one that is returned are put there; none of them follows from another.
+Result<proto::Recipe> ParseRecipe(std::string_view yaml, const std::string& file_name, Mistakes* others = nullptr);
 
 // The built-in recipe `auto` (recipes/auto.yaml, compiled in).
 std::string_view AutoRecipeText();

@@ -7,11 +7,13 @@
 #include <algorithm>
 #include <array>
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <utility>
 #include <vector>
 
+#include "common/base/mistakes.h"
 #include "common/base/result.h"
 #include "common/base/strings.h"
 #include "common/recipe/yaml_tree.h"
@@ -23,6 +25,7 @@ namespace hone::yaml {
 struct Context {
   std::string file;
   std::string accuracy_metric = {};  // Of a recipe's accuracy.metric, wherever it stands in the text.
+  Mistakes* mistakes = nullptr;      // See ReadEach.
 };
 
 constexpr size_t kMaxTextBytes = 4096;
@@ -86,6 +89,24 @@ std::vector<std::string> KeysOf(const Section<Message>& rows) {
   return keys;
 }
 
+// Reads what stands side by side, keys of a map or items of a list; the first mistake is the result. Without
+// Context::mistakes it is the end of the reading; with it the others are read too, and each mistake is put there once,
+// by the innermost list that it stands in.
+template <class List, class Read>
+Result<> ReadEach(const Context& context, const List& list, Read read) {
+  std::optional<Error> first;
+  for (const auto& item : list) {
+    const size_t told = context.mistakes == nullptr ? 0 : context.mistakes->count();
+    const Result<> result = read(item);
+    if (result) continue;
+    if (context.mistakes == nullptr) return result;
+    if (context.mistakes->count() == told) context.mistakes->Add(result.error());
+    if (!first) first = result.error();
+  }
+  if (first) return Fail(*std::move(first));
+  return {};
+}
+
 // where: "'data'" or "the recipe".
 template <class Message>
 Result<> ReadSection(const Context& context, const YamlNode& node, const std::string& where,
@@ -93,7 +114,7 @@ Result<> ReadSection(const Context& context, const YamlNode& node, const std::st
   const std::vector<std::string> keys = KeysOf(rows);
   if (node.kind != YamlNode::Kind::kMap)
     return WrongKind(context, node, where, fmt::format("a map with the keys {}", Join(keys, ", ")));
-  for (const YamlEntry& entry : node.entries) {
+  return ReadEach(context, node.entries, [&](const YamlEntry& entry) -> Result<> {
     const auto row = std::find_if(rows.begin(), rows.end(),
                                   [&](const KeyRow<Message>& candidate) { return entry.key == candidate.key; });
     if (row == rows.end()) {
@@ -105,9 +126,8 @@ Result<> ReadSection(const Context& context, const YamlNode& node, const std::st
       return FailAt(context, entry.place, fmt::format("'{}' has no value", entry.key),
                     "Give it one or leave the key out");
     }
-    TRY(row->read(context, entry, message));
-  }
-  return {};
+    return row->read(context, entry, message);
+  });
 }
 
 // nullptr where there is no such key.

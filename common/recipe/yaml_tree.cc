@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <optional>
 #include <sstream>
+#include <utility>
 
 #include "common/base/strings.h"
 
@@ -85,8 +86,8 @@ Error ErrorAt(const std::string& file, YamlPlace place, std::string message, std
 // its key in front.
 class TreeBuilder : public YAML::EventHandler {
  public:
-  TreeBuilder(const std::string& file, const Places& places, const std::string& what)
-      : file_(file), places_(places), what_(what) {}
+  TreeBuilder(const std::string& file, const Places& places, const std::string& what, Mistakes* repeated)
+      : file_(file), places_(places), what_(what), repeated_(repeated) {}
 
   std::optional<YamlNode> Take() { return std::move(root_); }
 
@@ -128,6 +129,7 @@ class TreeBuilder : public YAML::EventHandler {
   struct OpenNode {
     YamlNode node;
     bool has_key = false;   // The last entry of the map waits for its value.
+    bool is_repeated = false;  // That entry is a mistake and goes once its value is read.
   };
 
   [[noreturn]] void Stop(YamlPlace place, std::string message, std::string remedy = {}) const {
@@ -184,6 +186,7 @@ class TreeBuilder : public YAML::EventHandler {
       if (node.kind == YamlNode::Kind::kNull) node.place = entry.place;
       entry.value = std::move(node);
       open_.back().has_key = false;
+      if (std::exchange(open_.back().is_repeated, false)) open_.back().node.entries.pop_back();
     }
   }
 
@@ -200,8 +203,12 @@ class TreeBuilder : public YAML::EventHandler {
     const auto same =
         std::find_if(entries.begin(), entries.end(), [&](const YamlEntry& entry) { return entry.key == node.text; });
     if (same != entries.end()) {
-      Stop(node.place,
-           fmt::format("the key '{}' is given twice, first in line {}", Printable(node.text, 80), same->place.line));
+      Error error = ErrorAt(
+          file_, node.place,
+          fmt::format("the key '{}' is given twice, first in line {}", Printable(node.text, 80), same->place.line));
+      if (repeated_ == nullptr) throw Stopped{std::move(error)};
+      repeated_->Add(std::move(error));
+      open_.back().is_repeated = true;
     }
     entries.push_back({std::move(node.text), node.place, {}});
     open_.back().has_key = true;
@@ -210,6 +217,7 @@ class TreeBuilder : public YAML::EventHandler {
   const std::string& file_;
   const Places& places_;
   const std::string& what_;
+  Mistakes* const repeated_;
   std::vector<OpenNode> open_;
   std::optional<YamlNode> root_;
 };
@@ -248,11 +256,12 @@ Result<> CheckBytes(std::string_view text, const std::string& file, const std::s
 
 }  // namespace
 
-Result<YamlNode> ParseYamlTree(std::string_view text, const std::string& file, const std::string& what) {
+Result<YamlNode> ParseYamlTree(std::string_view text, const std::string& file, const std::string& what,
+                               Mistakes* repeated) {
   if (text.starts_with(kByteOrderMark)) text.remove_prefix(kByteOrderMark.size());
   TRY(CheckBytes(text, file, what));
   const Places places(text);
-  TreeBuilder builder(file, places, what);
+  TreeBuilder builder(file, places, what, repeated);
   try {
     std::istringstream stream{std::string(text)};
     YAML::Parser parser(stream);

@@ -7,6 +7,7 @@
 #include <string_view>
 #include <vector>
 
+#include "common/base/mistakes.h"
 #include "common/base/result.h"
 
 namespace hone {
@@ -40,7 +41,9 @@ constexpr size_t kMaxYamlBytes = 1 << 20;
 constexpr size_t kMaxYamlDepth = 32;
 constexpr size_t kMaxYamlItems = 4096;
 
-// The text's only document. kRejected with `file`, line and column; `what` the text is stands in the messages.
-Result<YamlNode> ParseYamlTree(std::string_view text, const std::string& file, const std::string& what = "recipe");
+// The text's only document. kRejected with `file`, line and column; `what` the text is stands in the messages. With
+// `repeated`, a key that stands in its map already is put there and left out of the tree, and is no error.
+Result<YamlNode> ParseYamlTree(std::string_view text, const std::string& file, const std::string& what = "recipe",
+                               Mistakes* repeated = nullptr);
 
 }  // namespace hone

@@ -1,5 +1,5 @@
 // Two hundred recipes with a slip each: every one is refused with file, line and column, and a key that is one slip
-// away is offered.
+// away is offered. A slip is one mistake, and several slips are told together.
 #include <fmt/format.h>
 #include <gtest/gtest.h>
 
@@ -140,6 +140,20 @@ size_t PlaceOf(const std::string& text, const std::string& key) {
   return std::string::npos;
 }
 
+// Every mistake of the text as "line:column message", those beside the first behind it.
+std::vector<std::string> MistakesOf(const std::string& text) {
+  Mistakes others;
+  const auto read = ParseRecipe(text, "r.yaml", &others);
+  if (read) return {};
+  std::vector<std::string> told;
+  const auto tell = [&](const Error& error) {
+    told.push_back(fmt::format("{}:{} {}", error.line, error.column, error.message));
+  };
+  tell(read.error());
+  for (const Error& other : others.errors) tell(other);
+  return told;
+}
+
 void ExpectPlace(const Result<proto::Recipe>& read, const std::string& what) {
   ASSERT_FALSE(read) << what << " was taken";
   EXPECT_EQ(read.error().code, ErrorCode::kRejected) << what;
@@ -172,6 +186,7 @@ TEST(MutatedRecipeTest, SlipsOfKeysGetTheirPlaceAndTheKeyThatWasMeant) {
     const auto read = ParseRecipe(mutated, "r.yaml");
     ExpectPlace(read, slip);
     if (read) continue;
+    EXPECT_EQ(MistakesOf(mutated).size(), 1U) << slip << "\n" << Join(MistakesOf(mutated), "\n");
     const auto line =
         static_cast<uint32_t>(1 + std::count(text.begin(), text.begin() + static_cast<ptrdiff_t>(at), '\n'));
     EXPECT_EQ(read.error().line, line) << slip << ": " << read.error().message;
@@ -253,7 +268,71 @@ TEST(MutatedRecipeTest, FiftyOtherSlipsGetTheirPlace) {
     ASSERT_NE(at, std::string::npos) << change.what;
     text.replace(at, std::string(change.from).size(), change.to);
     ExpectPlace(ParseRecipe(text, "r.yaml"), change.what);
+    EXPECT_EQ(MistakesOf(text).size(), 1U) << change.what << "\n" << Join(MistakesOf(text), "\n");
   }
+}
+
+TEST(MutatedRecipeTest, SeveralSlipsAreToldTogether) {
+  const std::vector<std::string> told = MistakesOf(R"(model: m.onnx
+inputs: {ids: [1, 0], mask: 7}
+data:
+  evaluation: {pth: d.npz, samples: -1}
+objectives: [{minimize: latency}, {minimise: size_bytes}]
+constraints: {accuracy_dorp: 0.01, size_bytes: {mx: 3}}
+passes:
+  - choose:
+      - none
+      - fp16: {scale: {rnge: [0, 1]}, blocks: []}
+  - static_int8: {observer: {range: [2, 1]}}
+backends:
+  openvino: {hint: }
+search:
+  trails: 3
+  seed: x
+  seed: 4
+)");
+  const std::vector<std::string> places = {"2:19",  "2:29",  "4:16",  "4:37",  "5:25", "5:36", "6:15", "6:49",
+                                           "10:24", "10:39", "11:37", "13:14", "15:3", "16:9", "17:3"};
+  std::set<std::string> found;
+  for (const std::string& line : told) found.insert(line.substr(0, line.find(' ')));
+  EXPECT_EQ(found, std::set<std::string>(places.begin(), places.end())) << Join(told, "\n");
+  EXPECT_EQ(told.size(), places.size()) << Join(told, "\n");
+}
+
+TEST(MutatedRecipeTest, TheFirstMistakeIsTheOneThatIsToldAlone) {
+  const std::string text = "search: {trails: 3, seed: x}\nmeasure: {pair: 3}\n";
+  Mistakes others;
+  const auto with = ParseRecipe(text, "r.yaml", &others), alone = ParseRecipe(text, "r.yaml");
+  ASSERT_TRUE(!with && !alone);
+  EXPECT_EQ(with.error().message, alone.error().message);
+  EXPECT_EQ(others.count(), 2U);
+}
+
+TEST(MutatedRecipeTest, ScrambledTextsAreRefusedAlikeWhetherAllIsAskedForOrNot) {
+  const std::string marks = "{}[]:,-#&*!|>'\"%@`?\n \t~0az";
+  Draw draw;
+  int refused = 0;
+  for (int round = 0; round < 2000; ++round) {
+    std::string text = kRecipe;
+    for (uint64_t edits = 1 + draw(5); edits > 0; --edits) text[draw(text.size())] = marks[draw(marks.size())];
+    Mistakes others;
+    const auto alone = ParseRecipe(text, "r.yaml"), with = ParseRecipe(text, "r.yaml", &others);
+    ASSERT_EQ(alone.has_value(), with.has_value()) << text;
+    if (with) continue;
+    ++refused;
+    EXPECT_GT(with.error().line, 0U) << text;
+    for (const Error& other : others.errors) EXPECT_GT(other.line, 0U) << other.message << "\n" << text;
+  }
+  EXPECT_GT(refused, 500);
+}
+
+TEST(MutatedRecipeTest, MoreMistakesThanAnybodyReadsAreCounted) {
+  std::string text;
+  for (int i = 0; i < 100; ++i) text += fmt::format("key_{}: 1\n", i);
+  Mistakes others;
+  EXPECT_FALSE(ParseRecipe(text, "r.yaml", &others));
+  EXPECT_EQ(others.errors.size(), Mistakes::kMost - 1);
+  EXPECT_EQ(others.count(), 99U);
 }
 
 }  // namespace

@@ -76,8 +76,12 @@ TEST(JsonTest, ErrorsAreDocuments) {
   error.line = 3;
   error.column = 7;
   EXPECT_EQ(
-      ErrorJson(error).dump(),
+      ErrorJson({error}).dump(),
       R"({"schema":"hone.error/1","code":9,"message":"folder in use","remedy":"wait","file":"r.yaml","line":3,"column":7})");
+  const Json several = ErrorJson({error, {ErrorCode::kRejected, "other"}}, 4);
+  EXPECT_EQ(several["message"], "folder in use");
+  EXPECT_EQ(several["others"][0]["message"], "other");
+  EXPECT_EQ(several["more"], 4);
   EXPECT_EQ(ErrorText(error), "hone: r.yaml:3:7: folder in use\n      wait\n");
   EXPECT_EQ(ErrorText({ErrorCode::kFailed, "broken"}), "hone: broken\n");
 }
