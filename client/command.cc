@@ -8,6 +8,7 @@
 #include "client/configuration.h"
 #include "client/help.h"
 #include "common/base/strings.h"
+#include "common/recipe/foreign_words.h"
 
 namespace hone {
 namespace {
@@ -33,7 +34,8 @@ const Command* FindCommand(const std::string& name) {
 
 Error UnknownCommand(const std::string& name) {
   return Error{ErrorCode::kUsage,
-               fmt::format("there is no command '{}'{}", Printable(name, 100), DidYouMean(name, CommandNames())),
+               fmt::format("there is no command '{}'{}", Printable(name, 100),
+                           DidYouMean(WordKind::command, name, CommandNames())),
                "see `hone --help`"};
 }
 

@@ -12,6 +12,7 @@
 #include "client/help.h"
 #include "client/table.h"
 #include "common/base/strings.h"
+#include "common/recipe/foreign_words.h"
 
 namespace hone {
 namespace {
@@ -29,10 +30,10 @@ Error UsageError(const std::string& command, std::string message, std::string re
   return Error{ErrorCode::kUsage, std::move(message), std::move(remedy)};
 }
 
-std::vector<std::string> FlagNames(const std::vector<Flags::Row>& rows) {
+// Options, and arguments by their upper-case words.
+std::vector<std::string> KnownWords(const std::vector<Flags::Row>& rows) {
   std::vector<std::string> names = {"--help"};
   for (const Flags::Row& row : rows) {
-    if (IsPositional(row.kind)) continue;
     for (const std::string& name : Split(row.names, ',')) names.push_back(name);
   }
   return names;
@@ -75,7 +76,8 @@ Error Explain(const std::string& command, const std::vector<Flags::Row>& rows, c
     if (word.size() < 2 || word[0] != '-') continue;
     const std::string name = Split(word, '=').front();
     return UsageError(command,
-                      fmt::format("hone {} has no option '{}'{}", command, name, DidYouMean(name, FlagNames(rows))));
+                      fmt::format("hone {} has no option '{}'{}", command, Printable(name, 100),
+                                  DidYouMean(WordKind::option, name, KnownWords(rows), command)));
   }
   if (dynamic_cast<const CLI::RequiredError*>(&error) != nullptr) {
     for (const Flags::Row& row : rows) {

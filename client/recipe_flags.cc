@@ -6,6 +6,7 @@
 #include <functional>
 
 #include "common/base/strings.h"
+#include "common/recipe/foreign_words.h"
 #include "common/recipe/value.h"
 
 namespace hone {
@@ -201,7 +202,8 @@ Result<> KeepPrecisions(std::vector<std::string> precisions, const proto::Catalo
   for (const std::string& precision : precisions) {
     if (!Holds(kPrecisions, precision)) {
       return Fail(ErrorCode::kUsage,
-                  fmt::format("unknown precision '{}'{}", precision, DidYouMean(precision, kPrecisions)),
+                  fmt::format("unknown precision '{}'{}", Printable(precision, 80),
+                              DidYouMean(WordKind::precision, precision, kPrecisions)),
                   "there are " + Join(kPrecisions, ", "));
     }
   }
@@ -387,7 +389,8 @@ Result<const proto::BackendInfo*> RequireBackend(const proto::Catalogue& catalog
   if (backend != nullptr) return backend;
   std::vector<std::string> names;
   for (const proto::BackendInfo& known : catalogue.backends()) names.push_back(known.name());
-  return Fail(ErrorCode::kRejected, fmt::format("unknown backend '{}'{}", name, DidYouMean(name, names)),
+  return Fail(ErrorCode::kRejected,
+              fmt::format("unknown backend '{}'{}", Printable(name, 80), DidYouMean(WordKind::backend, name, names)),
               "there are " + Join(names, ", "));
 }
 

@@ -9,6 +9,7 @@
 #include "client/recipe_flags.h"
 #include "client/sensitivity_file.h"
 #include "common/base/strings.h"
+#include "common/recipe/foreign_words.h"
 #include "common/recipe/value.h"
 
 namespace hone {
@@ -58,7 +59,8 @@ Result<proto::PassStep> ParsePass(const std::string& word, const proto::Catalogu
     std::vector<std::string> names;
     for (const proto::PassInfo& known : catalogue.passes()) names.push_back(known.name());
     return Fail(ErrorCode::kRejected,
-                fmt::format("unknown pass '{}'{}", Printable(step.pass(), 100), DidYouMean(step.pass(), names)),
+                fmt::format("unknown pass '{}'{}", Printable(step.pass(), 100),
+                            DidYouMean(WordKind::pass, step.pass(), names)),
                 "there are " + Join(names, ", "));
   }
   if (colon == std::string::npos) return step;

@@ -10,6 +10,7 @@
 #include "client/remote.h"
 #include "client/text_output.h"
 #include "common/base/strings.h"
+#include "common/recipe/foreign_words.h"
 
 namespace hone {
 namespace {
@@ -50,7 +51,8 @@ Result<int> Passes(const CatalogueOptions& options, Console& console) {
     std::vector<std::string> names;
     for (const proto::PassInfo& known : catalogue.passes()) names.push_back(known.name());
     return Fail(ErrorCode::kNotFound,
-                fmt::format("there is no pass '{}'{}", Printable(options.word, 100), DidYouMean(options.word, names)),
+                fmt::format("there is no pass '{}'{}", Printable(options.word, 100),
+                            DidYouMean(WordKind::pass, options.word, names)),
                 "there are " + Join(names, ", "));
   }
   Json document = {{"schema", "hone.pass/1"}};

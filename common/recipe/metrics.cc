@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "common/base/strings.h"
+#include "common/recipe/foreign_words.h"
 
 namespace hone {
 namespace {
@@ -63,7 +64,7 @@ const MetricInfo* FindMetric(std::string_view name) {
 Result<const MetricInfo*> RequireMetric(std::string_view name) {
   if (const MetricInfo* metric = FindMetric(name)) return metric;
   const std::vector<std::string> names = Names(false);
-  return Fail(ErrorCode::kRejected, fmt::format("unknown metric '{}'{}", Printable(name, 80), DidYouMean(name, names)),
+  return Fail(ErrorCode::kRejected, fmt::format("unknown metric '{}'{}", Printable(name, 80), DidYouMean(WordKind::metric, name, names)),
               "Metrics are " + Join(names, ", "));
 }
 
@@ -74,7 +75,7 @@ Result<const MetricInfo*> RequireAccuracyMetric(std::string_view name) {
   return Fail(ErrorCode::kRejected,
               metric != nullptr
                   ? fmt::format("'{}' is no accuracy metric", name)
-                  : fmt::format("unknown accuracy metric '{}'{}", Printable(name, 80), DidYouMean(name, names)),
+                  : fmt::format("unknown accuracy metric '{}'{}", Printable(name, 80), DidYouMean(WordKind::metric, name, names)),
               "Accuracy metrics are " + Join(names, ", "));
 }
 

@@ -121,6 +121,12 @@ TEST(RecipeFlagsTest, UnknownAndUnreachablePrecisionsAreRefused) {
   RecipeFlags flags;
   flags.precisions = {"int3"};
   EXPECT_EQ(Apply(flags, Usual()).result.error().code, ErrorCode::kUsage);
+  for (const char* word : {"INT8", "8bit", "w8a8"}) {
+    flags.precisions = {word};
+    const auto refused = Apply(flags, Usual());
+    ASSERT_FALSE(refused.result) << word;
+    EXPECT_NE(refused.result.error().message.find("did you mean 'int8'?"), std::string::npos) << word;
+  }
   flags.precisions = {"int4"};
   const Applied none = Apply(flags, Parse("passes: [{choose: [none, fp16]}]\n"));
   ASSERT_FALSE(none.result);

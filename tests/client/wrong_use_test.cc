@@ -37,6 +37,15 @@ const std::vector<WrongUse>& WrongUses() {
       {{"import", "oliv", "c.json"}, 2, {"oliv", "olive"}},
       {{"keys", "nwe", "client", "--keys", "@/keys"}, 2, {"nwe", "new"}},
       {{"nightly", "rnu", "s.yaml"}, 2, {"rnu", "run"}},
+      // Words of other tools.
+      {{"quantize", "m.onnx"}, 2, {"no command 'quantize'", "'apply' or 'optimize'"}},
+      {{"bench", "m.onnx"}, 2, {"'benchmark'"}},
+      {{"optimize", "m.onnx", "--fp16", "-o", "@/out"}, 2, {"no option '--fp16'", "'--precision fp16'"}},
+      {{"apply", "m.onnx", "--int8", "-o", "@/o.onnx"}, 2, {"'--pass dynamic_int8' or '--pass static_int8'"}},
+      {{"benchmark", "m.onnx", "--iterations", "100"}, 2, {"no option '--iterations'", "'--pairs'"}},
+      {{"benchmark", "--onnx=m.onnx"}, 2, {"no option '--onnx'", "'MODEL'"}},
+      {{"check", "@/foreign.yaml"}, 9, {"foreign.yaml:1:25", "'latency'", "'latency_ms_p50'"}},
+      {{"passes", "OnnxStaticQuantization"}, 8, {"'OnnxStaticQuantization'", "'static_int8'"}},
       // What is missing or too much.
       {{"optimize", "m.onnx"}, 2, {"-o DIR is missing"}},
       {{"apply", "m.onnx", "-o", "@/o.onnx"}, 2, {"--pass", "is missing"}},
@@ -81,6 +90,10 @@ const std::vector<WrongUse>& WrongUses() {
       // What is not what it should be.
       {{"check", "@/typo.yaml"}, 9, {"typo.yaml:2:3", "'trails'", "'trials'"}},
       {{"check", "@/twice.yaml"}, 9, {"twice.yaml:3:3", "trials"}},
+      {{"optimize", "m.onnx", "--recipe", "@/several.yaml", "-o", "@/out"},
+       9,
+       {"several.yaml:1:10: unknown key 'trails'", "several.yaml:1:27: 'seed' must be a whole number",
+        "several.yaml:2:11: unknown key 'pair'", "did you mean 'pairs'"}},
       {{"optimize", "@/text.onnx", "-o", "@/out"}, 9, {"text.onnx"}},
       {{"watch", "3", "--since", "-5"}, 2, {"--since"}},
   };
@@ -113,6 +126,8 @@ TEST(WrongUseTest, FiftyWrongUsesAreEachAnsweredSufficiently) {
   TempFolder folder;
   FakeService service(JobThree);
   std::ofstream(folder / "typo.yaml") << "search:\n  trails: 3\n";
+  std::ofstream(folder / "foreign.yaml") << "objectives: [{minimize: latency}]\n";
+  std::ofstream(folder / "several.yaml") << "search: {trails: 3, seed: x}\nmeasure: {pair: 3}\n";
   std::ofstream(folder / "twice.yaml") << "search:\n  trials: 3\n  trials: 4\n";
   std::ofstream(folder / "text.onnx") << "this is no model";
   EXPECT_GE(WrongUses().size(), 50U);
