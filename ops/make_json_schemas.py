@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 """Writes docs/json/*.schema.json: the documents that `hone ... --json` prints. A test holds real answers against them.
 
-Keys are only ever added, so nothing forbids further ones; those listed are always there. A type ending in '?' may be null.
+Keys are only ever added, so nothing forbids further ones; those listed are always there, but for keys that end in '?'. A type ending in '?' may be
+null, 'a|b' is either.
 """
 import json
 import pathlib
@@ -26,6 +27,10 @@ PARTS = {
     "tensor": {"name": "text", "type": "text", "dims": "list"},
     "operator": {"type": "text", "count": "count"},
     "estimate": {"p10": "number", "median": "number", "p90": "number"},
+    "error": {"code": "count", "message": "text", "remedy": "text?", "file": "text?", "line": "count?", "column": "count?"},
+    "earlier": {"jobs": "count", "trials": "count"},
+    "range": {"path": "text", "from": "count", "samples": "count?"},
+    "key": {"kind": ["coordinator", "worker", "client"], "name": "text", "public": "text"},
     "side": {"model": "text", "artifact": "text", "backend": "text", "settings": "object", "metrics": "object", "intervals": "object",
              "execution": "object?"},
 }
@@ -34,7 +39,7 @@ STATES = ["running", "complete", "failed", "cancelled"]
 
 # The document of each schema, version 1.
 DOCUMENTS = {
-    "error": {"code": "count", "message": "text", "remedy": "text?", "file": "text?", "line": "count?", "column": "count?"},
+    "error": {**PARTS["error"], "others?": ["*", "@error"], "more?": "count"},
     "help": {"version": "text", "commands": ["*", {"name": "text", "group": "text", "usage": "text", "summary": "text"}],
              "exit_codes": ["*", {"code": "count", "name": "text", "meaning": "text"}]},
     "status": {"job": "text", "name": "text?", "state": STATES, "studies": "list"},
@@ -57,7 +62,9 @@ DOCUMENTS = {
     "check": {"valid": "bool", "notes": "list", "studies": "list"},
     "plan": {"studies": ["*", {"target": "text", "candidates": "count?", "trials": "count?", "workers": "list", "wall_s": "@estimate?"}],
              "trial_s": "@estimate?", "pair_s": "number?", "known_from": "text?", "final_pairs": "count", "smallest_difference": "number?",
-             "resolve": "number?", "pairs_to_resolve": "count?", "notes": "list"},
+             "resolve": "number?", "pairs_to_resolve": "count?", "notes": "list", "model": "text",
+             "data": {"calibration": "@range?", "evaluation": "@range?"},
+             "budget": {"trials": "count?", "time_s": "number?", "machine_time_s": "number?"}, "earlier": "@earlier?"},
     "result": {"job": "text", "status": STATES, "baseline": "@baseline?", "best": "@trial?", "pareto": ["*", "@trial"], "trials": "@counts",
                "build_steps": {"run": "count", "reused": "count"}, "created": "text?", "finished": "text?", "studies": "list"},
     "apply": {"path": "text", "files": "list", "artifact": "text", "digests": "object", "metrics": "object", "wall_s": "number",
@@ -66,6 +73,49 @@ DOCUMENTS = {
                   "synthetic_inputs": "bool", "wall_s": "number", "peak_memory_bytes": "count", "notes": "list"},
     "inspect": {"path": "text", "format": "text", "digest": "text?", "size_bytes": "count", "inputs": ["*", "@tensor"], "outputs": ["*", "@tensor"],
                 "opsets": "object", "operators": ["*", "@operator"], "quantized": ["*", "@operator"], "parameters": "count"},
+    "evaluate": {**PARTS["side"], "against": "text|object", "digests": "object", "synthetic_inputs": "bool", "feasible": "bool?", "reason": "text?",
+                 "wall_s": "number", "peak_memory_bytes": "count", "fingerprint": "@fingerprint", "notes": "list"},
+    "sensitivity": {"model": "text", "metric": "text", "against": ["original", "labels"], "grouping": "text",
+                    "precisions": ["*", {"pass": "text", "params": "object", "all": "object"}],
+                    "groups": ["*", {"name": "text", "nodes": "list", "parameters": "count", "losses": "list"}], "samples": "count",
+                    "inferences": "count", "sessions": "count", "digests": "object", "wall_s": "number", "build_s": "number",
+                    "measure_s": "number", "notes": "list"},
+    "trial": {"job": "text", **PARTS["trial"], "path": "text", "files": "list"},
+    "report.written": {"job": "text", "file": "text", "size_bytes": "count"},
+    "export": {"format": "text", "name": "text", "path": "text", "artifact": "text", "backend": "text", "files": "list", "notes": "list"},
+    "reproduce": {"same": "bool", "artifact?": "text", "files?": "list", "steps?": "count", "step?": "count", "pass?": "text", "made?": "text",
+                  "wanted?": "text", "why?": "text"},
+    "import": {"tool": "text", "source": "text", "whole": "bool", "kind": "text?", "values": "count", "counts": "object", "unknown": "count",
+               "to_give": "list", "passes": "list",
+               "rows": ["*", {"key": "text", "value": "text", "became": "text", "text": "text", "values": "count", "line": "count?",
+                              "unknown": "bool"}],
+               "recipe": "text"},
+    "nightly": {"suite": "text", "night": "text", "started": "text?", "finished": "text?", "exit_code": "count",
+                "results": ["*", {"model": "text", "target": "text", "metric": "text", "verdict": "text", "reason": "text?", "effect": "number?",
+                                  "effect_is": ["difference", "share"], "ci99": "list", "pairs": "count", "smallest_effect": "number?",
+                                  "p": "number?", "threshold": "number", "confirmed": "bool", "muted": "text?", "worker": "text",
+                                  "accepted": "object", "tonight": "object"}],
+                "control": {"comparisons": "count", "alarms": "count", "rate": "number?", "ci95": "list", "tonight": "list"},
+                "machines": ["*", {"target": "text", "worker": "text", "fingerprint": "text", "launches": "count", "disturbed": "count",
+                                   "canary_ms": "number?", "notes": "list"}]},
+    "nightly.history": {"suite": "text",
+                        "series": ["*", {"model": "text", "target": "text", "metric": "text", "recipe": "text", "fingerprint": "text",
+                                         "runtime": "text", "changes": "list", "nights": "list"}]},
+    "nightly.bisect": {"suite": "text", "model": "text", "target": "text", "metric": "text", "complete": "bool", "last_unchanged": "text",
+                       "first_changed": "text",
+                       "steps": ["*", {"artifact": "count", "effect": "number?", "ci99": "list", "pairs": "count", "changed": "bool?"}]},
+    "nightly.change": {"change": ["accept", "pin", "annotate", "mute", "export", "import"], "suite": "text"},
+    "key": {"folder": "text", **PARTS["key"], "role?": "text", "allowed?": "bool"},
+    "keys": {"folder": "text", "keys": ["*", {**PARTS["key"], "secret": "bool"}],
+             "allowed": ["*", {"role": "text", "name": "text", "public": "text"}]},
+    "keys.change": {"change": ["allowed", "revoked", "trusted"], "name": "text", "keys": "count"},
+    "token": {"name": "text", "role": "text", "token": "text"},
+    "tokens": {"file": "text", "tokens": ["*", {"role": "text", "name": "text", "digest": "text"}]},
+    "tokens.change": {"change": ["revoked"], "name": "text", "was_in_force": "bool"},
+    "fsck": {"ok": "bool", "folder": "text", "running": "bool", "schema_version": "count", "quick": "bool", "wall_s": "number",
+             "open_attempts": "list", "checks": ["*", {"id": "text", "name": "text", "checked": "count", "violations": "list", "more": "count"}]},
+    "backup": {"folder": "text", "running": "bool", "file": "text", "list": "text", "digest": "text", "database_bytes": "count", "jobs": "count",
+               "artifacts": "count", "artifact_bytes": "count", "missing": "count"},
     "passes": {"passes": ["*", "@pass"]},
     "pass": {**PARTS["pass"]},
     "backends": {"backends": ["*", {"name": "text", "version": "text?", "reference": "bool", "devices": "list", "formats": "list",
@@ -82,7 +132,8 @@ DOCUMENTS = {
 
 def schema_of(kind):
     if isinstance(kind, dict):
-        return {"type": "object", "required": list(kind), "properties": {key: schema_of(value) for key, value in kind.items()}}
+        return {"type": "object", "required": [key for key in kind if not key.endswith("?")],
+                "properties": {key.rstrip("?"): schema_of(value) for key, value in kind.items()}}
     if isinstance(kind, list):
         if kind[0] == "*":
             return {"type": "array", "items": schema_of(kind[1])}
@@ -90,6 +141,8 @@ def schema_of(kind):
     optional, word = kind.endswith("?"), kind.rstrip("?")
     if word.startswith("@"):
         schema = schema_of(PARTS[word[1:]])
+    elif "|" in word:
+        return {"type": [NAMES[one] for one in word.split("|")]}
     else:
         schema = {"type": NAMES[word]}
     if optional:

@@ -37,6 +37,7 @@ inline std::string SchemaFault(const nlohmann::json& schema, const nlohmann::jso
       if (!value.contains(key)) return fmt::format("{} lacks {}", here, key.dump());
     }
     for (const auto& [key, child] : schema.at("properties").items()) {
+      if (!value.contains(key)) continue;
       const std::string fault = SchemaFault(child, value.at(key), place + "/" + key);
       if (!fault.empty()) return fault;
     }
