@@ -5,6 +5,8 @@
 #include <atomic>
 #include <csignal>
 
+#include "client/keyboard.h"
+
 namespace hone {
 namespace {
 
@@ -14,7 +16,9 @@ std::atomic<int> signals{0};
 
 void OnSignal(int) {
   const int count = signals.fetch_add(1) + 1;
-  if (holders.load() == 0 || count > 1) _exit(ExitCode(ErrorCode::kInterrupted));
+  if (holders.load() > 0 && count == 1) return;
+  RestoreTerminal();
+  _exit(ExitCode(ErrorCode::kInterrupted));
 }
 
 }  // namespace

@@ -4,11 +4,15 @@
 
 #include <algorithm>
 #include <map>
+#include <memory>
 #include <set>
 #include <thread>
+#include <utility>
 
 #include "client/configuration.h"
 #include "client/interrupt.h"
+#include "client/keyboard.h"
+#include "client/table.h"
 #include "client/text_output.h"
 #include "common/base/clock.h"
 #include "common/base/strings.h"
@@ -30,6 +34,8 @@ constexpr int kOtherLines = 60;
 constexpr int kBestLines = 80;
 // Trials whose figures the live view looks at, and how many it asks for at once.
 constexpr uint32_t kTrialsOfPicture = 500;
+// Fewer rows show more of the search instead of the keys.
+constexpr size_t kRowsForKeys = 5;
 // Pauses of a replay are no longer than this: nobody wants to watch an idle night.
 constexpr milliseconds kLongestPause{3'000};
 
@@ -96,13 +102,27 @@ class Teller {
     }
   }
 
+  bool is_paused = false;   // The view stays as it is, whatever happens.
+  std::string keys;         // The view's last line: what the keys do; "" where none are read.
+
   void Show() {
     if (options_.live) {
-      const TerminalTraits traits = console_.CurrentTraits();
-      block_.Draw(ProgressLines(state, {traits.width, traits.height > 2 ? traits.height - 1 : 1, traits.utf8}));
+      Draw();
     } else if (options_.heartbeat.count() > 0 && MsSince(spoke_) >= options_.heartbeat.count()) {
       Line(ProgressLine(state));
     }
+  }
+
+  void Draw() {
+    const TerminalTraits traits = console_.CurrentTraits();
+    const bool has_keys = !keys.empty() && traits.height > kRowsForKeys;
+    const size_t rows = traits.height > 2 ? traits.height - 1 : 1;
+    if (!is_paused || drawn_width_ != traits.width)
+      drawn_ = ProgressLines(state, {traits.width, has_keys ? rows - 1 : rows, traits.utf8});
+    drawn_width_ = traits.width;
+    std::vector<std::string> lines = drawn_;
+    if (has_keys) lines.push_back(CutEnd(keys, traits.width - 1));
+    block_.Draw(lines);
   }
 
   // Something that happened to the watch itself.
@@ -124,6 +144,8 @@ class Teller {
   Console& console_;
   const FollowOptions& options_;
   LiveBlock block_;
+  std::vector<std::string> drawn_;   // Without the line of keys.
+  size_t drawn_width_ = 0;
   std::set<std::pair<uint32_t, uint64_t>> told_bests_;
   int trial_lines_ = 0;
   int other_lines_ = 0;
@@ -141,6 +163,9 @@ class Follower {
  private:
   Result<bool> Look();         // True at the end.
   Result<bool> Lost(const Error& error);
+  bool IsKeyPressed();
+  Result<> Press(char key);
+  void TellKeys();
   Result<> Refresh();
   Result<> ReadWorkers();
   Result<> ReadPoints();
@@ -152,6 +177,9 @@ class Follower {
   Teller teller_;
   uint64_t next_event_;
   std::optional<uint64_t> next_trial_;   // Of the picture: the first that was not final when last asked.
+  std::unique_ptr<Keyboard> keyboard_;   // nullptr: no keys are read.
+  std::optional<char> key_;              // Pressed, and not done yet.
+  bool asks_to_cancel_ = false;
   bool lost_ = false;
   int64_t clock_ahead_ms_ = 0;           // Of the coordinator's clock.
   Steady::time_point started_ = Steady::now();
@@ -161,9 +189,12 @@ class Follower {
 
 Result<proto::JobSummary> Follower::Run() {
   const HoldInterrupts hold;
+  if (options_.live && options_.keys) keyboard_ = Keyboard::Open();
+  TellKeys();
   TRY(Refresh());
   while (true) {
     if (Interrupted()) return FailInterrupted("interrupted");
+    if (key_) TRY(Press(*std::exchange(key_, std::nullopt)));
     if (options_.tend) TRY(options_.tend());
     if (options_.timeout.count() > 0 && MsSince(started_) >= options_.timeout.count()) {
       return Fail(ErrorCode::kTimeout,
@@ -175,6 +206,41 @@ Result<proto::JobSummary> Follower::Run() {
     teller_.state.now_ms = std::max(teller_.state.now_ms, SystemClock().UnixMs() + clock_ahead_ms_);
     teller_.Show();
   }
+}
+
+bool Follower::IsKeyPressed() {
+  if (!key_ && keyboard_ != nullptr) key_ = keyboard_->Read();
+  return key_.has_value();
+}
+
+void Follower::TellKeys() {
+  if (keyboard_ == nullptr) return;
+  if (asks_to_cancel_) {
+    teller_.keys = fmt::format("cancel job {}?  y yes, any other key no", job_);
+  } else if (teller_.is_paused) {
+    teller_.keys = "paused  p go on  q leave  c cancel";
+  } else {
+    teller_.keys = "q leave, the job goes on  p pause  c cancel";
+  }
+}
+
+// An unknown key does nothing. Whoever asks to cancel is asked once more.
+Result<> Follower::Press(char key) {
+  if (std::exchange(asks_to_cancel_, false)) {
+    if (key == 'y' || key == 'Y') {
+      const auto cancelled = client_.Cancel(job_, "by a key of its watch");
+      if (!cancelled) teller_.Note("cancel", cancelled.error().message);
+    }
+  } else if (key == 'q') {
+    return FailInterrupted("left the watch");
+  } else if (key == 'p') {
+    teller_.is_paused = !teller_.is_paused;
+  } else if (key == 'c') {
+    asks_to_cancel_ = true;
+  }
+  TellKeys();
+  teller_.Show();
+  return {};
 }
 
 Result<bool> Follower::Lost(const Error& error) {
@@ -196,7 +262,8 @@ Result<bool> Follower::Look() {
   if (options_.timeout.count() > 0) {
     wait = std::clamp(milliseconds(options_.timeout.count() - MsSince(started_)), milliseconds(1), kWait);
   }
-  const Result<proto::WatchEventsReply> reply = client_.Events(job_, next_event_, wait, Interrupted);
+  const auto give_up = [this] { return Interrupted() || IsKeyPressed(); };
+  const Result<proto::WatchEventsReply> reply = client_.Events(job_, next_event_, wait, give_up);
   if (!reply) return Lost(reply.error());
   if (lost_)
     teller_.Note("reconnected",

@@ -22,6 +22,7 @@ struct FollowOptions {
   std::chrono::milliseconds heartbeat{30'000};         // A sign of life among lines; 0: none.
   uint64_t after = 0;                                  // Event number to go on from.
   bool live = false;                                   // Draw on stderr.
+  bool keys = false;  // Of the live view: q leaves, p pauses it, c asks whether to cancel the job.
   bool compact = false;                                // Lines of what matters alone.
 };
 // Until the job is over; its last summary. kInterrupted on Ctrl-C.

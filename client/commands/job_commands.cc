@@ -94,6 +94,7 @@ FollowOptions FollowOptionsOf(const JobCommandOptions& options, Voice voice, Con
   follow.after = options.since.value_or(0);
   follow.compact = options.compact;
   follow.live = CanDrawLive(console) && !options.plain && !options.compact && options.events.empty();
+  follow.keys = follow.live;
   // The lines are the answer, unless a JSON document is.
   follow.line = [&console](const std::string& line) {
     if (console.json) return console.Note(line);
@@ -132,7 +133,8 @@ Result<int> Follow(const JobCommandOptions& options, Voice voice, Console& conso
       !job && job.error().code != ErrorCode::kNotFound && job.error().code != ErrorCode::kConflict;
   if (lines && is_over_for_us) TRY(console.Print(GoesOnLine(now, number, EndOf(job)) + "\n"));
   if (!job && job.error().code == ErrorCode::kInterrupted) {
-    return Fail(ErrorCode::kInterrupted, "interrupted", fmt::format("job {} goes on: hone watch {}", number, number));
+    return Fail(ErrorCode::kInterrupted, job.error().message,
+                fmt::format("job {} goes on: hone watch {}", number, number));
   }
   if (!job) return Fail(job.error());
   if (console.json) {
