@@ -107,7 +107,12 @@ Result<> Preparation::Read() {
   if (options_.ready) {
     recipe_ = *options_.ready;
   } else {
-    TRY_ASSIGN(recipe_, ReadRecipe(options_.recipe, FormatOfName(options_.model), others_));
+    std::string format = FormatOfName(options_.model);
+    if (options_.recipe.empty() && format == "checkpoint") {
+      TRY_ASSIGN(request_.model, OpenModel(options_.model));
+      if (IsEncoderCheckpoint(request_.model.info)) format = kEncoder;
+    }
+    TRY_ASSIGN(recipe_, ReadRecipe(options_.recipe, format, others_));
   }
   // A recipe that parts one data set for both uses parts the one that a flag names in its place.
   const bool one_set = HasData(recipe_, true) && recipe_.calibration().path() == recipe_.evaluation().path();
@@ -126,7 +131,9 @@ Result<> Preparation::OpenFiles() {
     return Fail(ErrorCode::kUsage, "no model was named",
                 "give one: hone optimize MODEL -o DIR, or `model:` in the recipe");
   }
-  TRY_ASSIGN(request_.model, OpenModel(model));
+  if (request_.model.path.empty()) {
+    TRY_ASSIGN(request_.model, OpenModel(model));
+  }
   if (HasData(recipe_, true)) {
     const proto::DataRange& range = recipe_.calibration();
     TRY_ASSIGN(calibration_, OpenRange(range, options_.calibration.empty() ? BesideRecipe(options_.recipe, range.path())
@@ -229,7 +236,8 @@ void AddJobFlags(Flags& flags, JobOptions& options) {
   flags.OptionalArgument("MODEL",
                          "the model: .onnx, .xml (OpenVINO), .tflite, .pdmodel, .gguf, or a checkpoint's folder; may "
                          "stand in the recipe", options.model);
-  flags.Text("-r,--recipe", "FILE", "recipe (YAML); without one the built-in recipe `auto`, of checkpoints `llm_auto`",
+  flags.Text("-r,--recipe", "FILE",
+             "recipe (YAML); without one the built-in recipe `auto`, of checkpoints `llm_auto` or `encoder_auto`",
              options.recipe);
   flags.Text("--data", "D",
              "evaluation data: .npz, a folder of test_data_set_N, a folder of images, a text (.txt), or token ids "
@@ -254,6 +262,7 @@ void AddJobFlags(Flags& flags, JobOptions& options) {
 Result<proto::Recipe> ReadRecipe(const std::string& path, const std::string& model_format, Mistakes* others) {
   const bool checkpoint = model_format == "checkpoint" || model_format == "gguf";
   if (path.empty() && checkpoint) return ParseRecipe(LlmAutoRecipeText(), "llm_auto");
+  if (path.empty() && model_format == kEncoder) return ParseRecipe(EncoderAutoRecipeText(), "encoder_auto");
   if (path.empty()) return ParseRecipe(AutoRecipeText(), "auto");
   Result<std::string> text = ReadFile(path, kMaxRecipeBytes);
   if (!text) {

@@ -15,7 +15,7 @@ namespace hone {
 
 struct JobOptions {
   std::string model;              // "" = the recipe's.
-  std::string recipe;             // "" = the built-in recipe `auto`, of checkpoints `llm_auto`.
+  std::string recipe;             // "" = the built-in recipe `auto`, of checkpoints `llm_auto` or `encoder_auto`.
   std::optional<proto::Recipe>
       ready;                      // A recipe that is there already, in the file's place; its paths are beside `recipe`.
   std::string data;               // Overrides data.evaluation of the recipe.
@@ -51,8 +51,11 @@ struct JobRequest {
 Result<JobRequest> PrepareJob(const JobOptions& options, const std::function<Result<proto::Catalogue>()>& catalogue,
                               Mistakes* others = nullptr);
 
+// Stands in for the format of a checkpoint where it is an encoder's.
+constexpr const char* kEncoder = "encoder";
+
 // Reads a recipe file; kRejected when it is not there or not valid. "" reads the built-in recipe for models of this
-// format (FormatOfName): `auto`, or `llm_auto` for checkpoints. `others` as above.
+// format (FormatOfName, or kEncoder): `auto`, `llm_auto` for checkpoints, `encoder_auto` for encoders. `others` as above.
 Result<proto::Recipe> ReadRecipe(const std::string& path, const std::string& model_format = "onnx",
                                  Mistakes* others = nullptr);
 

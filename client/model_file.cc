@@ -52,6 +52,8 @@ const proto::TensorInfo* FindInput(const proto::InspectResult& info, const std::
   return nullptr;
 }
 
+bool IsCheckpoint(const proto::InspectResult& info) { return info.format() == "checkpoint" || info.format() == "gguf"; }
+
 // A row of logits for each token, from a cache of keys and values or from a checkpoint that gets one.
 bool IsLanguageModel(const proto::InspectResult& info) {
   const bool rows = std::any_of(info.outputs().begin(), info.outputs().end(), [](const proto::TensorInfo& output) {
@@ -60,8 +62,9 @@ bool IsLanguageModel(const proto::InspectResult& info) {
   const bool cached = std::any_of(info.inputs().begin(), info.inputs().end(), [](const proto::TensorInfo& input) {
     return input.name().starts_with("past_key_values.");
   });
-  const bool checkpoint = info.format() == "checkpoint" || info.format() == "gguf";
-  return rows && FindInput(info, "input_ids") != nullptr && (cached || checkpoint);
+  // Encoders that tag tokens give rows of logits too.
+  const bool decoder = IsCheckpoint(info) && info.producer().ends_with("ForCausalLM");
+  return rows && FindInput(info, "input_ids") != nullptr && (cached || decoder);
 }
 
 std::string ShapeText(const proto::TensorInfo& input) {
@@ -105,6 +108,8 @@ Result<> CheckPin(const proto::InspectResult& info, const proto::InputShape& pin
 }
 
 }  // namespace
+
+bool IsEncoderCheckpoint(const proto::InspectResult& info) { return IsCheckpoint(info) && !IsLanguageModel(info); }
 
 Result<ModelFile> OpenModel(const fs::path& path) {
   TRY(RequireThere(path, "model"));

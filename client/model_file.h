@@ -19,6 +19,9 @@ struct ModelFile {
   std::shared_ptr<const ScopedFolder> plain;   // Where the hub's cache holds links: what `local` names instead.
 };
 
+// Whether it is a checkpoint of an encoder: built, it gives states, embeddings or logits in one run, without a cache.
+bool IsEncoderCheckpoint(const proto::InspectResult& info);
+
 // kRejected for what is missing, of unknown kind, or no valid model.
 Result<ModelFile> OpenModel(const std::filesystem::path& path);
 // kRejected for what is missing or no data set by its form; content is checked by CountSamples.

@@ -86,11 +86,17 @@ bool GivesOneOf(const proto::PassInfo& pass, const std::vector<std::string>& pre
                      [&](const std::string& p) { return Holds(precisions, p); });
 }
 
-// Where a pass gives one precision or another by its parameter `precision`: that parameter; nullptr for others.
+// Where a pass gives one precision or another by its parameter `precision`: that parameter; nullptr for others, and
+// where it gives floats alone (build_encoder), which later passes make codes of.
 const proto::ParameterInfo* PrecisionParameter(const proto::PassInfo& pass) {
   if (pass.precisions_size() > 0) return nullptr;
   for (const proto::ParameterInfo& parameter : pass.parameters()) {
-    if (parameter.name() == kPrecision && parameter.choices_size() > 0) return &parameter;
+    if (parameter.name() != kPrecision) continue;
+    const auto& choices = parameter.choices();
+    const bool has_codes = std::any_of(choices.begin(), choices.end(), [](const proto::Value& value) {
+      return FullName(ToText(value)).starts_with("int");
+    });
+    if (has_codes) return &parameter;
   }
   return nullptr;
 }

@@ -262,7 +262,8 @@ Result<std::vector<proto::PassStep>> BaselinePipeline(const proto::Recipe& recip
   }
   return Fail(ErrorCode::kRejected,
               fmt::format("no backend loads {} models, and no pass of the recipe makes one that can be loaded", format),
-              "Name such a pass in the recipe (build_decoder for language models), or convert the model first.");
+              "Name such a pass in the recipe (build_decoder for language models, build_encoder for encoders), or "
+              "convert the model first.");
 }
 
 proto::PinnedBaseline BaselineOf(const ActiveJob& job, const ActiveStudy& study) {

@@ -378,7 +378,7 @@ Result<> CheckBundle(const proto::Bundle& bundle) {
 
 bool IsOfCheckpoint(const fs::path& relative) {
   constexpr std::string_view kExtensions[] = {".json", ".safetensors", ".jinja"};
-  constexpr std::string_view kNames[] = {"merges.txt", "tokenizer.model", "vocab.txt"};
+  constexpr std::string_view kNames[] = {"merges.txt", "sentencepiece.bpe.model", "tokenizer.model", "vocab.txt"};
   const std::string name = relative.filename().string();
   if (name.starts_with("consolidated") || std::distance(relative.begin(), relative.end()) > 2) return false;
   // Of the folders inside, those of sentence embedders tell what follows the encoder (1_Pooling/config.json).

@@ -22,6 +22,8 @@ Result<proto::Recipe> ParseRecipe(std::string_view yaml, const std::string& file
 std::string_view AutoRecipeText();
 // The built-in recipe `llm_auto` (recipes/llm_auto.yaml), for checkpoints of language models.
 std::string_view LlmAutoRecipeText();
+// The built-in recipe `encoder_auto` (recipes/encoder_auto.yaml), for checkpoints of encoders.
+std::string_view EncoderAutoRecipeText();
 
 // YAML of a recipe, for `hone get` and the importers. ParseRecipe gives an equal message back, positions and name
 // aside.

@@ -7,6 +7,7 @@
 #include <fstream>
 #include <random>
 
+#include "tests/llm/encoder_golden.h"
 #include "tests/llm/golden.h"
 #include "tests/support/programs.h"
 #include "tests/support/tiny_models.h"
@@ -80,17 +81,22 @@ ModelBuilder Encoder() {
   return b;
 }
 
+// Random texts of a BERT.
+void WriteTokens(const fs::path& file, int64_t texts, int64_t length, uint64_t vocabulary) {
+  std::mt19937 random(5);
+  std::vector<int64_t> ids(static_cast<size_t>(texts * length));
+  for (int64_t& id : ids) id = static_cast<int64_t>(random() % vocabulary);
+  WriteNpz(file, {{"input_ids", Int64Array({texts, length}, ids)},
+                  {"attention_mask", Int64Array({texts, length}, std::vector<int64_t>(ids.size(), 1))},
+                  {"token_type_ids", Int64Array({texts, length}, std::vector<int64_t>(ids.size(), 0))}});
+}
+
 TEST_P(RecipeTest, FindsACandidateOnASmallModel) {
   TempFolder folder;
   std::vector<std::string> arguments = {"optimize"};
   if (GetParam() == "text_encoder") {
     Encoder().Save(folder / "model.onnx");
-    std::mt19937 random(5);
-    std::vector<int64_t> ids(48 * 64);
-    for (int64_t& id : ids) id = static_cast<int64_t>(random() % 100);
-    WriteNpz(folder / "data.npz", {{"input_ids", Int64Array({48, 64}, ids)},
-                                   {"attention_mask", Int64Array({48, 64}, std::vector<int64_t>(ids.size(), 1))},
-                                   {"token_type_ids", Int64Array({48, 64}, std::vector<int64_t>(ids.size(), 0))}});
+    WriteTokens(folder / "data.npz", 48, 64, 100);
     arguments.insert(arguments.end(), {(folder / "model.onnx").string(), "--data", (folder / "data.npz").string()});
   } else if (GetParam() == "minilm") {
     const char* models = std::getenv("HONE_MODELS");
@@ -107,6 +113,10 @@ TEST_P(RecipeTest, FindsACandidateOnASmallModel) {
     CopyPictures(fs::path(models) / "text_images", folder / "images", 40);
     arguments.insert(arguments.end(),
                      {(fs::path(models) / "text_angle.onnx").string(), "--data", (folder / "images").string()});
+  } else if (GetParam() == "encoder_auto") {
+    WriteEncoder(folder / "checkpoint", "embed_mean");
+    WriteTokens(folder / "data.npz", 32, 16, 64);
+    arguments.insert(arguments.end(), {(folder / "checkpoint").string(), "--data", (folder / "data.npz").string()});
   } else if (GetParam().starts_with("llm_")) {
     GoldenCheckpoint(folder / "checkpoint", "llama");
     std::ofstream(folder / "texts.json") << Case("llama")["tokens"];

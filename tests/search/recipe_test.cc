@@ -294,6 +294,7 @@ TEST(ReadyRecipesTest, EveryOneParsesAndSurvivesWriting) {
 TEST(ReadyRecipesTest, TheBuiltInRecipesAreTheFiles) {
   EXPECT_EQ(AutoRecipeText(), Text(kSource / "recipes/auto.yaml"));
   EXPECT_EQ(LlmAutoRecipeText(), Text(kSource / "recipes/llm_auto.yaml"));
+  EXPECT_EQ(EncoderAutoRecipeText(), Text(kSource / "recipes/encoder_auto.yaml"));
 }
 
 TEST(ReadyRecipesTest, TheBuiltInRecipeFitsAnyFleet) {

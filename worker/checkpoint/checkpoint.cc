@@ -154,6 +154,7 @@ const std::vector<std::string>& CarriedFiles() {
                                                   "chat_template.json",
                                                   "generation_config.json",
                                                   "merges.txt",
+                                                  "sentencepiece.bpe.model",
                                                   "special_tokens_map.json",
                                                   "tokenizer.json",
                                                   "tokenizer.model",

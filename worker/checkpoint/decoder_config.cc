@@ -8,18 +8,13 @@
 
 #include "common/base/strings.h"
 #include "worker/checkpoint/json_text.h"
+#include "worker/checkpoint/model_config.h"
 
 namespace hone {
 namespace {
 
 using nlohmann::json;
 
-constexpr int64_t kMostLayers = 1024;
-constexpr int64_t kMostHeads = 2048;
-constexpr int64_t kMostWidth = 1 << 18;       // Of hidden states and MLPs.
-constexpr int64_t kMostHeadSize = 1024;
-constexpr int64_t kMostPositions = 4 << 20;
-constexpr int64_t kMostVocabulary = 8 << 20;
 constexpr double kMostFactor = 1e6;
 
 struct FamilyRow {
@@ -41,23 +36,9 @@ constexpr FamilyRow kFamilies[] = {
     {"GraniteForCausalLM", "granite", "granite", Family::granite},
 };
 
-std::string KnownArchitectures() {
-  std::vector<std::string> names;
-  for (const FamilyRow& row : kFamilies) names.emplace_back(row.architecture);
-  return Join(names, ", ");
-}
-
-// By the architecture, else (older files) by the model type.
-const FamilyRow* FindFamily(const json& config, std::string& shown) {
-  if (!config.is_object()) return nullptr;
-  const auto architectures = config.find("architectures");
-  const bool named = architectures != config.end() && architectures->is_array() && !architectures->empty() &&
-                     (*architectures)[0].is_string();
-  const auto type = config.find("model_type");
-  if (named) shown = (*architectures)[0].get<std::string>();
-  else if (type != config.end() && type->is_string()) shown = type->get<std::string>();
+const FamilyRow* FindFamily(const ModelClass& named) {
   const auto row = std::find_if(std::begin(kFamilies), std::end(kFamilies), [&](const FamilyRow& known) {
-    return shown == (named ? known.architecture : known.model_type);
+    return named.name == (named.is_architecture ? known.architecture : known.model_type);
   });
   return row == std::end(kFamilies) ? nullptr : &*row;
 }
@@ -288,24 +269,20 @@ void ReadTokens(JsonReader& reader, DecoderConfig& read) {
 
 }  // namespace
 
-bool IsDecoder(const json& config) {
-  std::string shown;
-  return FindFamily(config, shown) != nullptr;
+std::string KnownDecoders() {
+  std::vector<std::string> names;
+  for (const FamilyRow& row : kFamilies) names.emplace_back(row.architecture);
+  return Join(names, ", ");
 }
 
+bool IsDecoder(const json& config) { return FindFamily(ClassOf(config)) != nullptr; }
+
 Result<DecoderConfig> ReadDecoderConfig(const json& config, bool is_gguf) {
-  std::string shown = "none";
-  const FamilyRow* row = FindFamily(config, shown);
-  if (row == nullptr) {
-    return Fail(ErrorCode::kRejected,
-                fmt::format("config.json: the architecture '{}' is not known", Printable(shown, 80)),
-                "Known are " + KnownArchitectures() + ".");
-  }
+  const ModelClass named = ClassOf(config);
+  const FamilyRow* row = FindFamily(named);
+  if (row == nullptr) return Fail(UnknownArchitecture(named.name, KnownDecoders()));
   JsonReader reader(config, "config.json");
-  if (reader.Has("quantization_config")) {
-    return Fail(ErrorCode::kRejected, "config.json: the checkpoint is quantized already (quantization_config)",
-                "Give the float checkpoint, or a GGUF file.");
-  }
+  TRY(RefuseQuantized(reader));
   DecoderConfig read;
   read.family = row->family;
   read.architecture = row->architecture;

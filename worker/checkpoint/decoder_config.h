@@ -63,5 +63,7 @@ Result<DecoderConfig> ReadDecoderConfig(const nlohmann::json& config, bool is_gg
 
 // Whether config.json names a decoder that ReadDecoderConfig knows.
 bool IsDecoder(const nlohmann::json& config);
+// The architectures that there are, in a sentence.
+std::string KnownDecoders();
 
 }  // namespace hone

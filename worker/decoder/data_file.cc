@@ -13,6 +13,8 @@ namespace {
 constexpr uint64_t kLargeBytes = 1 << 20;
 constexpr uint64_t kPage = 4096;      // Lets runtimes map tensors.
 constexpr uint64_t kCacheLine = 64;
+constexpr const char* kModelFile = "model.onnx";
+constexpr const char* kDataFile = "model.onnx.data";
 
 }  // namespace
 
@@ -65,6 +67,17 @@ Result<proto::File> WriteModelFile(const onnx::ModelProto& model, const std::fil
     if (!model.SerializeToCodedStream(&coded)) return Fail(ErrorCode::kBug, "the graph cannot be written");
   }
   return WriteOutput(folder, name, bytes);
+}
+
+Result<DataFile> MakeModelData(const std::filesystem::path& folder) { return DataFile::Make(folder, kDataFile); }
+
+Result<proto::Bundle> CommitModel(const onnx::ModelProto& model, DataFile& data, const std::filesystem::path& folder,
+                                  std::vector<proto::File> beside) {
+  TRY_ASSIGN(proto::File weights, data.Commit());
+  beside.push_back(std::move(weights));
+  TRY_ASSIGN(proto::File graph, WriteModelFile(model, folder, kModelFile));
+  beside.push_back(std::move(graph));
+  return BundleOf("onnx", kModelFile, std::move(beside));
 }
 
 proto::Bundle BundleOf(const std::string& format, const std::string& main, std::vector<proto::File> files) {

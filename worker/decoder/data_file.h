@@ -51,6 +51,11 @@ Result<proto::File> WriteOutput(const std::filesystem::path& folder, const std::
 Result<proto::File> WriteModelFile(const onnx::ModelProto& model, const std::filesystem::path& folder,
                                    const std::string& name);
 
+// A model of a graph and its data: the file that the data go to, and both with what lies beside them.
+Result<DataFile> MakeModelData(const std::filesystem::path& folder);
+Result<proto::Bundle> CommitModel(const onnx::ModelProto& model, DataFile& data, const std::filesystem::path& folder,
+                                  std::vector<proto::File> beside);
+
 // Files in the order of their paths.
 proto::Bundle BundleOf(const std::string& format, const std::string& main, std::vector<proto::File> files);
 

@@ -8,11 +8,11 @@
 #include <algorithm>
 #include <cmath>
 #include <map>
-#include <numeric>
 #include <set>
+#include <span>
 
-#include "common/base/strings.h"
-#include "kernels/range.h"
+#include "worker/decoder/checkpoint_weights.h"
+#include "worker/decoder/decoder_tensors.h"
 #include "worker/decoder/rope.h"
 #include "worker/model/model.h"
 
@@ -20,8 +20,7 @@ namespace hone {
 namespace {
 
 constexpr const char* kContrib = "com.microsoft";
-constexpr int64_t kOpset = 22;
-constexpr int kBackupBits = 8;
+constexpr int64_t kDecoderOpset = 22;
 constexpr const char* kMask = "/model/attn_mask_reformat/attn_mask_subgraph";
 constexpr int64_t kRopeRowsAtOnce = 4096;
 
@@ -46,16 +45,17 @@ struct CodedMatrix {
   bool has_offsets = false;
 };
 
-class Builder {
+class DecoderBuilder {
  public:
-  Builder(const Checkpoint& checkpoint, const DecoderConfig& config, const DecoderOptions& options, GraphWriter& graph)
-      : checkpoint_(checkpoint), config_(config), options_(options), graph_(graph) {}
+  DecoderBuilder(const Checkpoint& checkpoint, const DecoderConfig& config, const DecoderOptions& options,
+                 GraphWriter& graph)
+      : config_(config), options_(options), graph_(graph), tensors_(checkpoint, config) {}
 
   Result<> Build();
 
   // What the plan found.
-  const std::vector<Linear>& linears() const { return linears_; }
-  const std::set<std::string>& used() const { return used_; }
+  const std::vector<NamedRows>& matrices() const { return matrices_; }
+  const DecoderTensors& tensors() const { return tensors_; }
   void SetBits(std::map<std::string, int> bits) { bits_ = std::move(bits); }
   const std::vector<std::string>& requantized() const { return requantized_; }
 
@@ -67,10 +67,6 @@ class Builder {
   };
 
   // Weights.
-  bool Has(const std::string& name) const { return checkpoint_.weights.contains(name); }
-  Result<const StoredWeight*> Find(const std::string& name, const std::vector<int64_t>& shape);
-  Result<RowSource::Part> Rows(const std::string& name, int64_t rows, int64_t columns);
-  Result<std::vector<float>> Vector(const std::string& name, int64_t elements);
   Result<std::string> NormWeight(const std::string& key, const std::string& name, int64_t elements);
 
   // Products.
@@ -83,8 +79,8 @@ class Builder {
     graph_.Tell(value, {"batch_size", "sequence_length", std::to_string(width)});
   }
   std::string BlockSums(const std::string& input, int64_t columns, int64_t group);
-  Result<std::string> Bias(const std::string& base, const std::vector<std::pair<std::string, int64_t>>& parts,
-                           const std::string& input);
+  Result<std::string> Bias(const std::string& base, std::span<const DecoderMatrix> matrices, const std::string& input);
+  Result<std::string> LayerProduct(const std::string& base, const DecoderMatrix& matrix, const std::string& input);
   bool KeepsBlocks(const RowSource& source) const;
   int LayerBits(const Linear& linear) const;
 
@@ -95,19 +91,12 @@ class Builder {
   Result<> LongRopeCaches(const RopeRule& rule);
   onnx::GraphProto RopeBranch(const RopeRule& rule, RopeReach reach, const char* name, int64_t rows) const;
   Result<> Embeddings();
-  Result<std::string> FloatTable(const std::string& weight);
+  Result<std::string> FloatTable(const RowSource& source, const std::string& weight);
   std::string AddTableOffsets(const std::string& weight, const std::string& rows, int64_t group);
   Result<std::string> CodedTable(const Linear& table, int bits, bool shared);
   Result<> Layer(int64_t layer);
-  struct Projection {
-    Linear all;
-    std::vector<std::pair<std::string, int64_t>> names;   // Of the tensors, with their rows.
-    std::vector<std::pair<std::string, int64_t>> biases;
-  };
-  Result<Projection> FindProjection(int64_t layer);
   Result<std::vector<std::string>> QueryKeyValue(int64_t layer, const std::string& input);
   Result<std::string> Attention(int64_t layer, const std::string& input);
-  Result<std::string> MlpInput(int64_t layer, int which, const std::string& input);
   Result<std::string> HeadNorm(int64_t layer, char which, const std::string& input, int64_t heads);
   Result<std::string> Mlp(int64_t layer, const std::string& input);
   Result<std::string> Norm(int64_t layer, const std::string& place, const std::string& input);
@@ -117,20 +106,18 @@ class Builder {
   Result<> HeadProduct(const std::string& output);
   void Ports();
 
-  Linear HeadLinear() const;
-  Linear TableLinear() const;
-  std::string HeadName() const { return IsTied() ? "model.embed_tokens.weight" : "lm_head.weight"; }
-  bool IsTied() const { return config_.tied || !Has("lm_head.weight"); }
+  // The last matrix, and the embeddings where they are another one.
+  Result<Linear> HeadLinear();
+  Result<Linear> TableLinear();
   int HeadBits() const { return options_.form == MatrixForm::codes ? options_.head_bits : 0; }
   int TableBits() const { return options_.form == MatrixForm::codes ? options_.table_bits : 0; }
   bool HasTwoRopes() const { return config_.family == Family::gemma3 || config_.rope != config_.local_rope; }
 
-  const Checkpoint& checkpoint_;
   const DecoderConfig& config_;
   const DecoderOptions& options_;
   GraphWriter& graph_;
-  std::set<std::string> used_;
-  std::vector<Linear> linears_;            // Of layers.
+  DecoderTensors tensors_;
+  std::vector<NamedRows> matrices_;        // Of layers, by base.
   std::map<std::string, int> bits_;        // By base.
   std::vector<std::string> requantized_;
   std::set<std::string> sums_;             // Inputs whose block sums were added.
@@ -139,36 +126,8 @@ class Builder {
 
 // --- weights ---------------------------------------------------------------------------------------------------------
 
-Result<const StoredWeight*> Builder::Find(const std::string& name, const std::vector<int64_t>& shape) {
-  const auto found = checkpoint_.weights.find(name);
-  if (found == checkpoint_.weights.end())
-    return Fail(ErrorCode::kRejected, fmt::format("the tensor '{}' is missing", name));
-  used_.insert(name);
-  if (found->second.shape != shape) {
-    return Fail(ErrorCode::kRejected,
-                fmt::format("the tensor '{}' has the shape {}; by the configuration it should have {}", name,
-                            DimsText(found->second.shape), DimsText(shape)));
-  }
-  return &found->second;
-}
-
-Result<RowSource::Part> Builder::Rows(const std::string& name, int64_t rows, int64_t columns) {
-  TRY_ASSIGN(const StoredWeight* weight, Find(name, {rows, columns}));
-  return RowSource::Part{weight, name, 0, static_cast<uint64_t>(rows)};
-}
-
-Result<std::vector<float>> Builder::Vector(const std::string& name, int64_t elements) {
-  TRY_ASSIGN(const StoredWeight* weight, Find(name, {elements}));
-  std::vector<float> values(static_cast<size_t>(elements));
-  ReadRows(*weight, 0, 1, values.data());
-  if (kernels::Range(values.data(), values.size()).non_finite > 0)
-    return Fail(ErrorCode::kRejected, fmt::format("the tensor '{}' holds NaN or infinities", name));
-  return values;
-}
-
-Result<std::string> Builder::NormWeight(const std::string& key, const std::string& name, int64_t elements) {
-  TRY_ASSIGN(std::vector<float> values, Vector(key, elements));
-  for (float& value : values) value += config_.norm_adds_one ? 1.0f : 0.0f;
+Result<std::string> DecoderBuilder::NormWeight(const std::string& key, const std::string& name, int64_t elements) {
+  TRY_ASSIGN(const std::vector<float> values, tensors_.Norm(key, elements));
   TRY(graph_.AddFloats(name, {elements}, values));
   return name;
 }
@@ -176,28 +135,23 @@ Result<std::string> Builder::NormWeight(const std::string& key, const std::strin
 // --- products
 // ----------------------------------------------------------------------------------------------------------
 
-bool Builder::KeepsBlocks(const RowSource& source) const {
+bool DecoderBuilder::KeepsBlocks(const RowSource& source) const {
   return options_.form == MatrixForm::stored && source.Blocks() != nullptr;
 }
 
-int Builder::LayerBits(const Linear& linear) const {
+int DecoderBuilder::LayerBits(const Linear& linear) const {
   if (options_.form != MatrixForm::codes) return 0;
   const auto found = bits_.find(linear.base);
   return found == bits_.end() ? options_.coding.bits : found->second;
 }
 
-Result<> Builder::FloatProduct(const Linear& linear, const std::string& input, const std::string& output) {
-  const auto rows = static_cast<int64_t>(linear.source.Rows());
-  const auto columns = static_cast<int64_t>(linear.source.columns);
-  TRY(graph_.Begin(linear.Weight(), graph_.floats(), {columns, rows}));
-  if (!graph_.is_plan())
-    TRY(WriteTurned(linear.source, options_.half, options_.threads,
-                    [&](std::string_view bytes) { return graph_.Put(bytes); }));
+Result<> DecoderBuilder::FloatProduct(const Linear& linear, const std::string& input, const std::string& output) {
+  TRY(AddMatrix(graph_, linear.Weight(), linear.source, MatrixSide::turned, options_.threads));
   graph_.Node("MatMul", linear.base, {input, linear.Weight()}, {output});
   return {};
 }
 
-Result<CodedMatrix> Builder::AddCodes(const Linear& linear, int bits) {
+Result<CodedMatrix> DecoderBuilder::AddCodes(const Linear& linear, int bits) {
   CodedMatrix coded;
   const bool keeps = KeepsBlocks(linear.source);
   if (!keeps && linear.source.parts.front().weight->IsBlocks()) requantized_.push_back(linear.source.Name());
@@ -226,7 +180,7 @@ Result<CodedMatrix> Builder::AddCodes(const Linear& linear, int bits) {
 }
 
 // Sums over the blocks of an input, once for all products that read it.
-std::string Builder::BlockSums(const std::string& input, int64_t columns, int64_t group) {
+std::string DecoderBuilder::BlockSums(const std::string& input, int64_t columns, int64_t group) {
   const std::string base = fmt::format("{}/block_sums_{}", input, group);
   if (!sums_.insert(base).second) return base + "/ReduceSum/output_0";
   const std::string blocks =
@@ -236,8 +190,8 @@ std::string Builder::BlockSums(const std::string& input, int64_t columns, int64_
   return sums;
 }
 
-Result<> Builder::CodedProduct(const Linear& linear, const CodedMatrix& coded, const std::string& input,
-                               const std::string& output) {
+Result<> DecoderBuilder::CodedProduct(const Linear& linear, const CodedMatrix& coded, const std::string& input,
+                                      const std::string& output) {
   const std::string weight = linear.Weight();
   const auto columns = static_cast<int64_t>(linear.source.columns);
   const auto group = static_cast<int64_t>(coded.group);
@@ -259,7 +213,8 @@ Result<> Builder::CodedProduct(const Linear& linear, const CodedMatrix& coded, c
   return {};
 }
 
-Result<std::string> Builder::Product(const Linear& linear, const std::string& input, int bits, std::string output) {
+Result<std::string> DecoderBuilder::Product(const Linear& linear, const std::string& input, int bits,
+                                            std::string output) {
   if (output.empty()) output = linear.base + "/output_0";
   if (bits == 0 && !KeepsBlocks(linear.source)) {
     TRY(FloatProduct(linear, input, output));
@@ -270,15 +225,15 @@ Result<std::string> Builder::Product(const Linear& linear, const std::string& in
   return output;
 }
 
-// parts: names of biases with their lengths; none is added where the first is not there.
-Result<std::string> Builder::Bias(const std::string& base, const std::vector<std::pair<std::string, int64_t>>& parts,
-                                  const std::string& input) {
-  if (!Has(parts.front().first)) return input;
+// Adds what goes with matrices whose products are one value; nothing where the first has none.
+Result<std::string> DecoderBuilder::Bias(const std::string& base, std::span<const DecoderMatrix> matrices,
+                                         const std::string& input) {
   std::vector<float> values;
-  for (const auto& [name, elements] : parts) {
-    TRY_ASSIGN(const std::vector<float> part, Vector(name, elements));
+  for (const DecoderMatrix& matrix : matrices) {
+    TRY_ASSIGN(const std::vector<float> part, tensors_.Bias(matrix));
     values.insert(values.end(), part.begin(), part.end());
   }
+  if (values.empty()) return input;
   std::string weight = base.substr(1);
   std::replace(weight.begin(), weight.end(), '/', '.');
   weight += ".bias";
@@ -286,11 +241,20 @@ Result<std::string> Builder::Bias(const std::string& base, const std::vector<std
   return graph_.Simple("Add", base, {input, weight});
 }
 
+// A product of a layer, with what is added: `base`/MatMul and `base`/Add.
+Result<std::string> DecoderBuilder::LayerProduct(const std::string& base, const DecoderMatrix& matrix,
+                                                 const std::string& input) {
+  const Linear linear{base + "/MatMul", matrix.source};
+  if (graph_.is_plan()) matrices_.push_back({linear.base, linear.source});
+  TRY_ASSIGN(const std::string product, Product(linear, input, LayerBits(linear)));
+  return Bias(base + "/Add", {&matrix, 1}, product);
+}
+
 // --- what all layers share
 // -----------------------------------------------------------------------------------------------
 
 // The number of tokens of each sequence less one, and the length with what came before.
-void Builder::Mask() {
+void DecoderBuilder::Mask() {
   const std::string a = kMask;
   SetIntAttribute(
       graph_.Node("ReduceSum", a + "/ReduceSum", {"attention_mask", graph_.Ints({1})}, {a + "/ReduceSum/output_0"}),
@@ -307,7 +271,7 @@ void Builder::Mask() {
 }
 
 // One table after the other, a few thousand positions at a time.
-Result<> Builder::RopeCache(const RopeRule& rule, const std::string& suffix) {
+Result<> DecoderBuilder::RopeCache(const RopeRule& rule, const std::string& suffix) {
   const RopeFrequencies frequencies = FrequenciesOf(rule, RopeReach::up_to_original);
   const auto width = static_cast<int64_t>(frequencies.inverse.size());
   for (const bool cosine : {true, false}) {
@@ -322,7 +286,8 @@ Result<> Builder::RopeCache(const RopeRule& rule, const std::string& suffix) {
   return {};
 }
 
-onnx::GraphProto Builder::RopeBranch(const RopeRule& rule, RopeReach reach, const char* name, int64_t rows) const {
+onnx::GraphProto DecoderBuilder::RopeBranch(const RopeRule& rule, RopeReach reach, const char* name,
+                                            int64_t rows) const {
   const RopeFrequencies frequencies = FrequenciesOf(rule, reach);
   const auto width = static_cast<int64_t>(frequencies.inverse.size());
   std::vector<float> cosines(static_cast<size_t>(rows * width)), sines(cosines.size());
@@ -350,7 +315,7 @@ onnx::GraphProto Builder::RopeBranch(const RopeRule& rule, RopeReach reach, cons
 }
 
 // Which tables hold depends on the length so far.
-Result<> Builder::LongRopeCaches(const RopeRule& rule) {
+Result<> DecoderBuilder::LongRopeCaches(const RopeRule& rule) {
   if (graph_.is_plan()) return {};
   const std::string base = "/model/rope_caches_subgraph";
   graph_.Node("Greater", base + "/Greater",
@@ -368,7 +333,7 @@ Result<> Builder::LongRopeCaches(const RopeRule& rule) {
   return {};
 }
 
-Result<> Builder::RopeCaches() {
+Result<> DecoderBuilder::RopeCaches() {
   const bool two = HasTwoRopes();
   if (!two && config_.rope.type == RopeType::longrope && config_.positions > config_.rope.original_positions)
     return LongRopeCaches(config_.rope);
@@ -381,33 +346,23 @@ Result<> Builder::RopeCaches() {
 // --- embeddings
 // ------------------------------------------------------------------------------------------------------------
 
-Linear Builder::HeadLinear() const {
-  const auto found = checkpoint_.weights.find(HeadName());
-  Linear head{"/lm_head/MatMul", {}};
-  head.source.columns = static_cast<uint64_t>(config_.hidden);
-  head.source.parts = {{&found->second, HeadName(), 0, static_cast<uint64_t>(config_.vocabulary)}};
-  return head;
+Result<Linear> DecoderBuilder::HeadLinear() {
+  TRY_ASSIGN(RowSource source, tensors_.Head());
+  return Linear{"/lm_head/MatMul", std::move(source)};
 }
 
-// The embeddings, where they are a matrix of their own.
-Linear Builder::TableLinear() const {
-  const auto found = checkpoint_.weights.find("model.embed_tokens.weight");
-  Linear table{"/model/embed_tokens", {}};
-  table.source.columns = static_cast<uint64_t>(config_.hidden);
-  table.source.parts = {{&found->second, found->first, 0, static_cast<uint64_t>(config_.vocabulary)}};
-  return table;
+Result<Linear> DecoderBuilder::TableLinear() {
+  TRY_ASSIGN(RowSource source, tensors_.Embeddings());
+  return Linear{"/model/embed_tokens", std::move(source)};
 }
 
-Result<std::string> Builder::FloatTable(const std::string& weight) {
-  TRY(graph_.Begin(weight, graph_.floats(), {config_.vocabulary, config_.hidden}));
-  if (!graph_.is_plan())
-    TRY(WriteRows(TableLinear().source, options_.half, options_.threads,
-                  [&](std::string_view bytes) { return graph_.Put(bytes); }));
+Result<std::string> DecoderBuilder::FloatTable(const RowSource& source, const std::string& weight) {
+  TRY(AddMatrix(graph_, weight, source, MatrixSide::as_is, options_.threads));
   return graph_.Simple("Gather", "/model/embed_tokens/Gather", {weight, "input_ids"});
 }
 
 // Adds to the rows of a coded table what each group's weights are above their codes.
-std::string Builder::AddTableOffsets(const std::string& weight, const std::string& rows, int64_t group) {
+std::string DecoderBuilder::AddTableOffsets(const std::string& weight, const std::string& rows, int64_t group) {
   const std::string base = "/model/embed_tokens/offsets";
   graph_.Simple("Gather", base + "/Gather", {weight + "_offsets", "input_ids"});  // [groups, batch, sequence]
   SetIntAttribute(graph_.Last(), "axis", 1);
@@ -421,7 +376,7 @@ std::string Builder::AddTableOffsets(const std::string& weight, const std::strin
 }
 
 // Rows of coded weights. shared: the codes are those of the last matrix, which are written at the end.
-Result<std::string> Builder::CodedTable(const Linear& table, int bits, bool shared) {
+Result<std::string> DecoderBuilder::CodedTable(const Linear& table, int bits, bool shared) {
   const std::string base = "/model/embed_tokens";
   const bool keeps = KeepsBlocks(table.source);
   const int coded_bits = keeps ? table.source.Blocks()->bits : bits;
@@ -448,16 +403,14 @@ Result<std::string> Builder::CodedTable(const Linear& table, int bits, bool shar
                        {rows, graph_.Ints({0}), graph_.Ints({config_.hidden}), graph_.Ints({-1})});
 }
 
-Result<> Builder::Embeddings() {
-  TRY(Rows("model.embed_tokens.weight", config_.vocabulary, config_.hidden));
+Result<> DecoderBuilder::Embeddings() {
   std::string& hidden = values_.residual;
-  if (!IsTied()) TRY(Rows("lm_head.weight", config_.vocabulary, config_.hidden));
-  const Linear table = IsTied() ? HeadLinear() : TableLinear();
-  const int bits = IsTied() ? HeadBits() : TableBits();
+  TRY_ASSIGN(const Linear table, tensors_.IsTied() ? HeadLinear() : TableLinear());
+  const int bits = tensors_.IsTied() ? HeadBits() : TableBits();
   if (bits == 0 && !KeepsBlocks(table.source)) {
-    TRY_ASSIGN(hidden, FloatTable("model.embed_tokens.weight"));
+    TRY_ASSIGN(hidden, FloatTable(table.source, "model.embed_tokens.weight"));
   } else {
-    TRY_ASSIGN(hidden, CodedTable(table, bits, IsTied()));
+    TRY_ASSIGN(hidden, CodedTable(table, bits, tensors_.IsTied()));
   }
   if (config_.embedding_scale != 1)
     hidden = graph_.Simple("Mul", "/model/embed_tokens/Mul", {hidden, graph_.Number(config_.embedding_scale)});
@@ -468,7 +421,7 @@ Result<> Builder::Embeddings() {
 // ----------------------------------------------------------------------------------------------------------------
 
 // A norm of its own.
-Result<std::string> Builder::Norm(int64_t layer, const std::string& place, const std::string& input) {
+Result<std::string> DecoderBuilder::Norm(int64_t layer, const std::string& place, const std::string& input) {
   const std::string base = fmt::format("/model/layers.{}/{}_layernorm", layer, place);
   const std::string key = fmt::format("model.layers.{}.{}_layernorm.weight", layer, place);
   TRY_ASSIGN(const std::string weight, NormWeight(key, key, config_.hidden));
@@ -481,7 +434,7 @@ Result<std::string> Builder::Norm(int64_t layer, const std::string& place, const
 }
 
 // A norm of the sum of the residual and what is pending; the sum is the next residual.
-Result<> Builder::SkipNorm(int64_t layer, const std::string& place, const std::string& key, bool last) {
+Result<> DecoderBuilder::SkipNorm(int64_t layer, const std::string& place, const std::string& key, bool last) {
   const std::string base = fmt::format("/model/layers.{}/{}_layernorm", layer, place);
   TRY_ASSIGN(const std::string weight,
              NormWeight(key, fmt::format("model.layers.{}.{}_layernorm.weight", layer, place), config_.hidden));
@@ -498,13 +451,13 @@ Result<> Builder::SkipNorm(int64_t layer, const std::string& place, const std::s
   return {};
 }
 
-std::string Builder::ScaledBranch(int64_t layer, int number, const std::string& input) {
+std::string DecoderBuilder::ScaledBranch(int64_t layer, int number, const std::string& input) {
   if (config_.residual_scale == 1) return input;
   return graph_.Simple("Mul", fmt::format("/model/layers.{}/residual_mul/Mul_{}", layer, number),
                        {input, graph_.Number(config_.residual_scale)});
 }
 
-Result<std::string> Builder::HeadNorm(int64_t layer, char which, const std::string& input, int64_t heads) {
+Result<std::string> DecoderBuilder::HeadNorm(int64_t layer, char which, const std::string& input, int64_t heads) {
   const std::string base = fmt::format("/model/layers.{}/attn/{}_norm", layer, which);
   const std::string by_head =
       graph_.Simple("Reshape", base + "/Reshape_1", {input, graph_.Ints({0, -1, config_.head_size})});
@@ -521,45 +474,26 @@ Result<std::string> Builder::HeadNorm(int64_t layer, char which, const std::stri
   return graph_.Simple("Reshape", base + "/Reshape_2", {normed, graph_.Ints({0, -1, heads * config_.head_size})});
 }
 
-// What the layer multiplies its input with to get queries, keys and values, as one matrix; nothing of it is added.
-Result<Builder::Projection> Builder::FindProjection(int64_t layer) {
-  const std::string keys = fmt::format("model.layers.{}.self_attn.", layer);
-  const int64_t q = config_.heads * config_.head_size;
-  const int64_t kv = config_.kv_heads * config_.head_size;
-  Projection found;
-  found.all = {fmt::format("/model/layers.{}/attn/qkv_proj/MatMul", layer),
-               {{}, static_cast<uint64_t>(config_.hidden)}};
-  found.names = {{"q_proj", q}, {"k_proj", kv}, {"v_proj", kv}};
-  if (Has(keys + "qkv_proj.weight")) found.names = {{"qkv_proj", q + 2 * kv}};
-  for (const auto& [name, rows] : found.names) {
-    TRY_ASSIGN(RowSource::Part part, Rows(keys + name + ".weight", rows, config_.hidden));
-    found.all.source.parts.push_back(std::move(part));
-    found.biases.emplace_back(keys + name + ".bias", rows);
-  }
-  return found;
-}
-
 // Queries, keys and values: one value that holds them all and two empty names, or one each.
-Result<std::vector<std::string>> Builder::QueryKeyValue(int64_t layer, const std::string& input) {
+Result<std::vector<std::string>> DecoderBuilder::QueryKeyValue(int64_t layer, const std::string& input) {
   const std::string at = fmt::format("/model/layers.{}/attn", layer);
-  TRY_ASSIGN(const Projection projection, FindProjection(layer));
-  const std::vector<RowSource::Part>& parts = projection.all.source.parts;
+  TRY_ASSIGN(const auto matrices, tensors_.QueryKeyValue(layer));
+  Linear all{at + "/qkv_proj/MatMul", matrices[0].source};
+  all.source.parts.insert(all.source.parts.end(),
+                          {matrices[1].source.parts.front(), matrices[2].source.parts.front()});
+  const auto& parts = all.source.parts;
   // Blocks of several types cannot be one matrix.
   const bool blocks = std::any_of(parts.begin(), parts.end(), [](const auto& part) { return part.weight->IsBlocks(); });
-  if (options_.form == MatrixForm::stored && blocks && projection.all.source.Blocks() == nullptr) {
+  if (options_.form == MatrixForm::stored && blocks && all.source.Blocks() == nullptr) {
     std::vector<std::string> each;
-    for (size_t i = 0; i < parts.size(); ++i) {
-      const std::string base = fmt::format("{}/{}", at, projection.names[i].first);
-      const Linear one{base + "/MatMul", {{parts[i]}, projection.all.source.columns}};
-      TRY_ASSIGN(const std::string product, Product(one, input, 0));
-      TRY_ASSIGN(std::string sum, Bias(base + "/Add", {projection.biases[i]}, product));
-      each.push_back(std::move(sum));
+    for (const char* name : {"q_proj", "k_proj", "v_proj"}) {
+      TRY_ASSIGN(each.emplace_back(), LayerProduct(fmt::format("{}/{}", at, name), matrices[each.size()], input));
     }
     return each;
   }
-  if (graph_.is_plan()) linears_.push_back(projection.all);
-  TRY_ASSIGN(const std::string product, Product(projection.all, input, LayerBits(projection.all)));
-  TRY_ASSIGN(const std::string sum, Bias(at + "/qkv_proj/Add", projection.biases, product));
+  if (graph_.is_plan()) matrices_.push_back({all.base, all.source});
+  TRY_ASSIGN(const std::string product, Product(all, input, LayerBits(all)));
+  TRY_ASSIGN(const std::string sum, Bias(at + "/qkv_proj/Add", matrices, product));
   if (!config_.head_norms) return std::vector<std::string>{sum, "", ""};
   const std::string split = at + "/qkv_proj/Split";
   const std::vector<std::string> outputs = {split + "/output_0", split + "/output_1", split + "/output_2"};
@@ -569,7 +503,7 @@ Result<std::vector<std::string>> Builder::QueryKeyValue(int64_t layer, const std
   return outputs;
 }
 
-Result<std::string> Builder::Attention(int64_t layer, const std::string& input) {
+Result<std::string> DecoderBuilder::Attention(int64_t layer, const std::string& input) {
   const std::string at = fmt::format("/model/layers.{}/attn", layer);
   const auto number = static_cast<size_t>(layer);
   TRY_ASSIGN(std::vector<std::string> inputs, QueryKeyValue(layer, input));
@@ -594,38 +528,18 @@ Result<std::string> Builder::Attention(int64_t layer, const std::string& input) 
   SetFloatAttribute(node, "softcap", config_.attention_softcap);
   SetIntAttribute(node, "do_rotary", rotary ? 1 : 0);
   SetIntAttribute(node, "rotary_interleaved", 0);
-  const std::string keys = fmt::format("model.layers.{}.self_attn.o_proj", layer);
-  const int64_t q = config_.heads * config_.head_size;
-  Tell(name + "/output_0", q);
-  TRY_ASSIGN(RowSource::Part part, Rows(keys + ".weight", config_.hidden, q));
-  const Linear out{at + "/o_proj/MatMul", {{std::move(part)}, static_cast<uint64_t>(q)}};
-  if (graph_.is_plan()) linears_.push_back(out);
-  TRY_ASSIGN(const std::string product, Product(out, name + "/output_0", LayerBits(out)));
-  return Bias(at + "/o_proj/Add", {{keys + ".bias", config_.hidden}}, product);
+  Tell(name + "/output_0", config_.heads * config_.head_size);
+  TRY_ASSIGN(const DecoderMatrix out, tensors_.AttentionOutput(layer));
+  return LayerProduct(at + "/o_proj", out, name + "/output_0");
 }
 
-// The first half of the MLP: gate (0) or up (1); some families keep both in one tensor.
-Result<std::string> Builder::MlpInput(int64_t layer, int which, const std::string& input) {
-  const std::string base = fmt::format("/model/layers.{}/mlp/{}", layer, which == 0 ? "gate_proj" : "up_proj");
-  const std::string keys = fmt::format("model.layers.{}.mlp.", layer);
-  const bool fused = Has(keys + "gate_up_proj.weight");
-  const std::string key = keys + (fused ? "gate_up_proj" : which == 0 ? "gate_proj" : "up_proj");
-  TRY_ASSIGN(RowSource::Part part, Rows(key + ".weight", config_.intermediate * (fused ? 2 : 1), config_.hidden));
-  if (fused) {
-    part.rows = static_cast<uint64_t>(config_.intermediate);
-    part.first = which == 0 ? 0 : part.rows;
-  }
-  const Linear linear{base + "/MatMul", {{std::move(part)}, static_cast<uint64_t>(config_.hidden)}};
-  if (graph_.is_plan()) linears_.push_back(linear);
-  TRY_ASSIGN(const std::string product, Product(linear, input, LayerBits(linear)));
-  if (fused) return product;
-  return Bias(base + "/Add", {{key + ".bias", config_.intermediate}}, product);
-}
-
-Result<std::string> Builder::Mlp(int64_t layer, const std::string& input) {
+Result<std::string> DecoderBuilder::Mlp(int64_t layer, const std::string& input) {
   const std::string m = fmt::format("/model/layers.{}/mlp", layer);
-  TRY_ASSIGN(const std::string gate, MlpInput(layer, 0, input));
-  TRY_ASSIGN(const std::string up, MlpInput(layer, 1, input));
+  using Part = DecoderTensors::MlpPart;
+  TRY_ASSIGN(const DecoderMatrix gate_matrix, tensors_.MlpInput(layer, Part::gate));
+  TRY_ASSIGN(const DecoderMatrix up_matrix, tensors_.MlpInput(layer, Part::up));
+  TRY_ASSIGN(const std::string gate, LayerProduct(m + "/gate_proj", gate_matrix, input));
+  TRY_ASSIGN(const std::string up, LayerProduct(m + "/up_proj", up_matrix, input));
   std::string active;
   if (config_.activation == Activation::silu) {
     const std::string sigmoid = graph_.Simple("Sigmoid", m + "/act_fn/Sigmoid", {gate});
@@ -636,15 +550,11 @@ Result<std::string> Builder::Mlp(int64_t layer, const std::string& input) {
     SetTextAttribute(graph_.Last(), "approximate", tanh ? "tanh" : "none");
   }
   const std::string product = graph_.Simple("Mul", m + "/Mul", {active, up});
-  const std::string key = fmt::format("model.layers.{}.mlp.down_proj", layer);
-  TRY_ASSIGN(RowSource::Part part, Rows(key + ".weight", config_.hidden, config_.intermediate));
-  const Linear down{m + "/down_proj/MatMul", {{std::move(part)}, static_cast<uint64_t>(config_.intermediate)}};
-  if (graph_.is_plan()) linears_.push_back(down);
-  TRY_ASSIGN(const std::string sum, Product(down, product, LayerBits(down)));
-  return Bias(m + "/down_proj/Add", {{key + ".bias", config_.hidden}}, sum);
+  TRY_ASSIGN(const DecoderMatrix down, tensors_.MlpOutput(layer));
+  return LayerProduct(m + "/down_proj", down, product);
 }
 
-Result<> Builder::Layer(int64_t layer) {
+Result<> DecoderBuilder::Layer(int64_t layer) {
   const std::string prefix = fmt::format("model.layers.{}.", layer);
   if (layer == 0) {
     TRY_ASSIGN(values_.hidden, Norm(0, "input", values_.residual));
@@ -669,18 +579,18 @@ Result<> Builder::Layer(int64_t layer) {
 // --- head
 // ------------------------------------------------------------------------------------------------------------------
 
-Result<> Builder::HeadProduct(const std::string& output) {
-  const Linear head = HeadLinear();
+Result<> DecoderBuilder::HeadProduct(const std::string& output) {
+  TRY_ASSIGN(const Linear head, HeadLinear());
   if (HeadBits() != 0 || KeepsBlocks(head.source)) {
     TRY_ASSIGN(const CodedMatrix coded, AddCodes(head, HeadBits()));
     const int64_t groups = (config_.hidden + static_cast<int64_t>(coded.group) - 1) / static_cast<int64_t>(coded.group);
     const int64_t row_bytes = groups * static_cast<int64_t>(coded.group) * coded.bits / 8;
-    if (IsTied())
+    if (tensors_.IsTied())
       graph_.Share(fmt::format("{}_Q{}_2d", head.Weight(), coded.bits), onnx::TensorProto::UINT8,
                    {config_.vocabulary, row_bytes}, coded.codes);
     return CodedProduct(head, coded, values_.hidden, output);
   }
-  if (!IsTied()) return FloatProduct(head, values_.hidden, output);
+  if (!tensors_.IsTied()) return FloatProduct(head, values_.hidden, output);
   // The embeddings' own bytes, turned in the product.
   if (!options_.half) {
     SetIntAttribute(
@@ -694,7 +604,7 @@ Result<> Builder::HeadProduct(const std::string& output) {
   return {};
 }
 
-Result<> Builder::Head() {
+Result<> DecoderBuilder::Head() {
   TRY(SkipNorm(config_.layers, "final_norm", "model.norm.weight", true));
   struct Step {
     const char* type;
@@ -722,7 +632,7 @@ Result<> Builder::Head() {
   return {};
 }
 
-void Builder::Ports() {
+void DecoderBuilder::Ports() {
   graph_.Input("input_ids", onnx::TensorProto::INT64, {"batch_size", "sequence_length"});
   graph_.Input("attention_mask", onnx::TensorProto::INT64, {"batch_size", "total_sequence_length"});
   graph_.Output("logits", onnx::TensorProto::FLOAT,
@@ -739,7 +649,7 @@ void Builder::Ports() {
   }
 }
 
-Result<> Builder::Build() {
+Result<> DecoderBuilder::Build() {
   Ports();
   Mask();
   TRY(RopeCaches());
@@ -748,78 +658,26 @@ Result<> Builder::Build() {
   return Head();
 }
 
-// --- around the graph
-// --------------------------------------------------------------------------------------------------------
-
-// Tensors that some checkpoints hold and no graph needs.
-bool IsIdle(const std::string& name) {
-  return name.ends_with("rotary_emb.inv_freq") || name == "rope_freqs.weight" || name == "lm_head.weight" ||
-         name.starts_with("rope_factors_");
-}
-
-Result<> CheckAllUsed(const Checkpoint& checkpoint, const std::set<std::string>& used) {
-  std::vector<std::string> idle;
-  for (const auto& [name, weight] : checkpoint.weights) {
-    if (!used.contains(name) && !IsIdle(name)) idle.push_back(Printable(name, 100));
-  }
-  if (idle.empty()) return {};
-  const size_t count = idle.size();
-  idle.resize(std::min<size_t>(count, 5));
-  return Fail(
-      ErrorCode::kRejected,
-      fmt::format("{} tensors have no place in this architecture: {}{}", count, Join(idle, ", "),
-                  count > 5 ? " ..." : ""),
-      "The model would compute something else without them; its configuration names another architecture than it has.");
-}
-
-// The least sensitive matrices keep the few bits, up to their share of all weights.
-Result<std::map<std::string, int>> BitsBySensitivity(const std::vector<Linear>& linears,
-                                                     const DecoderOptions& options) {
-  std::vector<double> noise(linears.size());
-  double elements = 0;
-  for (size_t i = 0; i < linears.size(); ++i) {
-    TRY_ASSIGN(noise[i], CodingNoise(linears[i].source, options.coding));
-    elements += static_cast<double>(linears[i].source.Rows() * linears[i].source.columns);
-  }
-  std::vector<size_t> order(linears.size());
-  std::iota(order.begin(), order.end(), size_t{0});
-  std::stable_sort(order.begin(), order.end(), [&](size_t a, size_t b) { return noise[a] < noise[b]; });
-  std::map<std::string, int> bits;
-  double taken = 0;
-  for (const size_t i : order) {
-    const auto size = static_cast<double>(linears[i].source.Rows() * linears[i].source.columns);
-    const bool few = taken + size <= options.ratio * elements * (1 + 1e-9);
-    bits[linears[i].base] = few ? options.coding.bits : kBackupBits;
-    if (few) taken += size;
-  }
-  return bits;
-}
-
 }  // namespace
 
 Result<DecoderGraph> BuildDecoderGraph(const Checkpoint& checkpoint, const DecoderConfig& config,
                                        const DecoderOptions& options, DataFile& data) {
   const ElementType floats = options.half ? onnx::TensorProto::FLOAT16 : onnx::TensorProto::FLOAT;
   GraphWriter planned(nullptr, floats);
-  Builder plan(checkpoint, config, options, planned);
+  DecoderBuilder plan(checkpoint, config, options, planned);
   TRY(plan.Build());
-  TRY(CheckAllUsed(checkpoint, plan.used()));
+  TRY(plan.tensors().CheckAllUsed());
   DecoderGraph built;
   GraphWriter graph(&data, floats);
-  Builder builder(checkpoint, config, options, graph);
+  DecoderBuilder builder(checkpoint, config, options, graph);
   if (options.form == MatrixForm::codes && options.ratio < 1 && options.coding.bits < kBackupBits) {
-    TRY_ASSIGN(auto bits, BitsBySensitivity(plan.linears(), options));
-    const auto raised =
-        std::count_if(bits.begin(), bits.end(), [](const auto& entry) { return entry.second == kBackupBits; });
-    built.notes.push_back(
-        fmt::format("{} of {} matrices in {} bits, the most sensitive ones", raised, bits.size(), kBackupBits));
-    builder.SetBits(std::move(bits));
+    TRY_ASSIGN(SharedBits shared, BitsBySensitivity(plan.matrices(), options.coding, options.ratio));
+    built.notes.push_back(std::move(shared.note));
+    builder.SetBits(std::move(shared.bits));
   }
   TRY(builder.Build());
-  built.model = graph.Finish("main_graph", kOpset, true);
-  if (!builder.requantized().empty())
-    built.notes.push_back(fmt::format("{} matrices were quantized a second time; precision=stored keeps their codes",
-                                      builder.requantized().size()));
+  built.model = graph.Finish("main_graph", kDecoderOpset, true);
+  if (!builder.requantized().empty()) built.notes.push_back(RequantizedNote(builder.requantized().size()));
   return built;
 }
 

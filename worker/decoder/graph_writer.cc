@@ -93,6 +93,12 @@ std::string GraphWriter::Number(double value) {
   return Constant(name, FloatTensor(name, floats_, {}, {rounded}));
 }
 
+std::string GraphWriter::Float(double value) {
+  const auto rounded = static_cast<float>(value);
+  const std::string name = fmt::format("/model/constants/FLOAT32/{}", rounded);
+  return Constant(name, FloatTensor(name, onnx::TensorProto::FLOAT, {}, {rounded}));
+}
+
 Result<Extent> GraphWriter::Begin(const std::string& name, ElementType type, const std::vector<int64_t>& dims) {
   TRY_ASSIGN(const uint64_t bytes, TensorBytes(type, dims));
   Extent extent{0, bytes};

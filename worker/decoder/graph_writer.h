@@ -36,6 +36,7 @@ class GraphWriter {
   std::string Ints(const std::vector<int64_t>& values);
   std::string Int(int64_t value);       // Of rank 0.
   std::string Number(double value);     // Of rank 0, of the type floats().
+  std::string Float(double value);      // Of rank 0, float32.
 
   // A weight in three steps: its bytes follow by Put, all of them.
   Result<Extent> Begin(const std::string& name, ElementType type, const std::vector<int64_t>& dims);

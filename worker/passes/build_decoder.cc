@@ -8,17 +8,12 @@
 #include <algorithm>
 
 #include "common/recipe/value.h"
-#include "worker/checkpoint/checkpoint.h"
-#include "worker/checkpoint/decoder_config.h"
-#include "worker/decoder/decoder_graph.h"
+#include "worker/checkpoint/encoder_config.h"
 #include "worker/decoder/genai_folder.h"
 #include "worker/passes/weight_engine.h"
 
 namespace hone {
 namespace {
-
-constexpr const char* kModelFile = "model.onnx";
-constexpr const char* kDataFile = "model.onnx.data";
 
 GridMethod MethodOf(const std::string& name) {
   if (name == "mse") return GridMethod::search;
@@ -31,24 +26,6 @@ int BitsOf(const std::string& name) { return name == "int4" ? 4 : name == "int8"
 int ApartBits(const PassContext& context, const char* parameter) {
   const std::string name = context.Text(parameter);
   return name == "auto" ? 8 : BitsOf(name);
-}
-
-DecoderOptions DecoderOptionsOf(const PassContext& context) {
-  DecoderOptions options;
-  const std::string precision = context.Text("precision");
-  const int bits = BitsOf(precision);
-  options.half = precision == "f16";
-  options.form = precision == "stored" ? MatrixForm::stored : bits != 0 ? MatrixForm::codes : MatrixForm::floats;
-  if (bits != 0) options.coding.bits = bits;
-  options.coding.group = static_cast<size_t>(context.Int("group_size"));
-  options.coding.symmetric = context.Bool("symmetric");
-  options.coding.method = MethodOf(context.Text("method"));
-  options.ratio = context.Real("ratio");
-  options.head_bits = ApartBits(context, "head");
-  options.table_bits = ApartBits(context, "embeddings");
-  options.accuracy_level = context.Int("accuracy_level");
-  options.threads = context.threads;
-  return options;
 }
 
 // Divisors of the frequencies that a GGUF file keeps as a tensor.
@@ -79,14 +56,32 @@ Result<> TakeFrequencyDivisors(const Checkpoint& checkpoint, DecoderConfig& conf
 
 }  // namespace
 
-proto::PassInfo BuildDecoderInfo() {
-  proto::PassInfo info;
-  info.set_name("build_decoder");
-  info.set_version(1);
-  info.set_summary("a language model's checkpoint or GGUF file as the folder that ONNX Runtime GenAI runs");
-  info.add_accepts("checkpoint");
-  info.add_accepts("gguf");
-  info.set_produces("onnx");
+DecoderOptions DecoderOptionsOf(const PassContext& context) {
+  DecoderOptions options;
+  const std::string precision = context.Text("precision");
+  const int bits = BitsOf(precision);
+  options.half = precision == "f16";
+  options.form = precision == "stored" ? MatrixForm::stored : bits != 0 ? MatrixForm::codes : MatrixForm::floats;
+  if (bits != 0) options.coding.bits = bits;
+  options.coding.group = static_cast<size_t>(context.Int("group_size"));
+  options.coding.symmetric = context.Bool("symmetric");
+  options.coding.method = MethodOf(context.Text("method"));
+  options.ratio = context.Real("ratio");
+  options.head_bits = ApartBits(context, "head");
+  options.table_bits = ApartBits(context, "embeddings");
+  options.threads = context.threads;
+  return options;
+}
+
+Result<DecoderConfig> DecoderConfigOf(const Checkpoint& checkpoint) {
+  if (!checkpoint.is_gguf && IsEncoder(checkpoint.config))
+    return Fail(ErrorCode::kRejected, "config.json: the model is an encoder", "build_encoder builds it.");
+  TRY_ASSIGN(DecoderConfig config, ReadDecoderConfig(checkpoint.config, checkpoint.is_gguf));
+  TRY(TakeFrequencyDivisors(checkpoint, config));
+  return config;
+}
+
+void AddMatrixParameters(proto::PassInfo& info) {
   *info.add_parameters() = TextParameter(
       "precision", "stored", {"stored", "f32", "f16", "int8", "int4"},
       "Of the matrices: blocks of GGUF files exactly as they are and other weights in f32 (stored), floats, "
@@ -94,7 +89,7 @@ proto::PassInfo BuildDecoderInfo() {
   *info.add_parameters() = TextParameter(
       "method", "rtn", {"rtn", "mse", "hqq"},
       "How codes are found: to the nearest (rtn), on grids of least squared error (mse) or that leave outliers "
-      "alone (hqq). gptq and awq: build f32 and let weights_int4 follow.");
+      "alone (hqq). gptq and awq: build_decoder in f32, and weights_int4 after it.");
   *info.add_parameters() =
       IntParameter("group_size", 32, {16, 32, 64, 128, 256}, "Weights that share a scale, along the summed dimension.");
   *info.add_parameters() = BoolParameter("symmetric", true, "Without zero points; off: each group has one.");
@@ -107,6 +102,17 @@ proto::PassInfo BuildDecoderInfo() {
   *info.add_parameters() =
       TextParameter("embeddings", "auto", {"auto", "float", "int8", "int4"},
                     "The embeddings, where they are a matrix of their own; auto: int8 where matrices have codes.");
+}
+
+proto::PassInfo BuildDecoderInfo() {
+  proto::PassInfo info;
+  info.set_name("build_decoder");
+  info.set_version(1);
+  info.set_summary("a language model's checkpoint or GGUF file as the folder that ONNX Runtime GenAI runs");
+  info.add_accepts("checkpoint");
+  info.add_accepts("gguf");
+  info.set_produces("onnx");
+  AddMatrixParameters(info);
   *info.add_parameters() = IntParameter(
       "accuracy_level", 4, {0, 1, 2, 3, 4},
       "What ONNX Runtime may compute products of codes in: 0 its choice, 1 f32, 2 f16, 3 bf16, 4 int8 activations.");
@@ -126,10 +132,11 @@ Result<proto::Bundle> BuildDecoder(PassContext& context) {
   const proto::LocalBundle& source = context.task->model();
   const std::filesystem::path folder = context.task->output_folder();
   TRY_ASSIGN(const Checkpoint checkpoint, OpenCheckpoint(source));
-  TRY_ASSIGN(DecoderConfig config, ReadDecoderConfig(checkpoint.config, checkpoint.is_gguf));
-  TRY(TakeFrequencyDivisors(checkpoint, config));
-  TRY_ASSIGN(DataFile data, DataFile::Make(folder, kDataFile));
-  TRY_ASSIGN(DecoderGraph graph, BuildDecoderGraph(checkpoint, config, DecoderOptionsOf(context), data));
+  TRY_ASSIGN(const DecoderConfig config, DecoderConfigOf(checkpoint));
+  DecoderOptions options = DecoderOptionsOf(context);
+  options.accuracy_level = context.Int("accuracy_level");
+  TRY_ASSIGN(DataFile data, MakeModelData(folder));
+  TRY_ASSIGN(DecoderGraph graph, BuildDecoderGraph(checkpoint, config, options, data));
   context.notes.insert(context.notes.end(), graph.notes.begin(), graph.notes.end());
   std::vector<proto::File> files;
   if (context.Text("layout") == "genai") {
@@ -137,11 +144,7 @@ Result<proto::Bundle> BuildDecoder(PassContext& context) {
   } else {
     TRY_ASSIGN(files, WriteTokenizerFiles(source, checkpoint, config.positions, folder, context.notes));
   }
-  TRY_ASSIGN(proto::File weights, data.Commit());
-  files.push_back(std::move(weights));
-  TRY_ASSIGN(proto::File model, WriteModelFile(graph.model, folder, kModelFile));
-  files.push_back(std::move(model));
-  return BundleOf("onnx", kModelFile, std::move(files));
+  return CommitModel(graph.model, data, folder, std::move(files));
 }
 
 }  // namespace hone

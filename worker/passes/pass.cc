@@ -163,6 +163,8 @@ Result<proto::Bundle> RunFilePass(FilePassFunction apply, PassContext& context) 
   return bundle;
 }
 
+constexpr uint64_t kMostCarriedBytes = 1 << 30;
+
 // What lies beside a language model's graph - its vocabulary, its settings of text generation - stays beside it,
 // whatever a pass does to the graph.
 Result<> CarryFiles(const proto::BuildTask& task, proto::Bundle& bundle) {
@@ -174,7 +176,9 @@ Result<> CarryFiles(const proto::BuildTask& task, proto::Bundle& bundle) {
     const auto& carried = CarriedFiles();
     if (!is_settings && std::find(carried.begin(), carried.end(), file.path()) == carried.end()) continue;
     if (std::any_of(files.begin(), files.end(), [&](const auto& made) { return made.path() == file.path(); })) continue;
-    TRY(LinkOrCopy(PathIn(task.model().folder(), file), PathIn(task.output_folder(), file)));
+    // Not linked: a runner may change no modes, which a link's stand-in, a copy, does.
+    TRY_ASSIGN(const std::string bytes, ReadFile(PathIn(task.model().folder(), file), kMostCarriedBytes));
+    TRY(WriteFile(PathIn(task.output_folder(), file), bytes));
     *files.Add() = file;
   }
   std::sort(files.begin(), files.end(),

@@ -1,5 +1,7 @@
 // The passes there are, in the order in which people list them: structural ones, then precisions, then formats.
 #include "worker/passes/build_decoder.h"
+#include "worker/passes/build_encoder.h"
+#include "worker/passes/build_openvino_decoder.h"
 #include "worker/passes/calibrate.h"
 #include "worker/passes/convert_opset.h"
 #include "worker/passes/dynamic_int8.h"
@@ -26,6 +28,8 @@ namespace hone {
 const std::vector<PassRow>& Passes() {
   static const std::vector<PassRow> kPasses = {
       {BuildDecoderInfo, nullptr, BuildDecoder},
+      {BuildEncoderInfo, nullptr, BuildEncoder},
+      {BuildOpenvinoDecoderInfo, nullptr, BuildOpenvinoDecoder},
       {SimplifyInfo, Simplify, nullptr},
       {FixShapesInfo, FixShapes, nullptr},
       {ConvertOpsetInfo, ConvertOpset, nullptr},

@@ -34,7 +34,7 @@ _MODELS: Dict[str, Tuple[str, str]] = {
 }
 _IMAGES = (".png", ".jpg", ".jpeg", ".bmp")
 _CHECKPOINT = (".json", ".safetensors", ".jinja")
-_CHECKPOINT_NAMES = ("merges.txt", "tokenizer.model", "vocab.txt")
+_CHECKPOINT_NAMES = ("merges.txt", "sentencepiece.bpe.model", "tokenizer.model", "vocab.txt")
 
 
 @dataclass(frozen=True)
