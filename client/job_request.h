@@ -55,7 +55,8 @@ Result<JobRequest> PrepareJob(const JobOptions& options, const std::function<Res
 constexpr const char* kEncoder = "encoder";
 
 // Reads a recipe file; kRejected when it is not there or not valid. "" reads the built-in recipe for models of this
-// format (FormatOfName, or kEncoder): `auto`, `llm_auto` for checkpoints, `encoder_auto` for encoders. `others` as above.
+// format (FormatOfName, or kEncoder): `auto`, `llm_auto` for checkpoints, `encoder_auto` for encoders. `others` as
+// above.
 Result<proto::Recipe> ReadRecipe(const std::string& path, const std::string& model_format = "onnx",
                                  Mistakes* others = nullptr);
 
