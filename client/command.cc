@@ -200,9 +200,8 @@ const std::vector<Command>& Commands() {
       {"status", kService, "JOB", "Where a job stands", "", DefineStatus, "hone status 42"},
       {"watch", kService, "JOB", "Follow a job until it is over; exits as `wait`",
        "On a terminal a block is redrawn in place; elsewhere a line is written for each change, a sign of life every "
-       "30 s, and one "
-       "last line with the verdict and the next command. Ctrl-C leaves the job running; so does the key q on a terminal, "
-       "where p pauses the view and c asks whether to cancel the job.",
+       "30 s, and one last line with the verdict and the next command. Ctrl-C leaves the job running; so does the key q "
+       "on a terminal, where p pauses the view and c asks whether to cancel the job.",
        DefineWatch,
        "hone watch 42\n"
        "hone watch 42 --compact > watch.log\tonly what matters: bests, lost workers, failures, the end\n"

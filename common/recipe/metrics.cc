@@ -45,8 +45,8 @@ const std::vector<MetricInfo>& MetricCatalogue() {
       {"top1_agreement", true, "share of rows whose largest output is the original's", true, false, 0, 1},
       {"perplexity", false, "how surprised a language model is at each token of a text: exp of the mean", true, false,
        1},
-      {"greedy_agreement", true, "share of a language model's greedy tokens before the first that is not the original's",
-       true, false, 0, 1},
+      {"greedy_agreement", true,
+       "share of a language model's greedy tokens before the first that is not the original's", true, false, 0, 1},
       {"top1", true, "share of samples whose label is the largest output", true, true, 0, 1},
       {"top5", true, "share of samples whose label is among the five largest outputs", true, true, 0, 1},
       {"f1", true, "macro F1 over the classes", true, true, 0, 1},
@@ -64,7 +64,8 @@ const MetricInfo* FindMetric(std::string_view name) {
 Result<const MetricInfo*> RequireMetric(std::string_view name) {
   if (const MetricInfo* metric = FindMetric(name)) return metric;
   const std::vector<std::string> names = Names(false);
-  return Fail(ErrorCode::kRejected, fmt::format("unknown metric '{}'{}", Printable(name, 80), DidYouMean(WordKind::metric, name, names)),
+  return Fail(ErrorCode::kRejected,
+              fmt::format("unknown metric '{}'{}", Printable(name, 80), DidYouMean(WordKind::metric, name, names)),
               "Metrics are " + Join(names, ", "));
 }
 
@@ -75,7 +76,8 @@ Result<const MetricInfo*> RequireAccuracyMetric(std::string_view name) {
   return Fail(ErrorCode::kRejected,
               metric != nullptr
                   ? fmt::format("'{}' is no accuracy metric", name)
-                  : fmt::format("unknown accuracy metric '{}'{}", Printable(name, 80), DidYouMean(WordKind::metric, name, names)),
+                  : fmt::format("unknown accuracy metric '{}'{}", Printable(name, 80),
+                                DidYouMean(WordKind::metric, name, names)),
               "Accuracy metrics are " + Join(names, ", "));
 }
 

@@ -75,9 +75,9 @@ TEST(JsonTest, ErrorsAreDocuments) {
   error.file = "r.yaml";
   error.line = 3;
   error.column = 7;
-  EXPECT_EQ(
-      ErrorJson({error}).dump(),
-      R"({"schema":"hone.error/1","code":9,"message":"folder in use","remedy":"wait","file":"r.yaml","line":3,"column":7})");
+  EXPECT_EQ(ErrorJson({error}).dump(),
+            R"({"schema":"hone.error/1","code":9,"message":"folder in use","remedy":"wait","file":"r.yaml",)"
+            R"("line":3,"column":7})");
   const Json several = ErrorJson({error, {ErrorCode::kRejected, "other"}}, 4);
   EXPECT_EQ(several["message"], "folder in use");
   EXPECT_EQ(several["others"][0]["message"], "other");

@@ -27,6 +27,7 @@ NOT_RUN = (
     ("README.md", r"hone-(coordinator|worker)|hone (submit|watch|best|get)",
      "ports that another process may have; tests/e2e/fleet_test.cc runs them"),
     ("dashboard.md", r"hone report", "needs a job 42; tests/page/page_test.mjs makes reports"),
+    ("encoders.md", r"hone|ls", "needs a checkpoint of 90 MB; tests/llm makes small ones"),
     ("external_passes.md", r"hone", "needs a worker's owner and his programs; tests/conversion/external_test.cc"),
     ("http.md", r"hone-coordinator|curl", "a port that another process may have; tests/http asks a free one"),
     ("llm.md", r"hone|ls", "needs checkpoints of hundreds of MB; tests/llm makes small ones"),
@@ -149,7 +150,7 @@ class DocumentsTest(unittest.TestCase):
     @staticmethod
     def prepare(folder, document):
         """What the commands find: model.onnx, samples.npz; a coordinator's folder where /var/lib/hone stands."""
-        if document == "README.md":
+        if document in ("README.md", "conversion.md"):
             write_samples(folder / "samples.npz", 4)
             subprocess.run([program("hone"), "apply", str(model()), "--pass", "fix_shapes", "--input", "x=1,3,48,192",
                             "-o", str(folder / "model.onnx"), "--quiet"], check=True, capture_output=True)
