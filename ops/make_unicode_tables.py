@@ -28,29 +28,25 @@ def rows(found):
     return "\n".join(lines + [line])
 
 
+def table(function, category):
+    return f"""const std::vector<CodeRange>& {function}() {{
+  // clang-format off
+  static const std::vector<CodeRange> ranges = {{
+{rows(ranges(category))}
+  }};
+  // clang-format on
+  return ranges;
+}}
+"""
+
+
 text = f"""// Made by ops/make_unicode_tables.py from Unicode {unicodedata.unidata_version}.
 #include "worker/checkpoint/unicode.h"
 
 namespace hone {{
 
-const std::vector<CodeRange>& LetterRanges() {{
-  // clang-format off
-  static const std::vector<CodeRange> ranges = {{
-{rows(ranges("L"))}
-  }};
-  // clang-format on
-  return ranges;
-}}
-
-const std::vector<CodeRange>& NumberRanges() {{
-  // clang-format off
-  static const std::vector<CodeRange> ranges = {{
-{rows(ranges("N"))}
-  }};
-  // clang-format on
-  return ranges;
-}}
-
+{table("LetterRanges", "L")}
+{table("NumberRanges", "N")}
 }}  // namespace hone
 """
 target = pathlib.Path(__file__).resolve().parent.parent / "worker/checkpoint/unicode_tables.cc"
